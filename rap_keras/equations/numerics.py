@@ -1,0 +1,52 @@
+"""Division, sums and transposed maps: the few operations that every equation is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+
+def divide(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+    """Quotient a / b, and 0 wherever b is 0 (see `is_negligible`); there is no epsilon."""
+    negligible = is_negligible(b)
+    return tf.where(negligible, tf.zeros_like(b), a / tf.where(negligible, tf.ones_like(b), b))
+
+
+def is_negligible(b: tf.Tensor) -> tf.Tensor:
+    """Where b counts as 0: below the square root of the smallest normal number, 1e-19 in float32.
+
+    The one stabiliser of this package: what is divided by less could overflow.
+    """
+    return tf.abs(b) < np.finfo(b.dtype.as_numpy_dtype).tiny ** 0.5
+
+
+def sample_sum(x: tf.Tensor) -> tf.Tensor:
+    """Sum over everything but the batch: shape (N, 1, ..., 1), in float64.
+
+    Relevance is small differences of large parts, so its sum needs more digits than float32 has. A long last
+    axis is first added up in x's own type where there are other axes left: as exact as needed, and without
+    a float64 copy of x.
+    """
+    if x.shape.rank == 1:
+        return tf.cast(x, tf.float64)
+    if x.shape.rank > 2:
+        x = tf.reduce_sum(x, axis=-1, keepdims=True)
+    return tf.reduce_sum(tf.cast(x, tf.float64), axis=list(range(1, x.shape.rank)), keepdims=True)
+
+
+def transposed(function: Callable[..., tf.Tensor], xs: Sequence[tf.Tensor], g: tf.Tensor) -> list[tf.Tensor]:
+    """Vector-Jacobian product: g, shaped as function(*xs), mapped back to the shape of each x.
+
+    For a linear map that is its transpose; x then gives the shape alone and no value of it is used.
+    Zeros for an x on which the function does not depend.
+    """
+    # tf.gradients follows every consumer of x. Fresh tensors have only those made here, so that the time
+    # to build one layer's rule does not grow with the network (as it does in iNNvestigate).
+    fresh = [tf.identity(x) for x in xs]
+    gradients = tf.gradients(function(*fresh), fresh, grad_ys=g)
+    return [
+        tf.zeros_like(x) if gradient is None else tf.convert_to_tensor(gradient)
+        for x, gradient in zip(xs, gradients)
+    ]

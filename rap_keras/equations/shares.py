@@ -1,0 +1,52 @@
+"""Relevance in proportion to values: what addition and average pooling pass on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import tensorflow as tf
+
+from rap_keras.equations.numerics import divide, transposed
+
+
+def sum_shares(xs: Sequence[tf.Tensor], R: tf.Tensor, signed: bool = False) -> list[tf.Tensor]:
+    """Relevance of each addend of an element-wise sum or mean, at every element by itself.
+
+    R |x_k| / sum_k |x_k|: bounded shares of R's own sign. `signed` gives R x_k / sum_k x_k instead, what the
+    authors' program does; these can be of either sign and exceed R without bound.
+
+    Where all addends are 0 there is nothing to go by and each gets the same, so that no relevance is lost.
+    An addend smaller than the sum broadcasts; its relevance is added up over what it was broadcast to.
+    """
+    weights = [x if signed else tf.abs(x) for x in xs]
+    total = tf.add_n([tf.broadcast_to(weight, tf.shape(R)) for weight in weights])
+    nothing = tf.cast(tf.reduce_all([tf.equal(x, 0) & tf.ones_like(R, tf.bool) for x in xs], axis=0), R.dtype)
+    evenly = nothing * R / len(xs)
+    each = divide(R, total)
+    return [_add_up_to(weight * each + evenly, x) for weight, x in zip(weights, xs)]
+
+
+def mean_shares(
+    pool: Callable[[tf.Tensor], tf.Tensor], x: tf.Tensor, R: tf.Tensor, signed: bool = False
+) -> tf.Tensor:
+    """Relevance at the input of an average pooling `pool(x)`: sum_j over windows of R_j |x_i| / sum |x|.
+
+    `signed` gives R_j x_i / sum x instead. A window of zeros gets R_j evenly. Window sizes drop out, so that
+    padding, which every window counts in its own way, needs no care.
+    """
+    weight = x if signed else tf.abs(x)
+    size = tf.abs(x)
+    empty = tf.equal(pool(size), 0)
+    zeros = tf.zeros_like(R)
+    ones = tf.ones_like(x)
+    (from_values,) = transposed(pool, [x], divide(tf.where(empty, zeros, R), pool(weight)))
+    (from_empty,) = transposed(pool, [x], divide(tf.where(empty, R, zeros), pool(ones)))
+    return weight * from_values + from_empty
+
+
+def _add_up_to(value: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
+    """Value summed over the axes along which x was broadcast, with x's own shape."""
+    if x.shape.rank == value.shape.rank and x.shape[1:].is_fully_defined() and x.shape[1:] == value.shape[1:]:
+        return value
+    axes, _ = tf.raw_ops.BroadcastGradientArgs(s0=tf.shape(x), s1=tf.shape(value))
+    return tf.reshape(tf.reduce_sum(value, axis=axes), tf.shape(x))
