@@ -1,0 +1,1 @@
+"""What each kind of Keras layer does with relevance."""

@@ -1,0 +1,60 @@
+"""Rules of layers without equations 5 to 10: pass on, move, or share out in proportion.
+
+Each is a reverse mapping as iNNvestigate has them: from the input tensors `Xs`, the output tensors `Ys` and
+the relevances `Rs` of the outputs it makes the relevances of the inputs, in the order of `Xs`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Callable
+
+import numpy as np
+import tensorflow as tf
+
+from rap_keras.equations.numerics import transposed
+from rap_keras.equations.shares import mean_shares, sum_shares
+
+Tensors = list[tf.Tensor]
+Rule = Callable[[Tensors, Tensors, Tensors, dict[str, Any]], Tensors]
+
+
+def unchanged(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
+    """Relevance passes as it is: activations, BatchNormalization, whatever does nothing at inference."""
+    return Rs
+
+
+def moved(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
+    """Relevance follows its value back to where it came from; what was cut off or padded gets none.
+
+    The transpose of the layer: for reshaping, padding, cropping, concatenation, and for the repetition of
+    values, whose relevances add up. Max pooling's gradient does the same with the winner of each window.
+    """
+    run = state["call"].run
+    return transposed(lambda *xs: run(list(xs))[0], Xs, Rs[0])
+
+
+def averaged(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
+    """Average pooling: in proportion to |x| over each window, or to x itself in the authors' program."""
+    run = state["call"].run
+    return [mean_shares(lambda x: run([x])[0], Xs[0], Rs[0], signed=state["reference"])]
+
+
+def added(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
+    """Add and Average: in proportion to |x| of each branch, or to x itself in the authors' program."""
+    return sum_shares(Xs, Rs[0], signed=state["reference"])
+
+
+def padded(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
+    """Zero padding: relevance follows its value, and what stands on the padding goes to the pixels beside it.
+
+    Padding gets relevance where a max pooling finds nothing but zeros, its winner being any of them. Cutting it
+    off would lose relevance, so it falls to the mirror image of where it stands.
+    """
+    (x,) = Xs
+    layer = state["layer"]
+    spatial = slice(2, None) if getattr(layer, "data_format", None) == "channels_first" else slice(1, -1)
+    padding = [[0, 0] for _ in range(x.shape.rank)]
+    padding[spatial] = [list(pair) for pair in np.reshape(layer.padding, (-1, 2)).tolist()]
+    if not x.shape[1:].is_fully_defined() or any(max(p) > s for p, s in zip(padding[1:], x.shape[1:])):
+        return moved(Xs, Ys, Rs, state)  # there is no mirror image
+    return transposed(lambda fresh: tf.pad(fresh, padding, mode="SYMMETRIC"), Xs, Rs[0])

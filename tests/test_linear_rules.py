@@ -1,0 +1,172 @@
+"""Equations 5 to 10 on every weighted layer, against the same in numpy on the layer's Jacobian."""
+
+from __future__ import annotations
+
+import jacobian
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow.keras import layers
+
+from rap_keras.equations import linear
+from rap_keras.rules.linear_layers import linear_maps
+
+LAYERS = {
+    "dense": (lambda: layers.Dense(5), (7,)),
+    "dense on a sequence": (lambda: layers.Dense(3), (4, 5)),
+    "conv1d": (lambda: layers.Conv1D(3, 3), (9, 2)),
+    "conv1d causal": (lambda: layers.Conv1D(3, 3, padding="causal", dilation_rate=2), (9, 2)),
+    "conv1d groups": (lambda: layers.Conv1D(4, 3, groups=2, strides=2), (9, 4)),
+    "conv2d valid": (lambda: layers.Conv2D(3, 3), (6, 5, 2)),
+    "conv2d same": (lambda: layers.Conv2D(3, (3, 2), padding="same"), (6, 5, 2)),
+    "conv2d strides": (lambda: layers.Conv2D(3, 3, strides=(2, 1), padding="same"), (6, 5, 2)),
+    "conv2d dilation": (lambda: layers.Conv2D(3, 3, dilation_rate=2, padding="same"), (6, 5, 2)),
+    "conv2d groups": (lambda: layers.Conv2D(6, 3, groups=2, padding="same"), (5, 4, 4)),
+    "conv2d no bias": (lambda: layers.Conv2D(3, 3, use_bias=False), (6, 5, 2)),
+    "conv3d": (lambda: layers.Conv3D(3, 2, strides=2, padding="same"), (4, 3, 5, 2)),
+    "conv3d dilation": (lambda: layers.Conv3D(2, 2, dilation_rate=2), (4, 3, 5, 2)),
+    "conv3d groups": (lambda: layers.Conv3D(4, 2, groups=2), (3, 4, 3, 4)),
+    "depthwise": (lambda: layers.DepthwiseConv2D(3, depth_multiplier=2, padding="same"), (5, 4, 3)),
+    "depthwise strides": (lambda: layers.DepthwiseConv2D(3, strides=2), (6, 5, 3)),
+    "depthwise dilation": (lambda: layers.DepthwiseConv2D(2, dilation_rate=2), (5, 4, 2)),
+    "depthwise 1d": (lambda: layers.DepthwiseConv1D(3, strides=2, padding="same"), (7, 3)),
+    "depthwise 1d dilation": (lambda: layers.DepthwiseConv1D(2, dilation_rate=3), (7, 3)),
+}
+
+
+@pytest.fixture(params=LAYERS.values(), ids=LAYERS.keys())
+def case(request):
+    """A layer's linear map, its weights, a mixed-sign batch with some zeros, relevance, and its Jacobian."""
+    tf.keras.backend.set_floatx("float64")
+    make, shape = request.param
+    layer = make()
+    random = np.random.default_rng(1)
+    J = jacobian.jacobian(layer, shape)
+    x = random.normal(size=(3, *shape)) * (random.random((3, *shape)) > 0.2)
+    (found,) = linear_maps(layer)
+    R = random.normal(size=(3, J.shape[1]))
+    output = (3, *layer.compute_output_shape((None, *shape))[1:])
+    return found, x, R.reshape(output), J
+
+
+def run(build, *arrays):
+    """`build` on the arrays as constant tensors, with w as `build`'s last argument."""
+    tensors = [tf.constant(array) for array in arrays]
+    return tf.compat.v1.keras.backend.get_session().run(build(*tensors))
+
+
+def flat(array):
+    return array.reshape(len(array), -1)
+
+
+def close(actual, expected):
+    return np.abs(flat(actual) - expected).max() <= 1e-9 * np.abs(expected).max()
+
+
+def test_absolute_influence(case):
+    found, x, R, J = case
+    actual = run(lambda x, R: linear.absolute_influence(found.function, x, found.w(), R), x, R)
+    assert close(actual, jacobian.absolute_influence(flat(x), J, flat(R)))
+
+
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("nonnegative", [False, True])
+def test_relative_attribution(case, signed, nonnegative):
+    found, x, R, J = case
+    x = np.abs(x) if nonnegative else x
+    actual = run(
+        lambda x, R: linear.relative_attribution(
+            found.function, x, found.w(), R, nonnegative=nonnegative, signed=signed
+        ),
+        x,
+        R,
+    )
+    assert close(actual, jacobian.relative_attribution(flat(x), J, flat(R), signed))
+
+
+def test_z_b(case):
+    found, x, R, J = case
+    low, high = (bound(flat(x), axis=1, keepdims=True) for bound in (np.min, np.max))
+    shape = (3,) + (1,) * (x.ndim - 1)
+    actual = run(
+        lambda x, R, low, high: linear.z_b(found.function, x, found.w(), R, low, high),
+        x,
+        R,
+        low.reshape(shape),
+        high.reshape(shape),
+    )
+    wide = np.ones_like(flat(x))
+    assert close(actual, jacobian.z_b(flat(x), J, flat(R), low * wide, high * wide))
+
+
+def test_contribution_sums_make_up_the_output(case):
+    found, x, _, J = case
+    sums = run(lambda x: linear.contribution_sums(found.function, x, found.w()), x)
+    assert close(sums.positive - sums.negative, flat(x) @ J)
+    assert close(sums.positive + sums.negative, np.abs(flat(x)) @ np.abs(J))
+
+
+@pytest.mark.parametrize("make", [layers.SeparableConv2D, layers.SeparableConv1D])
+def test_separable_convolution_is_two_linear_maps(make):
+    tf.keras.backend.set_floatx("float64")
+    shape = (6, 5, 2) if make is layers.SeparableConv2D else (8, 2)
+    layer = make(4, 3, depth_multiplier=2, padding="same")
+    J = jacobian.jacobian(layer, shape)
+    x = np.random.default_rng(0).normal(size=(2, *shape))
+    depthwise, pointwise = linear_maps(layer)
+    z = run(lambda x: pointwise.function(depthwise.function(x, depthwise.w()), pointwise.w()), x)
+    assert close(z, flat(x) @ J)
+    assert depthwise.bias is None
+    assert pointwise.bias is not None
+
+
+def test_uniform_shift_by_hand():
+    # Sum of C is 6, of R 3: the excess of 3 comes off the three units that are not 0.
+    actual = run(linear.uniform_shift, np.array([[1.0, 0, 2, 3]]), np.array([[2.0, 1]]))
+    assert actual == pytest.approx(np.array([[0.0, 0, 1, 2]]))
+
+
+def test_relative_attribution_by_hand():
+    # Contributions of x = (1, 2) to the one output: 3 and -4, so Z+ = 3, Z- = 4, q = 4/7.
+    # C = R (1, 4/7) = (7, 4) for R = 7; the excess of 4 comes off evenly.
+    x, w, R = np.array([[1.0, 2.0]]), np.array([[3.0], [-2.0]]), np.array([[7.0]])
+    actual = run(lambda x, w, R: linear.relative_attribution(tf.matmul, x, w, R), x, w, R)
+    assert actual == pytest.approx(np.array([[5.0, 2.0]]))
+
+
+def test_negative_relevance_by_hand():
+    # The same layer with R = -7: the paper's C is (-7, -4); the authors' program gives both terms to the
+    # negative contribution, C = (0, -7 - 4), and has one unit left to shift.
+    x, w, R = np.array([[1.0, 2.0]]), np.array([[3.0], [-2.0]]), np.array([[-7.0]])
+    for signed, expected in ((False, [[-5.0, -2.0]]), (True, [[0.0, -7.0]])):
+        actual = run(
+            lambda x, w, R, s=signed: linear.relative_attribution(tf.matmul, x, w, R, signed=s),
+            x,
+            w,
+            R,
+        )
+        assert actual == pytest.approx(np.array(expected))
+
+
+def test_z_b_keeps_the_relevance_of_a_neuron_at_its_bounds():
+    # x stands at its lowest value with a positive weight: nothing decides, the spread 4 and 2 shares out 3.
+    x, w, R = np.array([[-1.0, 5.0]]), np.array([[2.0], [0.0]]), np.array([[3.0]])
+    low, high = np.array([[-1.0, 4.0]]), np.array([[3.0, 6.0]])
+    actual = run(lambda *t: linear.z_b(tf.matmul, *t), x, w, R, low, high)
+    assert actual == pytest.approx(np.array([[2.0, 1.0]]))
+
+
+def test_tiny_contributions_stay_finite():
+    x, w, R = np.float32([[1e-30, 1e-38]]), np.float32([[1e-8], [-1.0]]), np.float32([[1e6]])
+    actual = run(lambda x, w, R: linear.relative_attribution(tf.matmul, x, w, R), x, w, R)
+    assert np.isfinite(actual).all()
+
+
+def test_a_layer_that_only_looks_like_a_convolution_has_no_linear_map():
+    class Squared(layers.Conv2D):
+        def call(self, inputs):
+            return super().call(inputs) ** 2
+
+    layer = Squared(2, 3)
+    layer.build((None, 5, 5, 2))
+    assert linear_maps(layer) is None
