@@ -1,0 +1,269 @@
+"""RAP as an iNNvestigate analyzer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Union
+
+import innvestigate.backend as ibackend
+import innvestigate.layers as ilayers
+import numpy as np
+import tensorflow as tf
+from innvestigate.analyzer.reverse_base import ReverseAnalyzerBase
+from tensorflow import keras
+
+from rap_keras import checks
+from rap_keras.equations import seed
+from rap_keras.network import flatten
+from rap_keras.plan import plan
+from rap_keras.propagation import Relevance, propagate
+from rap_keras.rules.weighted import Bounds
+
+Arrays = Union[np.ndarray, list[np.ndarray]]
+InputRule = Union[str, tuple, None]
+
+
+class RAP(ReverseAnalyzerBase):
+    """Relative Attributing Propagation: which pixels are relevant to a decision, and which irrelevant.
+
+    Relevance starts as the selected logit and goes back layer by layer; its sum stays the logit. Positive
+    relevance marks what the decision rests on, negative what matters least to it. Source: Nam et al.,
+    Relative Attributing Propagation, AAAI 2020, arXiv 1904.00605.
+
+    >>> model = innvestigate.model_wo_softmax(model)
+    >>> analyzer = innvestigate.create_analyzer("rap", model)
+    >>> relevance = analyzer.analyze(x)   # shaped as x; its sum over channels is the heatmap
+
+    Args:
+        model: functional or Sequential Keras model with one output, without softmax, built with eager
+            execution off. It is only read: no layer of it is called or changed.
+        variant: "paper" for the equations of the paper, "reference" for the authors' program: in convolutions
+            negative relevance follows the negative contributions, and Add and average pooling share out by
+            signed instead of absolute values. The two correlate at 0.98 or more on VGG-16; with residual
+            connections "paper" is better by far.
+        batch_norm: "identity" passes relevance through BatchNormalization unchanged, as the authors' program
+            does; "fold" first makes it part of the convolution or Dense layer before it, where that is exact.
+        input_rule: the lowest and highest input, which the rule of the first layer (z^B, Eq. 10) needs.
+            "auto": minimum and maximum of each sample. (low, high): numbers or one value per channel, in units
+            of the model's input. None: no z^B, the first layer goes by the rule of the inner ones.
+        neuron_selection_mode: "max_activation", "index" (give `neuron_selection` to `analyze`) or "all".
+        allow_lambda_layers: pass relevance through Lambda layers: unchanged where they keep the shape, else as
+            their gradient moves it. Nothing is known of what they calculate, so check conservation.
+        **kwargs: further options of iNNvestigate's ReverseAnalyzerBase.
+
+    Raises:
+        RuntimeError: eager execution is on.
+        NotAnalyzeableModelException: the model has a softmax at its output, several outputs, Lambda layers
+            without permission, or layers without a rule.
+        ValueError: an option has no such value.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        variant: str = "paper",
+        batch_norm: str = "identity",
+        input_rule: InputRule = "auto",
+        **kwargs: Any,
+    ) -> None:
+        checks.require_graph_execution()
+        super().__init__(model, **kwargs)
+        checks.require_choice("variant", variant, ("paper", "reference"))
+        checks.require_choice("batch_norm", batch_norm, ("identity", "fold"))
+        checks.require_input_rule(input_rule)
+        checks.require_one_output(model)
+        self._variant = variant
+        self._batch_norm = batch_norm
+        self._input_rule = input_rule
+        self._network = flatten(model)
+        if not self._disable_model_checks:
+            checks.refuse_softmax(self._network)
+        self._plan = plan(
+            self._network,
+            bounded_input=input_rule is not None,
+            fold_batch_norm=batch_norm == "fold",
+            allow_lambda=self._allow_lambda_layers,
+        )
+        self._relevance: Relevance | None = None
+        self._layer_functions: dict[tuple[str, ...], Callable] = {}
+
+    def analyze(self, X: Arrays, neuron_selection: Any = None) -> Arrays:
+        """Relevance of every input value, shaped as X; a list of arrays for models with several inputs.
+
+        Sample i of the result belongs to sample i of X, and sums to its selected logit ("all": to the sum of
+        its logits).
+
+        Args:
+            X: a batch as the model takes it, (N, ...), or a list of them for models with several inputs.
+            neuron_selection: with neuron_selection_mode="index" the output to explain: one index for all
+                samples or one for each. For outputs of several dimensions an index is a tuple.
+
+        Raises:
+            ValueError: X has another shape than the model's input, or NaN or Inf in a sample; an index is out
+                of range, missing, or given in another mode.
+        """
+        feeds = self._feeds(X, neuron_selection)
+        if not self._analyzer_model_done:
+            self.create_analyzer_model()
+        outputs = ibackend.to_list(self._analyzer_model.predict_on_batch(feeds))
+        if self._n_debug_output > 0:
+            self._handle_debug_output(outputs[-self._n_debug_output :])
+            outputs = outputs[: -self._n_debug_output]
+        return ibackend.unpack_singleton(outputs)
+
+    def analyze_layers(
+        self, X: Arrays, layers: Iterable[str] | None = None, neuron_selection: Any = None
+    ) -> dict[str, Arrays]:
+        """Relevance at the input of each named layer, by name in forward order, e.g. for the paper's Fig. 4.
+
+        It is what the layer gives back, batch first and shaped as the layer's input; a list of arrays for
+        layers with several inputs. Where several layers use the same tensor, as at the fork of a residual
+        block, each has its own part, and the parts add up to what the layer before receives.
+
+        Args:
+            X: as in `analyze`.
+            layers: names of layers, all by default. A layer in a nested model is "model/layer", the second use
+                of a layer "layer#2".
+            neuron_selection: as in `analyze`.
+
+        Raises:
+            KeyError: a name is none of the network's layers; the message lists them.
+            ValueError: as in `analyze`.
+        """
+        known = [call.name for call in self._network.calls]
+        names = known if layers is None else list(layers)
+        checks.require_layers(names, known)
+        feeds = self._feeds(X, neuron_selection)
+        if not self._analyzer_model_done:
+            self.create_analyzer_model()
+        key = tuple(name for name in known if name in names)
+        if key not in self._layer_functions:
+            assert self._relevance is not None
+            fetches = [self._relevance.calls[name] for name in key]
+            self._layer_functions[key] = keras.backend.function(self._analyzer_model.inputs, fetches)
+        values = self._layer_functions[key](feeds)
+        return {name: ibackend.unpack_singleton(list(value)) for name, value in zip(key, values)}
+
+    def _feeds(self, X: Arrays, neuron_selection: Any) -> list[np.ndarray]:
+        arrays = checks.valid_inputs(X, self._model.inputs)
+        by_index = self._neuron_selection_mode == "index"
+        if by_index and neuron_selection is None:
+            raise ValueError("neuron_selection_mode='index' needs neuron_selection, the output to explain")
+        if not by_index and neuron_selection is not None:
+            raise ValueError(
+                f"neuron_selection is for neuron_selection_mode='index', not '{self._neuron_selection_mode}'"
+            )
+        if by_index:
+            arrays.append(self._get_neuron_selection_array(neuron_selection, len(arrays[0])))
+        return arrays
+
+    def _get_neuron_selection_array(self, neuron_selection: Any, batch_size: int) -> np.ndarray:
+        return checks.valid_selection(neuron_selection, batch_size, self._model.outputs[0])
+
+    def _prepare_model(self, model: keras.Model) -> tuple[keras.Model, list, list]:
+        """The model as it is: the neuron is selected within the propagation, so no layer is added."""
+        if self._neuron_selection_mode != "index":
+            return model, [], []
+        index = keras.Input(shape=(model.outputs[0].shape.rank,), dtype=np.int32, name="neuron_index")
+        return model, [index], [index]
+
+    def _reverse_model(
+        self,
+        model: keras.Model,
+        stop_analysis_at_tensors: list | None = None,
+        return_all_reversed_tensors: bool = False,
+    ) -> tuple[list, dict | None]:
+        """Forward pass and relevance as one Keras layer, in place of iNNvestigate's reversal.
+
+        Keras wraps every operation outside of a layer into one of its own, which takes minutes on deep
+        networks. Within one layer the graph is plain TensorFlow, and it can be called anew on other inputs, as
+        iNNvestigate's wrappers (SmoothGrad and the like) do.
+        """
+        layer = _Propagation(self._propagate, return_all_reversed_tensors)
+        outputs = layer([*model.inputs, *(stop_analysis_at_tensors or [])])
+        inputs, rest = outputs[: len(model.inputs)], outputs[len(model.inputs) :]
+        if not return_all_reversed_tensors:
+            return inputs, None
+        numbers = list(self._relevance.tensors) if self._relevance else []
+        return inputs, {
+            number: {"nid": self._node_id(number), "tensors": [R], "final_tensor": R}
+            for number, R in zip(numbers, rest)
+        }
+
+    def _propagate(self, tensors: list[tf.Tensor]) -> Relevance:
+        inputs = [_as_float(x) for x in tensors[: len(self._network.inputs)]]
+        relevance = propagate(
+            self._network,
+            self._plan,
+            inputs,
+            seed=lambda output: self._seed(output, tensors[len(inputs) :]),
+            bounds=None if self._input_rule is None else [self._bounds(x) for x in inputs],
+            reference=self._variant == "reference",
+            finish=self._finish,
+        )
+        # The first call is that of `create_analyzer_model`; wrappers may call again, on inputs of their own.
+        self._relevance = self._relevance or relevance
+        return relevance
+
+    def _seed(self, output: tf.Tensor, index: list[tf.Tensor]) -> tf.Tensor:
+        if self._neuron_selection_mode == "index":
+            return seed.at_index(output, index[0])
+        return seed.max_activation(output) if self._neuron_selection_mode == "max_activation" else output
+
+    def _bounds(self, x: tf.Tensor) -> Bounds:
+        if isinstance(self._input_rule, tuple):
+            shape = [1] * x.shape.rank
+            shape[1 if keras.backend.image_data_format() == "channels_first" else -1] = -1
+            low, high = (tf.reshape(tf.constant(b, x.dtype), shape) for b in self._input_rule)
+            return low, high
+        axes = list(range(1, x.shape.rank))
+        return tf.reduce_min(x, axes, keepdims=True), tf.reduce_max(x, axes, keepdims=True)
+
+    def _finish(self, number: int, R: tf.Tensor) -> tf.Tensor:
+        """The base class's options that change relevance on its way."""
+        project, clip = self._reverse_project_bottleneck_layers, self._reverse_clip_values
+        if project and number in self._network.bottlenecks():
+            (R,) = ibackend.to_list(ilayers.Project(project).call(R))
+        if clip:
+            R = tf.clip_by_value(R, *clip)
+        if self._reverse_verbose:
+            print(f"relevance of tensor {number}: {R.shape} {R.name}")
+        return R
+
+    def _node_id(self, number: int) -> tuple[int, int]:
+        """The call that gives relevance to a tensor, and the tensor's place among the call's inputs."""
+        for nid, call in reversed(list(enumerate(self._network.calls))):
+            if number in call.inputs:
+                return nid, call.inputs.index(number)
+        return -1, 0
+
+    def _get_state(self) -> dict[str, Any]:
+        state = super()._get_state()
+        state.update(variant=self._variant, batch_norm=self._batch_norm, input_rule=self._input_rule)
+        return state
+
+    @classmethod
+    def _state_to_kwargs(cls, state: dict[str, Any]) -> dict[str, Any]:
+        rest = dict(state)  # the base classes take their own out of it, and the caller may load once more
+        own = {name: rest.pop(name) for name in ("variant", "batch_norm", "input_rule")}
+        return {**super()._state_to_kwargs(rest), **own}
+
+
+class _Propagation(keras.layers.Layer):
+    """From a model's inputs to their relevances, and to those of all tensors behind them if asked for."""
+
+    def __init__(self, function: Callable[[list[tf.Tensor]], Relevance], all_tensors: bool) -> None:
+        super().__init__(name="relevance", autocast=False)
+        self._function = function
+        self._all_tensors = all_tensors
+
+    @tf.autograph.experimental.do_not_convert
+    def call(self, inputs: Any) -> list[tf.Tensor]:
+        inputs = ibackend.to_list(inputs)
+        relevance = self._function(inputs)
+        outputs = [relevance.tensors[number] for number in relevance.inputs]
+        return outputs + (list(relevance.tensors.values()) if self._all_tensors else [])
+
+
+def _as_float(x: tf.Tensor) -> tf.Tensor:
+    return x if x.dtype.is_floating else tf.cast(x, keras.backend.floatx())

@@ -1,0 +1,179 @@
+"""A Keras model as a flat list of layer calls, nested models taken apart."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+from innvestigate import NotAnalyzeableModelException
+from tensorflow import keras
+
+
+class Ref(NamedTuple):
+    """Stands for tensor number `number` in the arguments of a call."""
+
+    number: int
+
+
+@dataclass(frozen=True)
+class Call:
+    """One use of one layer.
+
+    `name` is the layer's name, behind the names of the models around it and a slash each; a second use of a
+    layer is `name#2`. `inputs` and `outputs` are tensor numbers in the layer's own order.
+    """
+
+    name: str
+    layer: keras.layers.Layer
+    args: tuple
+    kwargs: dict[str, Any]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+    def run(self, xs: list[tf.Tensor]) -> list[tf.Tensor]:
+        """Outputs of the layer at inference for the input tensors `xs`, in the order of `inputs`."""
+        values = dict(zip(self.inputs, xs))
+
+        def fill(argument: Any) -> Any:
+            return values[argument.number] if isinstance(argument, Ref) else argument
+
+        args, kwargs = _map((self.args, self.kwargs), fill)
+        if "training" in inspect.signature(self.layer.call).parameters and len(args) < 2:
+            kwargs = {**kwargs, "training": False}
+        return tf.nest.flatten(self.layer.call(*args, **kwargs))
+
+
+@dataclass(frozen=True)
+class Network:
+    """All calls in forward order; `inputs` and `outputs` are tensor numbers in the model's order."""
+
+    calls: tuple[Call, ...]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+    def consumers(self) -> dict[int, list[Call]]:
+        """The calls that take each tensor, by the tensor's number."""
+        found: dict[int, list[Call]] = {}
+        for call in self.calls:
+            for number in dict.fromkeys(call.inputs):
+                found.setdefault(number, []).append(call)
+        return found
+
+    def bottlenecks(self) -> set[int]:
+        """The tensors that everything must pass through."""
+        remaining = {number: len(calls) for number, calls in self.consumers().items()}
+        for number in self.outputs:
+            remaining[number] = remaining.get(number, 0) + 1
+        open_tensors, found = set(self.inputs), set()
+        for call in self.calls:
+            if len(open_tensors) == 1:
+                found.update(open_tensors)
+            for number in dict.fromkeys(call.inputs):
+                remaining[number] -= 1
+                if not remaining[number]:
+                    open_tensors.discard(number)
+            open_tensors.update(number for number in call.outputs if remaining.get(number))
+        return found | open_tensors if len(open_tensors) == 1 else found
+
+
+def flatten(model: keras.Model) -> Network:
+    """The layer calls between a model's inputs and its outputs, those of nested models in their place.
+
+    The model is only read: no layer is called, none gets a new node.
+
+    Raises:
+        NotAnalyzeableModelException: the model, or a model in it, is neither functional nor a built
+            Sequential, so that its layers cannot be known.
+    """
+    return _Flattening().network(model)
+
+
+class _Flattening:
+    """Numbers tensors and names calls while the models are walked."""
+
+    def __init__(self) -> None:
+        self._tensors = 0
+        self._names: set[str] = set()
+
+    def network(self, model: keras.Model) -> Network:
+        inputs = tuple(self._number() for _ in model.inputs or [])
+        calls, outputs = self._walk(model, inputs, prefix="")
+        return Network(tuple(_needed(calls, outputs)), inputs, outputs)
+
+    def _number(self) -> int:
+        self._tensors += 1
+        return self._tensors - 1
+
+    def _walk(
+        self, model: keras.Model, inputs: tuple[int, ...], prefix: str
+    ) -> tuple[list[Call], tuple[int, ...]]:
+        nodes = _nodes(model)
+        numbers = {id(tensor): number for tensor, number in zip(model.inputs, inputs)}
+        calls: list[Call] = []
+        for node in nodes:
+            if not all(id(tensor) in numbers for tensor in node.keras_inputs):
+                continue  # the same layer used elsewhere, outside of this model
+            xs = tuple(numbers[id(tensor)] for tensor in node.keras_inputs)
+            if isinstance(node.layer, keras.Model):
+                inner, ys = self._walk(node.layer, _model_inputs(node, numbers), f"{prefix}{node.layer.name}/")
+                calls += inner
+            else:
+                ys = tuple(self._number() for _ in tf.nest.flatten(node.outputs))
+                args, kwargs = _map(
+                    (tuple(node.call_args), node.call_kwargs),
+                    lambda a: Ref(numbers[id(a)]) if id(a) in numbers else a,
+                )
+                calls.append(Call(self._name(f"{prefix}{node.layer.name}"), node.layer, args, kwargs, xs, ys))
+            numbers.update(zip(map(id, tf.nest.flatten(node.outputs)), ys))
+        return calls, tuple(numbers[id(tensor)] for tensor in model.outputs)
+
+    def _name(self, name: str) -> str:
+        unique, use = name, 1
+        while unique in self._names:
+            use += 1
+            unique = f"{name}#{use}"
+        self._names.add(unique)
+        return unique
+
+
+def _nodes(model: keras.Model) -> list[Any]:
+    """The nodes of a model in forward order, without those of its input layers."""
+    by_depth = getattr(model, "_nodes_by_depth", None)
+    if not by_depth:
+        raise NotAnalyzeableModelException(
+            f"model '{model.name}' ({type(model).__name__}) is no graph of layers: RAP must see every layer. "
+            "Build it with the functional API, or as a Sequential that begins with keras.Input(shape)."
+        )
+    return [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth] if not node.is_input]
+
+
+def _model_inputs(node: Any, numbers: dict[int, int]) -> tuple[int, ...]:
+    """Tensor numbers of what a nested model was called with, in the order of its own inputs."""
+    given = node.call_args[0] if node.call_args else next(iter(node.call_kwargs.values()))
+    if isinstance(given, dict):
+        given = [given[name] for name in node.layer.input_names]
+    return tuple(numbers[id(tensor)] for tensor in tf.nest.flatten(given))
+
+
+def _needed(calls: list[Call], outputs: tuple[int, ...]) -> list[Call]:
+    """Only the calls on which the outputs depend."""
+    wanted = set(outputs)
+    kept = []
+    for call in reversed(calls):
+        if wanted.intersection(call.outputs):
+            wanted.update(call.inputs)
+            kept.append(call)
+    return kept[::-1]
+
+
+def _map(arguments: Any, function: Any) -> Any:
+    """`function` on every leaf of tuples, lists and dicts (a Ref is a leaf, which tf.nest would open)."""
+    if isinstance(arguments, Ref):
+        return function(arguments)
+    if isinstance(arguments, dict):
+        return {key: _map(value, function) for key, value in arguments.items()}
+    if isinstance(arguments, (list, tuple)) and not hasattr(arguments, "_fields"):
+        return type(arguments)(_map(value, function) for value in arguments)
+    return function(arguments)

@@ -1,0 +1,140 @@
+"""A network's forward pass and the way of relevance back through it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import tensorflow as tf
+
+from rap_keras.network import Network
+from rap_keras.plan import PlannedCall
+from rap_keras.rules import weighted
+from rap_keras.rules.weighted import Bounds, Position
+
+
+@dataclass
+class Relevance:
+    """Relevances by tensor number, and of each call's inputs by the call's name.
+
+    `inputs` are the numbers of the network's inputs. A tensor that several calls use has the sum of
+    what they give back; by call they stand apart.
+    """
+
+    inputs: tuple[int, ...]
+    tensors: dict[int, tf.Tensor] = field(default_factory=dict)
+    calls: dict[str, list[tf.Tensor]] = field(default_factory=dict)
+
+
+@dataclass
+class _Forward:
+    values: dict[int, tf.Tensor]
+    steps: dict[str, list[weighted.Step]]
+    bounds: dict[int, Bounds]
+
+
+def propagate(
+    network: Network,
+    planned: Sequence[PlannedCall],
+    inputs: Sequence[tf.Tensor],
+    seed: Callable[[tf.Tensor], tf.Tensor],
+    bounds: Sequence[Bounds] | None,
+    reference: bool,
+    finish: Callable[[int, tf.Tensor], tf.Tensor] = lambda number, R: R,
+) -> Relevance:
+    """Relevance of every tensor between a network's output and its inputs.
+
+    Args:
+        network: the calls.
+        planned: their rules.
+        inputs: the network's input tensors.
+        seed: makes the relevance of the output out of the output.
+        bounds: lowest and highest value of each input, of shapes that broadcast to it; None without z^B.
+        reference: the authors' program in place of the paper where they differ.
+        finish: is given each tensor's number and its complete relevance, and may change it.
+    """
+    passed = _forward(network, planned, inputs, bounds)
+    relevance = Relevance(network.inputs)
+    arriving: dict[int, list[tf.Tensor]] = {number: [seed(passed.values[number])] for number in network.outputs}
+
+    def complete(number: int) -> tf.Tensor:
+        if number not in relevance.tensors:
+            parts = arriving.get(number) or [tf.zeros_like(passed.values[number])]
+            relevance.tensors[number] = finish(number, parts[0] if len(parts) == 1 else tf.add_n(parts))
+        return relevance.tensors[number]
+
+    for nid, p in reversed(list(enumerate(planned))):
+        Rs = [complete(number) for number in p.call.outputs]
+        with tf.name_scope(_scope("relevance", p.call.name)):
+            back = _backward(p, nid, passed, Rs, reference)
+        relevance.calls[p.call.name] = back
+        for number, R in zip(p.call.inputs, back):
+            arriving.setdefault(number, []).append(R)
+    for number in network.inputs:
+        complete(number)
+    relevance.calls = dict(reversed(list(relevance.calls.items())))
+    return relevance
+
+
+def _forward(
+    network: Network,
+    planned: Sequence[PlannedCall],
+    inputs: Sequence[tf.Tensor],
+    bounds: Sequence[Bounds] | None,
+) -> _Forward:
+    passed = _Forward(
+        values=dict(zip(network.inputs, inputs)),
+        steps={},
+        bounds=dict(zip(network.inputs, bounds)) if bounds else {},
+    )
+    for p in planned:
+        xs = [passed.values[number] for number in p.call.inputs]
+        with tf.name_scope(_scope("forward", p.call.name)):
+            if p.linears:
+                z, steps = weighted.forward(p.linears, p.position, xs[0], p.nonnegative)
+                passed.steps[p.call.name] = steps
+                ys = [z if p.activation is None else p.activation(z)]
+            elif p.folded:
+                ys = xs
+            else:
+                ys = p.call.run(xs)
+            if p.bounded and bounds:
+                _bound(p, passed)
+        passed.values.update(zip(p.call.outputs, ys))
+    return passed
+
+
+def _bound(p: PlannedCall, passed: _Forward) -> None:
+    """The bounds of a call's outputs: those of its inputs as constant images, sent through the layer."""
+    lows, highs = [], []
+    for number in p.call.inputs:
+        shape = tf.shape(passed.values[number])
+        low, high = passed.bounds[number]
+        lows.append(tf.broadcast_to(low, shape))
+        highs.append(tf.broadcast_to(high, shape))
+    for number, a, b in zip(p.call.outputs, p.call.run(lows), p.call.run(highs)):
+        passed.bounds[number] = (tf.minimum(a, b), tf.maximum(a, b))
+
+
+def _backward(p: PlannedCall, nid: int, passed: _Forward, Rs: list[tf.Tensor], reference: bool) -> list[tf.Tensor]:
+    if p.linears:
+        bounds = passed.bounds.get(p.call.inputs[0]) if p.position is Position.INPUT else None
+        return [weighted.backward(passed.steps[p.call.name], Rs[0], bounds, reference)]
+    if p.folded:
+        return Rs
+    Xs = [passed.values[number] for number in p.call.inputs]
+    Ys = [passed.values[number] for number in p.call.outputs]
+    state: dict[str, Any] = {
+        "layer": p.call.layer,
+        "nid": nid,
+        "call": p.call,
+        "reference": reference,
+    }
+    assert p.rule is not None
+    return p.rule(Xs, Ys, Rs, state)
+
+
+def _scope(direction: str, name: str) -> str:
+    """A legal TensorFlow scope name, so that a profile names the layer."""
+    return f"{direction}/{name.replace('#', '_')}"
