@@ -5,11 +5,21 @@ Importing this package registers it: `innvestigate.create_analyzer("rap", model)
 
 from __future__ import annotations
 
+import os
+import sys
+from pathlib import Path
+
+if sys.argv and Path(sys.argv[0]).stem == "rap-keras":
+    # TensorFlow reads this when it is first imported, below, and our command's output is no place for its
+    # notes on GPUs and memory. In other programs that is not for us to decide.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
 import innvestigate.analyzer
 
 from rap_keras.analyzer import RAP
+from rap_keras.rules.kinds import register_rule
 
-__all__ = ["RAP"]
+__all__ = ["RAP", "register_rule"]
 __version__ = "0.1.0"
 
 innvestigate.analyzer.analyzers["rap"] = RAP

@@ -1,0 +1,7 @@
+"""`python -m rap_keras` is the command `rap-keras`."""
+
+from __future__ import annotations
+
+from rap_keras.cli import main
+
+main(prog_name="rap-keras")

@@ -1,0 +1,17 @@
+"""The command `rap-keras`."""
+
+from __future__ import annotations
+
+import click
+
+from rap_keras import __version__
+from rap_keras.cli.explain import explain
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="rap-keras")
+def main() -> None:
+    """Relative Attributing Propagation: what in a photo is relevant to a network's decision."""
+
+
+main.add_command(explain)

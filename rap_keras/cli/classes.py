@@ -1,0 +1,69 @@
+"""Names of a network's classes."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def read_names(file: Path, count: int) -> list[str]:
+    """Class names from a text file, line n is class n; a leading synset id (n01440764) is left out.
+
+    Raises:
+        ValueError: The file is no text, or does not have `count` lines.
+    """
+    try:
+        lines = file.read_text(encoding="utf-8-sig").rstrip().splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file}: not a text file ({error})") from error
+    if len(lines) != count:
+        raise ValueError(f"{file} has {len(lines)} lines, but the network has {count} classes")
+    return [re.sub(r"^n\d{8}\s+", "", line).strip() for line in lines]
+
+
+def cached_names(count: int) -> list[str] | None:
+    """ImageNet's class names for 1000 classes, if Keras has downloaded them before; else None."""
+    file = Path.home() / ".keras" / "models" / "imagenet_class_index.json"
+    if count != 1000 or not file.is_file():
+        return None
+    try:
+        index = json.loads(file.read_text(encoding="utf-8"))
+        return [index[str(number)][1].replace("_", " ") for number in range(count)]
+    except (ValueError, KeyError):  # an interrupted download; names are only a convenience
+        return None
+
+
+def find_class(target: str, names: Sequence[str] | None, count: int) -> int:
+    """The number of a class given by its number or name, upper or lower case.
+
+    A name with commas, as ImageNet's "tench, Tinca tinca", is found by each of its parts too.
+
+    Raises:
+        ValueError: There is no such class, or several classes have that name.
+    """
+    if target.isdecimal():
+        if int(target) >= count:
+            raise ValueError(f"there is no class {target}: the network has classes 0 to {count - 1}")
+        return int(target)
+    if names is None:
+        raise ValueError(
+            f"{target!r} is no number, and the classes have no names: give a number from 0 to "
+            f"{count - 1}, or the names with --classes FILE"
+        )
+    wanted = target.strip().casefold()
+    found = [number for number, name in enumerate(names) if name.casefold() == wanted]
+    parts = [[part.strip().casefold() for part in name.split(",")] for name in names]
+    found = found or [number for number, own in enumerate(parts) if wanted in own]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise ValueError(f"several classes are called {target!r}, give one of {found}")
+    known = {part: name for own, name in zip(parts, names) for part in own}
+    close = difflib.get_close_matches(wanted, known, n=4)
+    raise ValueError(
+        f"unknown class {target!r}"
+        + (f": did you mean {' or '.join(repr(known[part]) for part in close)}?" if close else "")
+    )

@@ -1,0 +1,202 @@
+"""`rap-keras explain`: photos in, heatmaps out.
+
+TensorFlow takes seconds to import: whatever needs it is imported within the functions.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+import click
+
+from rap_keras.cli.job import Job, blaming, prepare
+from rap_keras.cli.results import Explained, free_name, lines, write
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+@click.command()
+@click.argument("images", nargs=-1, type=click.Path(exists=True, path_type=Path), metavar="IMAGE...")
+@click.option(
+    "--model",
+    "model_name",
+    metavar="NAME_OR_PATH",
+    help="A network of keras.applications, such as vgg16, or a .h5 file, .keras file or "
+    "SavedModel. A softmax at its end is removed.",
+)
+@click.option(
+    "--preprocessing",
+    metavar="caffe|tf|torch|MODULE:FUNCTION",
+    help="What the network was trained with; needed with a model file. A function takes RGB, "
+    "float32, (N, H, W, 3), 0 to 255; for a network that takes just that it is "
+    "keras.applications.efficientnet:preprocess_input. Default for NAME: its own.",
+)
+@click.option(
+    "--resize",
+    type=click.IntRange(1),
+    metavar="N",
+    help="With --crop: resize the short side to N pixels first. Without: for networks that take "
+    "any size, resize to N x N.",
+)
+@click.option(
+    "--crop",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Cut N x N pixels out of the centre, instead of resizing the photo straight to the "
+    "network's input, which changes its aspect.",
+)
+@click.option(
+    "--method",
+    "methods",
+    multiple=True,
+    default=("rap",),
+    show_default=True,
+    metavar="NAME",
+    help="May be given several times: rap, or an analyzer of iNNvestigate such as gradient or lrp.alpha_1_beta_0.",
+)
+@click.option(
+    "--target",
+    default="max",
+    show_default=True,
+    metavar="max|INDEX|CLASS",
+    help="The class to explain: the network's first choice, a number, or a name.",
+)
+@click.option(
+    "--classes",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Names of the classes, one per line.",
+)
+@click.option("--layers", is_flag=True, help="Also a picture of RAP's relevance layer by layer.")
+@click.option(
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("rap-keras-output"),
+    show_default=True,
+    metavar="DIR",
+    help="Where the files go; those of the same name are overwritten.",
+)
+@click.pass_context
+def explain(
+    context: click.Context,
+    images: tuple[Path, ...],
+    model_name: str | None,
+    preprocessing: str | None,
+    resize: int | None,
+    crop: int | None,
+    methods: tuple[str, ...],
+    target: str,
+    classes: Path | None,
+    layers: bool,
+    output: Path,
+) -> None:
+    """Explain what in each IMAGE is relevant to a network's decision.
+
+    IMAGE is a photo or a folder of photos. For each photo, NAME.png has the photo and the heatmap
+    of each method side by side (red is relevant, blue irrelevant), and NAME.npz the relevance of
+    each method, float32, (H, W, 3), with input_size, target, logit and methods. The time of the
+    first photo includes preparing the network.
+
+    Exit status: 0 all photos were explained, 1 some were skipped or have a heatmap that is not
+    finite, 2 wrong usage.
+    """
+    if not images or model_name is None:
+        raise click.UsageError("Give at least one IMAGE, and the network with --model.")
+    methods = tuple(dict.fromkeys(methods))
+    if layers and "rap" not in methods:
+        raise click.UsageError("--layers is for --method rap only.")
+    _start_tensorflow()
+    from rap_keras.images import expand
+
+    with blaming("IMAGE..."):
+        paths = expand(images)
+    job = prepare(
+        model_name,
+        preprocessing=preprocessing,
+        resize=resize,
+        crop=crop,
+        methods=methods,
+        target=target,
+        classes=classes,
+        layers=layers,
+        output=output,
+    )
+    context.exit(_run(job, paths, output))
+
+
+def _start_tensorflow() -> None:
+    """Imports TensorFlow, as quiet as it goes, for graphs instead of eager execution."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    import tensorflow as tf
+
+    tf.compat.v1.disable_eager_execution()
+    tf.get_logger().setLevel("ERROR")
+    # Keras warns about itself whenever a model predicts without eager execution.
+    warnings.filterwarnings("ignore", message=".*state_updates")
+
+
+def _run(job: Job, paths: list[Path], output: Path) -> int:
+    """Explains all photos and tells about it; the exit status."""
+    from tqdm import tqdm
+
+    skipped = spoilt = 0
+    taken: set[str] = set()
+    for path in tqdm(paths, unit="photo", disable=None if len(paths) > 1 else True):
+        try:
+            photo, batch = _read(job, path)
+        except (OSError, ValueError) as error:
+            skipped += 1
+            with tqdm.external_write_mode():
+                click.echo(f"skipped: {error}", err=True)
+            continue
+        explained = _explain(job, photo, batch)
+        write(explained, output, free_name(path.stem, taken))
+        with tqdm.external_write_mode():
+            for line in lines(path, explained):
+                click.echo(line)
+            for method in explained.not_finite():
+                spoilt += 1
+                click.echo(f"not finite: the heatmap of {method} for {path}", err=True)
+    summary = f"{len(paths) - skipped} explained, {skipped} skipped"
+    if spoilt:
+        summary += f", not finite heatmaps (shown empty): {spoilt}"
+    click.echo(f"{summary}; files in {output}")
+    return 1 if skipped or spoilt else 0
+
+
+def _read(job: Job, path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """A photo in the network's size, and as a batch of one network input."""
+    from rap_keras import images
+
+    photo = images.fit(images.load_photo(path), job.size, job.short_side)
+    try:
+        return photo, images.preprocess([photo], job.preprocessing)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _explain(job: Job, photo: np.ndarray, batch: np.ndarray) -> Explained:
+    import numpy as np
+
+    logits = np.ravel(job.model.predict_on_batch(batch))
+    target = int(logits.argmax()) if job.target is None else job.target
+    choice = {} if job.target is None else {"neuron_selection": job.target}
+    relevances, milliseconds = {}, {}
+    for method, analyzer in job.analyzers.items():
+        start = perf_counter()
+        relevances[method] = np.asarray(analyzer.analyze(batch, **choice)[0], np.float32)
+        milliseconds[method] = 1000 * (perf_counter() - start)
+    return Explained(
+        photo=photo,
+        target=target,
+        label=f"class {target}" if job.names is None else job.names[target],
+        logit=float(logits[target]),
+        relevances=relevances,
+        milliseconds=milliseconds,
+        layers=job.analyzers["rap"].analyze_layers(batch, **choice) if job.layers else {},
+    )

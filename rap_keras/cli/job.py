@@ -1,0 +1,139 @@
+"""What `rap-keras explain` needs before the first photo; here wrong options are found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+from rap_keras.cli import classes as class_names
+
+if TYPE_CHECKING:
+    from tensorflow import keras
+
+    from rap_keras.images import Preprocessing
+
+
+class Job(NamedTuple):
+    """What is the same for all photos.
+
+    `size` and `short_side` are as `images.fit` takes them; `target` is None for the class with the
+    largest logit, `names` is None where the classes have only numbers.
+    """
+
+    model: keras.Model
+    analyzers: Mapping[str, Any]
+    preprocessing: Preprocessing
+    size: tuple[int, int]
+    short_side: int | None
+    target: int | None
+    names: list[str] | None
+    layers: bool
+
+
+@contextmanager
+def blaming(*parameters: str) -> Iterator[None]:
+    """Turns what a wrong parameter makes the library raise into click's message of one line."""
+    from innvestigate import NotAnalyzeableModelException
+
+    try:
+        yield
+    except (ValueError, OSError, NotImplementedError, NotAnalyzeableModelException) as error:
+        message = " ".join(str(error).split())
+        raise click.BadParameter(message, param_hint=list(parameters)) from error
+
+
+def prepare(
+    model_name: str,
+    *,
+    preprocessing: str | None,
+    resize: int | None,
+    crop: int | None,
+    methods: tuple[str, ...],
+    target: str,
+    classes: Path | None,
+    layers: bool,
+    output: Path,
+) -> Job:
+    """The network and the analyzers, and the folder for the results.
+
+    Raises:
+        click.UsageError: An option is wrong. The quick checks come first.
+    """
+    from rap_keras import methods as analyzers
+    from rap_keras import models
+
+    with blaming("--method"):
+        for name in methods:
+            analyzers.find(name)
+    how = _preprocessing(model_name, preprocessing)
+    with blaming("--model"):
+        model = models.flat_output(models.without_softmax(models.load_model(model_name)))
+        fixed = models.photo_size(model)
+    size, short_side = _geometry(fixed, resize, crop)
+    _try_preprocessing(how, size)
+    count = model.output_shape[-1]
+    with blaming("--classes"):
+        names = class_names.read_names(classes, count) if classes else None
+    names = names or class_names.cached_names(count)
+    with blaming("--target"):
+        number = None if target == "max" else class_names.find_class(target, names, count)
+    with blaming("--output"):
+        output.mkdir(parents=True, exist_ok=True)
+    built = {}
+    for name in methods:
+        click.echo(f"building {name} ...", err=True)
+        with blaming("--model", "--method"):
+            mode = "max_activation" if number is None else "index"
+            built[name] = analyzers.create(name, model, mode)
+    return Job(model, built, how, size, short_side, number, names, layers)
+
+
+def _preprocessing(model_name: str, given: str | None) -> Preprocessing:
+    from rap_keras import images, models
+
+    if given is not None:
+        with blaming("--preprocessing"):
+            return images.find_preprocessing(given)
+    own = models.application_preprocessing(model_name)
+    if own is None and Path(model_name).exists():
+        raise click.UsageError(
+            "A model file does not say how its photos were preprocessed, and a wrong guess would "
+            "spoil the explanation: give --preprocessing caffe, tf, torch or MODULE:FUNCTION."
+        )
+    return own or ""  # neither a network nor a file: loading will say so
+
+
+def _try_preprocessing(how: Preprocessing, size: tuple[int, int]) -> None:
+    """Runs it on noise: a function of the wrong kind is found before an analyzer is built."""
+    import numpy as np
+
+    from rap_keras import images
+
+    noise = np.random.default_rng(0).integers(0, 256, (1, *size, 3), np.uint8)
+    with blaming("--preprocessing"):
+        images.preprocess(noise, how)
+
+
+def _geometry(
+    fixed: tuple[int, int] | None, resize: int | None, crop: int | None
+) -> tuple[tuple[int, int], int | None]:
+    """The size of the network's input and that of the photo's short side."""
+    takes = f"the network takes {fixed[0]}x{fixed[1]}" if fixed else ""
+    if crop is not None:
+        if fixed not in (None, (crop, crop)):
+            raise click.BadParameter(takes, param_hint=["--crop"])
+        if resize is not None and resize < crop:
+            raise click.BadParameter(f"must be at least --crop {crop}", param_hint=["--resize"])
+        return (crop, crop), resize or crop
+    if resize is None:
+        if fixed is None:
+            raise click.UsageError("The network takes photos of any size: say which by --resize.")
+        return fixed, None
+    if fixed not in (None, (resize, resize)):
+        message = f"{takes}: add --crop {min(fixed)}, or leave --resize out" if fixed else ""
+        raise click.BadParameter(message, param_hint=["--resize"])
+    return (resize, resize), None

@@ -1,0 +1,91 @@
+"""What `rap-keras explain` prints and writes of a photo."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+class Explained(NamedTuple):
+    """What was found out about one photo.
+
+    `photo` is as the network saw it, uint8, (H, W, 3); `relevances` has the relevance at the input,
+    (H, W, C), of each method, `milliseconds` how long it took; `layers` is what
+    `RAP.analyze_layers` gave, empty if it was not asked for.
+    """
+
+    photo: np.ndarray
+    target: int
+    label: str
+    logit: float
+    relevances: dict[str, np.ndarray]
+    milliseconds: dict[str, float]
+    layers: dict[str, Any]
+
+    def not_finite(self) -> list[str]:
+        """The methods whose relevance has NaN or infinite values."""
+        import numpy as np
+
+        return [name for name, values in self.relevances.items() if not np.isfinite(values).all()]
+
+
+def lines(path: Path, explained: Explained) -> Iterator[str]:
+    """What is printed of a photo: a line per method."""
+    for method, relevance in explained.relevances.items():
+        yield (
+            f"{path}  {method}  {explained.label}  logit {explained.logit:.6g}  "
+            f"sum {relevance.sum(dtype=float):.6g}  {explained.milliseconds[method]:.0f} ms"
+        )
+
+
+def write(explained: Explained, output: Path, name: str) -> None:
+    """The picture, the numbers and, if they were asked for, the layers, in the folder `output`."""
+    import numpy as np
+
+    from rap_keras.methods import title
+    from rap_keras.visualization import grid, heatmap, layer_strip
+
+    arrays: dict[str, Any] = {
+        **explained.relevances,
+        "input_size": np.array(explained.photo.shape[:2]),
+        "target": np.array(explained.target),
+        "logit": np.array(explained.logit),
+        "methods": np.array(list(explained.relevances)),
+    }
+    np.savez_compressed(output / f"{name}.npz", **arrays)
+    heatmaps = {title(method): [heatmap(_shown(relevance))] for method, relevance in explained.relevances.items()}
+    # Of ImageNet's "tench, Tinca tinca" a picture has room for the first.
+    figure = grid([explained.photo], heatmaps, [explained.label.split(",")[0]])
+    figure.savefig(output / f"{name}.png")
+    if explained.layers:
+        # Lists are relevances of layers with several inputs.
+        strip = {
+            layer: [_shown(part[0]) for part in value] if isinstance(value, list) else _shown(value[0])
+            for layer, value in explained.layers.items()
+        }
+        layer_strip(strip, explained.photo).savefig(output / f"{name}-layers.png")
+
+
+def _shown(relevance: np.ndarray) -> np.ndarray:
+    """Relevance of a kind that pictures can show: nothing where it is not finite, 1 or 3 axes."""
+    import numpy as np
+
+    values = relevance if np.isfinite(relevance).all() else np.zeros_like(relevance)
+    return values if values.ndim in (1, 3) else values.ravel()
+
+
+def free_name(stem: str, taken: set[str]) -> str:
+    """The stem, or stem-2, stem-3 and so on where its files are taken; they are added to `taken`.
+
+    On some systems file names must differ by more than upper and lower case.
+    """
+    name, number = stem, 1
+    while taken & (files := {name.casefold(), f"{name}-layers".casefold()}):
+        number += 1
+        name = f"{stem}-{number}"
+    taken |= files
+    return name

@@ -1,0 +1,129 @@
+"""The methods that are compared: RAP and those of iNNvestigate."""
+
+from __future__ import annotations
+
+import difflib
+import warnings
+from collections.abc import Callable
+
+import innvestigate.analyzer as ianalyzer
+import innvestigate.backend.checks as ichecks
+from innvestigate import NotAnalyzeableModelException
+from innvestigate.analyzer.reverse_base import ReverseAnalyzerBase
+from tensorflow import keras
+
+from rap_keras.checks import require_graph_execution
+from rap_keras.models import flat_output
+
+TITLES = {
+    "rap": "RAP",
+    "gradient": "Gradient",
+    "input_t_gradient": "Input*Gradient",
+    "integrated_gradients": "Integrated Gradients",
+    "guided_backprop": "Guided Backprop",
+    "lrp.alpha_1_beta_0": "LRP \N{GREEK SMALL LETTER ALPHA}1\N{GREEK SMALL LETTER BETA}0",
+    "lrp.alpha_2_beta_1": "LRP \N{GREEK SMALL LETTER ALPHA}2\N{GREEK SMALL LETTER BETA}1",
+}
+"""What pictures call the methods that the paper's figures compare; others go by their names."""
+
+
+def title(name: str) -> str:
+    """What a picture calls a method."""
+    return TITLES.get(name, name)
+
+
+def find(name: str) -> type[ianalyzer.AnalyzerBase]:
+    """The analyzer class of a method.
+
+    Raises:
+        ValueError: There is no such method; the message has all names.
+    """
+    if name in ianalyzer.analyzers:
+        return ianalyzer.analyzers[name]
+    close = difflib.get_close_matches(name.lower(), ianalyzer.analyzers, n=3)
+    raise ValueError(
+        f"unknown method {name!r}"
+        + (f", did you mean {' or '.join(close)}?" if close else "")
+        + f" There are: {', '.join(ianalyzer.analyzers)}"
+    )
+
+
+def create(name: str, model: keras.Model, neuron_selection_mode: str = "max_activation") -> ianalyzer.AnalyzerBase:
+    """An analyzer ready to be used; for iNNvestigate's methods that takes a while.
+
+    Those get a copy of the model, with copies of its weights: two of them on one model can disturb
+    each other. In the copy an output of more than two dimensions is flattened, and for LRP layers
+    of type ReLU become ones of type Activation, which are the only ones that it knows: relevance
+    passes them, also where they are saturated.
+
+    Args:
+        name: "rap" or any key of `innvestigate.analyzer.analyzers`.
+        model: The model, without softmax. It stays as it is.
+        neuron_selection_mode: "max_activation", "index" or "all".
+
+    Raises:
+        RuntimeError: TensorFlow executes eagerly.
+        ValueError: There is no such method; or the method needs parameters of its own; or it would
+            pass over a model that is a layer of `model`; or the model has several outputs.
+        innvestigate.NotAnalyzeableModelException: The method cannot explain such a model.
+    """
+    require_graph_execution()
+    cls = find(name)
+    if name == "rap":
+        return _built(cls(model, neuron_selection_mode=neuron_selection_mode))
+    # The gradient through a nested model is right as a whole, any other rule must see its layers.
+    if issubclass(cls, ReverseAnalyzerBase) and not issubclass(cls, ianalyzer.Gradient):
+        for layer in model.layers:
+            if isinstance(layer, keras.Model):
+                raise ValueError(
+                    f"{name} cannot look into {layer.name!r}, a model that is a layer of "
+                    f"{model.name!r}: it would take the gradient there, silently. Use rap, or "
+                    "build the model flat"
+                )
+    is_lrp = issubclass(cls, ianalyzer.LRP)
+    copy = _copy(model, _for_lrp if is_lrp else _copied)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what iNNvestigate warns of it also raises, below
+            analyzer = cls(flat_output(copy), neuron_selection_mode=neuron_selection_mode)
+    except NotImplementedError as error:
+        odd = {type(layer).__name__ for layer in copy.layers if not ichecks.is_convnet_layer(layer)}
+        raise NotAnalyzeableModelException(
+            f"iNNvestigate's {name} is not made for this model; layers that it does not know: "
+            f"{', '.join(sorted(odd)) or 'none'}"
+        ) from error
+    # A few, as lrp.alpha_beta, have parameters without a default.
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{name} cannot be created as it is ({error}): if it needs parameters, use "
+            "innvestigate.create_analyzer"
+        ) from error
+    return _built(analyzer)
+
+
+def _built(analyzer: ianalyzer.AnalyzerBase) -> ianalyzer.AnalyzerBase:
+    """The analyzer with its graph made now, which else the first sample has to wait for."""
+    if hasattr(analyzer, "create_analyzer_model"):
+        analyzer.create_analyzer_model()
+    return analyzer
+
+
+def _copy(model: keras.Model, copied: Callable) -> keras.Model:
+    # Inputs of models from files have names that Keras gives again, to inputs that iNNvestigate adds.
+    inputs = [
+        keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=f"{name}_copy")
+        for name, tensor in zip(model.input_names, model.inputs)
+    ]
+    copy = keras.models.clone_model(model, input_tensors=inputs, clone_function=copied)
+    copy.set_weights(model.get_weights())
+    return copy
+
+
+def _copied(layer: keras.layers.Layer) -> keras.layers.Layer:
+    return type(layer).from_config(layer.get_config())
+
+
+def _for_lrp(layer: keras.layers.Layer) -> keras.layers.Layer:
+    if not isinstance(layer, keras.layers.ReLU):
+        return _copied(layer)
+    return keras.layers.Activation(_copied(layer).call, name=layer.name)

@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+import innvestigate
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow import keras
+
+import rap_keras  # noqa: F401  registers "rap"
+from rap_keras import methods
+
+layers = keras.layers
+
+
+@pytest.fixture
+def x() -> np.ndarray:
+    return np.random.default_rng(0).normal(size=(2, 6, 6, 3)).astype(np.float32)
+
+
+def linear() -> keras.Model:
+    # As in a model from a file: Keras does not know of the name and gives it to the next input too.
+    inputs = keras.Input((6, 6, 3), name="input_1")
+    return keras.Model(inputs, layers.Dense(4)(layers.Flatten()(inputs)))
+
+
+def normalized() -> keras.Model:
+    inputs = keras.Input((6, 6, 3))
+    y = layers.BatchNormalization()(layers.Conv2D(4, 3)(inputs))
+    return keras.Model(inputs, layers.Dense(4)(layers.GlobalAveragePooling2D()(layers.ReLU()(y))))
+
+
+def nested() -> keras.Model:
+    base = keras.Sequential([keras.Input((6, 6, 3)), layers.Conv2D(4, 3, activation="relu")], name="base")
+    return keras.Sequential([keras.Input((6, 6, 3)), base, layers.Flatten(), layers.Dense(4)], name="classifier")
+
+
+def test_titles():
+    assert methods.title("rap") == "RAP"
+    assert methods.title("lrp.alpha_2_beta_1") == "LRP \N{GREEK SMALL LETTER ALPHA}2\N{GREEK SMALL LETTER BETA}1"
+    assert methods.title("lrp.flat") == "lrp.flat"
+    for name in methods.TITLES:
+        methods.find(name)
+
+
+@pytest.mark.parametrize(("name", "close"), [("RAPP", "rap"), ("lrp.alpha1beta0", "lrp.alpha_1")])
+def test_unknown_method(name, close):
+    message = rf"unknown method '{name}', did you mean .*{close}.* There are: input, .*, rap"
+    with pytest.raises(ValueError, match=message):
+        methods.find(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("gradient", lambda x, kernel, logit: kernel),
+        ("input_t_gradient", lambda x, kernel, logit: x * kernel),
+        ("integrated_gradients", lambda x, kernel, logit: x * kernel),
+        # iNNvestigate starts it from the logit, not from 1.
+        ("guided_backprop", lambda x, kernel, logit: kernel * logit),
+        ("lrp.z", lambda x, kernel, logit: x * kernel),
+    ],
+)
+@pytest.mark.parametrize("mode", ["max_activation", "index"])
+def test_methods_of_innvestigate_on_a_linear_model(x, name, expected, mode):
+    model = linear()
+    logits = model.predict_on_batch(x)
+    # One index for both samples would give integrated_gradients wrong ones, in iNNvestigate.
+    choice = {"neuron_selection": [2, 0]} if mode == "index" else {}
+    targets = [2, 0] if choice else logits.argmax(axis=1)
+    kernel = model.get_weights()[0].T[targets].reshape(x.shape)
+    relevance = methods.create(name, model, mode).analyze(x, **choice)
+    logit = logits[[0, 1], targets].reshape(2, 1, 1, 1)
+    np.testing.assert_allclose(relevance, expected(x, kernel, logit), rtol=1e-3, atol=1e-5)
+
+
+def test_rap_is_the_analyzer_of_this_package(x):
+    model = normalized()
+    logits = model.predict_on_batch(x)
+    relevance = methods.create("rap", model, "index").analyze(x, neuron_selection=1)
+    np.testing.assert_allclose(relevance.sum(axis=(1, 2, 3)), logits[:, 1], rtol=1e-3, atol=1e-4)
+    same = innvestigate.create_analyzer("rap", model, neuron_selection_mode="index")
+    np.testing.assert_array_equal(relevance, same.analyze(x, neuron_selection=1))
+
+
+def test_methods_do_not_disturb_each_other_or_the_model(x):
+    model = normalized()
+    model.set_weights([value + 0.1 for value in model.get_weights()])
+    logits = model.predict_on_batch(x)
+    inner = model.layers[1:]
+    nodes = [len(layer._inbound_nodes) + len(layer._outbound_nodes) for layer in inner]
+    names = ["guided_backprop", "rap", "gradient"]
+    together = [methods.create(name, model).analyze(x) for name in names]
+    gradient = tf.gradients(tf.reduce_max(model.outputs[0], axis=-1), model.inputs)
+    expected = keras.backend.function(model.inputs, gradient)([x])[0]
+    np.testing.assert_allclose(together[2], expected, rtol=1e-4, atol=1e-6)
+    for name, relevance in zip(names, together):
+        np.testing.assert_array_equal(methods.create(name, model).analyze(x), relevance)
+    np.testing.assert_array_equal(model.predict_on_batch(x), logits)
+    assert nodes == [len(layer._inbound_nodes) + len(layer._outbound_nodes) for layer in inner]
+
+
+@pytest.mark.parametrize("name", ["lrp.alpha_1_beta_0", "guided_backprop", "deep_taylor"])
+def test_nested_model_is_refused_where_it_would_get_the_gradient(name):
+    with pytest.raises(ValueError, match=rf"{name} cannot look into 'base'.*'classifier'.*Use rap"):
+        methods.create(name, nested())
+
+
+def test_nested_model_where_it_does_no_harm(x):
+    model = nested()
+    logits = model.predict_on_batch(x).max(axis=1)
+    kernel, bias, dense, _ = model.get_weights()
+    flat = keras.Sequential(
+        [
+            keras.Input((6, 6, 3)),
+            layers.Conv2D(4, 3, activation="relu"),
+            layers.Flatten(),
+            layers.Dense(4),
+        ]
+    )
+    flat.set_weights([kernel, bias, dense, np.zeros(4)])
+    for name in ("gradient", "rap"):
+        np.testing.assert_allclose(
+            methods.create(name, model).analyze(x),
+            methods.create(name, flat).analyze(x),
+            rtol=1e-4,
+            atol=1e-6,
+        )
+    relevance = methods.create("rap", model).analyze(x)
+    np.testing.assert_allclose(relevance.sum(axis=(1, 2, 3)), logits, rtol=1e-3)
+
+
+def test_output_of_several_dimensions_is_flattened(x):
+    inputs = keras.Input((6, 6, 3))
+    model = keras.Model(inputs, layers.Conv2D(4, 6)(inputs))
+    analyzer = methods.create("gradient", model, "index")
+    np.testing.assert_allclose(
+        analyzer.analyze(x, neuron_selection=3)[0], model.get_weights()[0][..., 3], rtol=1e-5
+    )
+
+
+def test_lrp_passes_relu_layers(x):
+    inputs = keras.Input((6, 6, 3))
+    layered, fused = (
+        keras.Model(inputs, layers.Dense(4)(layers.Flatten()(output)))
+        for output in (
+            layers.ReLU()(layers.Conv2D(4, 3, use_bias=False)(inputs)),
+            layers.Conv2D(4, 3, use_bias=False, activation="relu")(inputs),
+        )
+    )
+    fused.set_weights(layered.get_weights())
+    np.testing.assert_allclose(
+        methods.create("lrp.epsilon", layered).analyze(x),
+        methods.create("lrp.epsilon", fused).analyze(x),
+        rtol=1e-4,
+        atol=1e-6,
+    )
+
+
+def test_lrp_passes_saturated_relu_layers():
+    inputs = keras.Input((1, 1, 1))
+    y = layers.ReLU(6.0)(layers.Conv2D(1, 1, use_bias=False)(inputs))
+    model = keras.Model(inputs, layers.Dense(1, use_bias=False)(layers.Flatten()(y)))
+    model.set_weights([np.full((1, 1, 1, 1), 5.0), np.full((1, 1), 3.0)])
+    relevance = methods.create("lrp.z", model).analyze(np.full((1, 1, 1, 1), 2.0))
+    np.testing.assert_allclose(relevance, [[[[18.0]]]], rtol=1e-4)  # 3 times 6, not 10
+
+
+def test_layers_that_lrp_does_not_know_are_named():
+    inputs = keras.Input((6, 6, 3))
+    y = layers.Flatten()(layers.LayerNormalization()(layers.ReLU()(inputs)))
+    model = keras.Model(inputs, layers.Dense(4)(y))
+    with pytest.raises(innvestigate.NotAnalyzeableModelException, match=r"know: LayerNormaliz\w+$"):
+        methods.create("lrp.z", model)
+
+
+@pytest.mark.parametrize("name", ["lrp", "lrp.alpha_beta", "deep_taylor.bounded"])
+def test_method_that_needs_parameters(name):
+    with pytest.raises(ValueError, match=rf"{name} cannot be created.*create_analyzer"):
+        methods.create(name, linear())
+
+
+@pytest.mark.parametrize("name", ["rap", "gradient", "lrp.alpha_1_beta_0"])
+def test_lambda_layer_without_permission(name):
+    inputs = keras.Input((6, 6, 3))
+    twice = layers.Lambda(lambda x: 2 * x, name="twice")(inputs)
+    model = keras.Model(inputs, layers.Dense(2)(layers.Flatten()(twice)))
+    with pytest.raises(innvestigate.NotAnalyzeableModelException, match=r"(?i)lambda"):
+        methods.create(name, model)

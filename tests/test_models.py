@@ -1,0 +1,350 @@
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow import keras
+
+from rap_keras import models
+
+layers = keras.layers
+
+# Keras writes .keras files only where eager execution is on, as it is where most users train.
+SAVE_EAGERLY = """
+import sys
+import numpy as np
+import tensorflow as tf
+from tensorflow import keras
+layers = keras.layers
+keras.utils.set_random_seed(1)
+x = np.load("x.npy")
+
+def functional():
+    inputs = keras.Input((6, 6, 3))
+    y = layers.Conv2D(4, 3, use_bias=False)(inputs)
+    y = layers.BatchNormalization()(y)
+    y = layers.Flatten()(layers.ReLU()(y))
+    model = keras.Model(inputs, layers.Dense(3, activation="softmax")(y))
+    model.compile("adam", "categorical_crossentropy")
+    model.set_weights([np.random.random(value.shape) for value in model.get_weights()])
+    return model
+
+def nested():
+    base = keras.Sequential([keras.Input((6, 6, 3)), layers.Conv2D(4, 3)], name="base")
+    return keras.Sequential([keras.Input((6, 6, 3)), base, layers.Flatten(), layers.Dense(3)])
+
+def with_lambda():
+    inputs = keras.Input((6, 6, 3))
+    twice = layers.Lambda(lambda x: 2 * x, name="twice")(inputs)
+    return keras.Model(inputs, layers.Dense(3)(layers.Flatten()(twice)))
+
+class Own(layers.Layer):
+    def call(self, x):
+        return 3 * x
+
+def custom():
+    inputs = keras.Input((6, 6, 3))
+    return keras.Model(inputs, layers.Dense(3)(layers.Flatten()(Own(name="mine")(inputs))))
+
+class Subclassed(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.dense = layers.Dense(3)
+    def call(self, x):
+        return self.dense(layers.Flatten()(x))
+
+for build in (functional, nested, with_lambda, custom, Subclassed):
+    model = build()
+    np.save(build.__name__, model(x))
+    for suffix in (".h5", ".keras", ""):
+        if (build, suffix) != (Subclassed, ".h5"):
+            model.save(build.__name__ + suffix)
+tf.saved_model.save(tf.Module(), "exported")
+functional().save_weights("weights.h5")
+
+try:
+    from rap_keras.models import load_model
+    load_model("functional.h5")
+except RuntimeError as error:
+    print("eager:", error)
+try:
+    from rap_keras.methods import create
+    create("gradient", functional())
+except RuntimeError as error:
+    print("eager:", error)
+"""
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory) -> Path:
+    """A folder of models that another process saved, with its outputs, and what it said."""
+    folder = tmp_path_factory.mktemp("saved")
+    np.save(folder / "x.npy", np.random.default_rng(0).random((2, 6, 6, 3), np.float32))
+    root = str(Path(__file__).parents[1])
+    result = subprocess.run(
+        [sys.executable, "-c", SAVE_EAGERLY],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": root},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    (folder / "said.txt").write_text(result.stdout)
+    return folder
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".keras", ""])
+@pytest.mark.parametrize("name", ["functional", "nested"])
+def test_saved_model_calculates_the_same_when_loaded(saved, name, suffix):
+    model = models.load_model(saved / f"{name}{suffix}")
+    outputs = model.predict_on_batch(np.load(saved / "x.npy"))
+    np.testing.assert_allclose(outputs, np.load(saved / f"{name}.npy"), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".keras", ""])
+def test_lambda_layer_is_refused_before_its_code_is_loaded(saved, suffix, monkeypatch):
+    monkeypatch.setattr(keras.models, "load_model", lambda *_, **__: pytest.fail("it was loaded"))
+    with pytest.raises(ValueError, match=r"with_lambda.*Lambda layer 'twice'.*allow_lambda_layers"):
+        models.load_model(saved / f"with_lambda{suffix}")
+
+
+@pytest.mark.parametrize(
+    ("suffix", "message"),
+    [
+        (".h5", r"written by Keras 2\..*Unknown layer: 'Own'"),
+        (".keras", r"written by Keras 2\..*`Own`"),
+        ("", "layer 'mine' is of the custom class Own"),
+    ],
+)
+def test_custom_layer_is_named(saved, suffix, message):
+    with pytest.raises(ValueError, match=message):
+        models.load_model(saved / f"custom{suffix}")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("Subclassed", "subclassed or unbuilt"),
+        ("Subclassed.keras", "'Subclassed'"),
+        ("exported", "without keras_metadata.pb.*model.save"),
+        ("weights.h5", "no model in this HDF5 file.*load_weights"),
+        ("x.npy", "no Keras model: give a .h5 file"),
+        (".", "a folder without saved_model.pb"),
+    ],
+)
+def test_file_without_a_usable_model(saved, name, message):
+    with pytest.raises(ValueError, match=message):
+        models.load_model(saved / name)
+
+
+def test_eager_execution_is_refused_with_the_way_out(saved):
+    said = (saved / "said.txt").read_text().splitlines()
+    eager = [line for line in said if line.startswith("eager:")]
+    assert len(eager) == 2  # load_model and methods.create
+    assert all("tf.compat.v1.disable_eager_execution()" in line for line in eager)
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"gone\.h5: no such model file"):
+        models.load_model(tmp_path / "gone.h5")
+
+
+def test_damaged_file(tmp_path, saved):
+    damaged = tmp_path / "damaged.h5"
+    damaged.write_bytes((saved / "functional.h5").read_bytes())
+    with h5py.File(damaged, "a") as file:
+        file.attrs["model_config"] = '{"class_name": "Functional"'
+    with pytest.raises(ValueError, match=r"damaged\.h5 could not be loaded \(written by Keras"):
+        models.load_model(damaged)
+
+
+def test_network_by_name():
+    model = models.load_model("VGG16", weights=None)
+    assert model.name == "vgg16"
+    assert models.photo_size(model) == (224, 224)
+
+
+def test_all_networks_bring_their_preprocessing():
+    names = models.applications()
+    assert {"vgg16", "resnet50", "efficientnetb0", "inceptionv3"} <= set(names)
+    x = np.full((1, 1, 1, 3), 100.0, np.float32)
+    for name in names:
+        assert np.isfinite(models.application_preprocessing(name)(x.copy())).all()
+    np.testing.assert_allclose(
+        models.application_preprocessing("VGG16")(x.copy())[0, 0, 0],
+        [100 - 103.939, 100 - 116.779, 100 - 123.68],
+        rtol=1e-5,
+    )
+    assert models.application_preprocessing("some.h5") is None
+
+
+def test_unknown_network():
+    with pytest.raises(ValueError, match=r"unknown network 'vgg61'.*vgg16.*path of a \.h5 file"):
+        models.load_model("vgg61")
+
+
+def test_weights_that_cannot_be_downloaded(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # nothing listens there
+    (tmp_path / ".keras").mkdir()
+    message = rf"VGG16 are not in {re.escape(str(tmp_path))}.*could not be downloaded.*put it into"
+    with pytest.raises(ConnectionError, match=message):
+        models.load_model("vgg16")
+    assert list((tmp_path / ".keras" / "models").iterdir()) == []
+
+
+def dense_softmax() -> keras.Model:
+    inputs = keras.Input((6, 6, 3))
+    x = layers.Flatten()(layers.Conv2D(4, 3, activation="relu")(inputs))
+    return keras.Model(inputs, layers.Dense(3, activation="softmax", name="predictions")(x))
+
+
+def sequential() -> keras.Model:
+    return keras.Sequential([keras.Input((6, 6, 3)), layers.Flatten(), layers.Dense(3, activation="softmax")])
+
+
+def activation_layer() -> keras.Model:
+    return keras.Sequential(
+        [keras.Input((6, 6, 3)), layers.Flatten(), layers.Dense(3), layers.Activation("softmax")]
+    )
+
+
+def softmax_layer() -> keras.Model:
+    return keras.Sequential([keras.Input((6, 6, 3)), layers.Flatten(), layers.Dense(3), layers.Softmax()])
+
+
+def softmax_of_tensorflow() -> keras.Model:
+    return keras.Sequential([keras.Input((6, 6, 3)), layers.Flatten(), layers.Dense(3, activation=tf.nn.softmax)])
+
+
+def convolution_then_moving() -> keras.Model:
+    inputs = keras.Input((6, 6, 3))
+    x = layers.Conv2D(3, 6, activation="softmax", use_bias=False)(inputs)
+    return keras.Model(inputs, layers.Dropout(0.5)(layers.Reshape((3,))(x)))
+
+
+def head_in_a_model() -> keras.Model:
+    head = keras.Sequential(
+        [keras.Input((36, 4)), layers.Flatten(), layers.Dense(3, activation="softmax")], name="head"
+    )
+    inputs = keras.Input((6, 6, 3))
+    x = layers.Reshape((36, 4))(layers.Conv2D(4, 3, padding="same")(inputs))
+    return keras.Model(inputs, head(x))
+
+
+def whole_model_in_a_model() -> keras.Model:
+    inputs = keras.Input((6, 6, 3))
+    return keras.Sequential([inputs, keras.Sequential([inputs, dense_softmax()])])
+
+
+WITH_SOFTMAX = [
+    dense_softmax,
+    sequential,
+    activation_layer,
+    softmax_layer,
+    softmax_of_tensorflow,
+    convolution_then_moving,
+    head_in_a_model,
+    whole_model_in_a_model,
+]
+
+
+def all_layers(model: keras.Model) -> list[keras.layers.Layer]:
+    inner = [deep for layer in model.layers for deep in getattr(layer, "layers", [])]
+    return [*model.layers, *inner]
+
+
+@pytest.mark.parametrize("build", WITH_SOFTMAX)
+def test_without_softmax(build):
+    model = build()
+    x = np.random.default_rng(0).normal(size=(4, 6, 6, 3)).astype(np.float32)
+    before = model.predict_on_batch(x)
+    outputs = {layer: layer.output for layer in all_layers(model)}
+    variables = len(tf.compat.v1.global_variables())
+
+    stripped = models.without_softmax(model)
+    logits = stripped.predict_on_batch(x)
+
+    assert abs(logits.sum(axis=-1) - 1).min() > 1e-3
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    np.testing.assert_allclose(powers / powers.sum(axis=-1, keepdims=True), before, rtol=1e-4)
+    # The same variables, no others, and the given model as it was.
+    assert {id(v) for v in stripped.weights} == {id(v) for v in model.weights}
+    assert len(tf.compat.v1.global_variables()) == variables
+    np.testing.assert_array_equal(model.predict_on_batch(x), before)
+    assert all(layer.output is output for layer, output in outputs.items())
+    # Training the one trains the other.
+    model.set_weights([2 * value for value in model.get_weights()])
+    assert abs(stripped.predict_on_batch(x) - logits).max() > 1e-3
+
+
+def test_logits_are_those_of_the_last_layer():
+    model = sequential()
+    x = np.random.default_rng(0).normal(size=(4, 6, 6, 3)).astype(np.float32)
+    kernel, _ = model.get_weights()
+    model.set_weights([kernel, np.array([1, 2, 3])])
+    np.testing.assert_allclose(
+        models.without_softmax(model).predict_on_batch(x),
+        x.reshape(4, -1) @ kernel + [1, 2, 3],
+        rtol=1e-4,
+        atol=1e-5,
+    )
+
+
+def test_model_can_be_saved_after_its_softmax_was_removed(tmp_path):
+    model = head_in_a_model()
+    stripped = models.without_softmax(model)
+    x = np.random.default_rng(0).normal(size=(4, 6, 6, 3)).astype(np.float32)
+    for given in (model, stripped):
+        given.save(tmp_path / "model.h5")
+        np.testing.assert_allclose(
+            models.load_model(tmp_path / "model.h5").predict_on_batch(x),
+            given.predict_on_batch(x),
+            rtol=1e-5,
+        )
+
+
+def test_model_without_softmax_is_returned_as_it_is():
+    inputs = keras.Input((4,))
+    inner = layers.Dense(3, activation="softmax")(inputs)
+    for output in (layers.Dense(2)(inner), layers.Flatten()(layers.Dense(2, "sigmoid")(inputs))):
+        model = keras.Model(inputs, output)
+        assert models.without_softmax(model) is model
+
+
+def test_softmax_of_a_model_that_is_not_built():
+    with pytest.raises(ValueError, match=r"no outputs yet.*keras\.Input"):
+        models.without_softmax(keras.Sequential([layers.Dense(3)]))
+
+
+def test_flat_output():
+    inputs = keras.Input((5, 5, 3))
+    maps = keras.Model(inputs, layers.Conv2D(2, 4)(inputs))
+    x = np.random.default_rng(0).random((3, 5, 5, 3), np.float32)
+    flat = models.flat_output(maps)
+    np.testing.assert_array_equal(flat.predict_on_batch(x), maps.predict_on_batch(x).reshape(3, 2 * 2 * 2))
+    assert models.flat_output(flat) is flat
+    with pytest.raises(ValueError, match="2 outputs"):
+        models.flat_output(keras.Model(inputs, [inputs, inputs]))
+
+
+@pytest.mark.parametrize(("shape", "size"), [((5, 7, 3), (5, 7)), ((None, None, 3), None), ((None, 7, 3), None)])
+def test_photo_size(shape, size):
+    inputs = keras.Input(shape)
+    assert models.photo_size(keras.Model(inputs, layers.GlobalMaxPooling2D()(inputs))) == size
+
+
+@pytest.mark.parametrize("shapes", [[(5, 5, 1)], [(9,)], [(5, 5, 3), (5, 5, 3)]])
+def test_photo_size_of_a_model_for_other_things(shapes):
+    inputs = [keras.Input(shape) for shape in shapes]
+    flat = [layers.Flatten()(tensor) for tensor in inputs]
+    model = keras.Model(inputs, layers.Concatenate()(flat * 2))
+    with pytest.raises(ValueError, match="must take RGB photos"):
+        models.photo_size(model)
