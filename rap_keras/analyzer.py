@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any, Union
 
 import innvestigate.backend as ibackend
@@ -12,11 +13,12 @@ import tensorflow as tf
 from innvestigate.analyzer.reverse_base import ReverseAnalyzerBase
 from tensorflow import keras
 
-from rap_keras import checks
+from rap_keras import checks, storage
 from rap_keras.equations import seed
 from rap_keras.network import flatten
 from rap_keras.plan import plan
 from rap_keras.propagation import Relevance, propagate
+from rap_keras.rules.unweighted import Rule
 from rap_keras.rules.weighted import Bounds
 
 Arrays = Union[np.ndarray, list[np.ndarray]]
@@ -46,6 +48,8 @@ class RAP(ReverseAnalyzerBase):
         input_rule: the lowest and highest input, which the rule of the first layer (z^B, Eq. 10) needs.
             "auto": minimum and maximum of each sample. (low, high): numbers or one value per channel, in units
             of the model's input. None: no z^B, the first layer goes by the rule of the inner ones.
+        rules: rules for single layers by name (as in `analyze_layers`), in place of those of their kind; see
+            `rap_keras.register_rule` for what a rule is.
         neuron_selection_mode: "max_activation", "index" (give `neuron_selection` to `analyze`) or "all".
         allow_lambda_layers: pass relevance through Lambda layers: unchanged where they keep the shape, else as
             their gradient moves it. Nothing is known of what they calculate, so check conservation.
@@ -56,6 +60,7 @@ class RAP(ReverseAnalyzerBase):
         NotAnalyzeableModelException: the model has a softmax at its output, several outputs, Lambda layers
             without permission, or layers without a rule.
         ValueError: an option has no such value.
+        KeyError: `rules` names a layer that is not in the network.
     """
 
     def __init__(
@@ -64,6 +69,7 @@ class RAP(ReverseAnalyzerBase):
         variant: str = "paper",
         batch_norm: str = "identity",
         input_rule: InputRule = "auto",
+        rules: Mapping[str, Rule] | None = None,
         **kwargs: Any,
     ) -> None:
         checks.require_graph_execution()
@@ -75,6 +81,7 @@ class RAP(ReverseAnalyzerBase):
         self._variant = variant
         self._batch_norm = batch_norm
         self._input_rule = input_rule
+        self._rules = dict(rules or {})
         self._network = flatten(model)
         if not self._disable_model_checks:
             checks.refuse_softmax(self._network)
@@ -83,6 +90,7 @@ class RAP(ReverseAnalyzerBase):
             bounded_input=input_rule is not None,
             fold_batch_norm=batch_norm == "fold",
             allow_lambda=self._allow_lambda_layers,
+            rules=self._rules,
         )
         self._relevance: Relevance | None = None
         self._layer_functions: dict[tuple[str, ...], Callable] = {}
@@ -237,15 +245,36 @@ class RAP(ReverseAnalyzerBase):
                 return nid, call.inputs.index(number)
         return -1, 0
 
+    def save_npz(self, fname: str | Path) -> None:
+        """Saves the analyzer with its model to a file that `RAP.load_npz` reads, without pickle.
+
+        Raises:
+            ValueError: a rule of `rules` is not a function of a module, which alone could be found again.
+        """
+        storage.save_npz(fname, *self.save())
+
+    @staticmethod
+    def load_npz(fname: str | Path) -> RAP:
+        """The analyzer that `save_npz` saved, with every option.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: the file is not one of `RAP.save_npz`.
+        """
+        class_name, state = storage.load_npz(fname)
+        if class_name != RAP.__name__:
+            raise ValueError(f"{fname} holds an analyzer of class {class_name}, not RAP")
+        return RAP(**RAP._state_to_kwargs(state))
+
     def _get_state(self) -> dict[str, Any]:
         state = super()._get_state()
-        state.update(variant=self._variant, batch_norm=self._batch_norm, input_rule=self._input_rule)
-        return state
+        own = ("variant", "batch_norm", "input_rule", "rules")
+        return {**state, **{name: getattr(self, f"_{name}") for name in own}}
 
     @classmethod
     def _state_to_kwargs(cls, state: dict[str, Any]) -> dict[str, Any]:
         rest = dict(state)  # the base classes take their own out of it, and the caller may load once more
-        own = {name: rest.pop(name) for name in ("variant", "batch_norm", "input_rule")}
+        own = {name: rest.pop(name) for name in ("variant", "batch_norm", "input_rule", "rules")}
         return {**super()._state_to_kwargs(rest), **own}
 
 

@@ -63,8 +63,8 @@ def refuse_softmax(network: Network) -> None:
         activation = getattr(call.layer, "activation", None)
         if isinstance(call.layer, keras.layers.Softmax) or activation is keras.activations.softmax:
             raise NotAnalyzeableModelException(
-                f"layer '{call.name}' ends the model in a softmax, which mixes the classes: RAP explains the logit "
-                "before it. Take it off with innvestigate.model_wo_softmax(model), or, where the softmax "
+                f"layer '{call.name}' ends the model in a softmax, which mixes the classes: RAP explains the "
+                "logit before it. Take it off with innvestigate.model_wo_softmax(model), or, where the softmax "
                 "is in a nested model, rap_keras.models.without_softmax(model)"
             )
         if isinstance(call.layer, _PASSING):

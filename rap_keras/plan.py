@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,9 +11,9 @@ from innvestigate import NotAnalyzeableModelException
 from tensorflow import keras
 
 from rap_keras.network import Call, Network
-from rap_keras.rules.batch_norm import foldable, folded
+from rap_keras.rules import batch_norm
+from rap_keras.rules.kinds import Kind, activation_kind, is_registered, kind_of
 from rap_keras.rules.linear_layers import Linear, linear_maps
-from rap_keras.rules.table import KINDS, lookup, makes_nonnegative, nonnegative_activation
 from rap_keras.rules.unweighted import Rule, moved, unchanged
 from rap_keras.rules.weighted import Position
 
@@ -21,10 +22,11 @@ from rap_keras.rules.weighted import Position
 class PlannedCall:
     """One layer call with its rule.
 
-    A weighted layer has `linears`, its linear maps, with the `position` that decides on its equation and
-    whether its input is `nonnegative`; every other layer has a `rule`. `folded` marks a BatchNormalization
-    that has become part of the layer before it. `bounded` tells that bounds of the input image give bounds of
-    the call's outputs.
+    A weighted layer has `linears`, its linear maps, with the `position` that decides on its equation and whether
+    its input is `nonnegative`; every other layer has a `rule`, and a `kind` unless the rule is the user's own for
+    this layer. `gates` tells which inputs are bounded and so may be gates. `folded` marks a BatchNormalization
+    that has become part of a layer beside it. `bounded` tells that bounds of the input image give bounds of the
+    call's outputs.
     """
 
     call: Call
@@ -32,6 +34,8 @@ class PlannedCall:
     position: Position = Position.INNER
     nonnegative: bool = False
     rule: Rule | None = None
+    kind: Kind | None = None
+    gates: tuple[bool, ...] = ()
     folded: bool = False
     bounded: bool = False
 
@@ -47,34 +51,43 @@ def plan(
     bounded_input: bool = True,
     fold_batch_norm: bool = False,
     allow_lambda: bool = False,
+    rules: Mapping[str, Rule] | None = None,
 ) -> list[PlannedCall]:
     """The rule of every call, in forward order.
 
     Args:
         network: the calls.
         bounded_input: layers that see the image go by z^B; else they are inner ones.
-        fold_batch_norm: BatchNormalization becomes part of the linear layer before it where that is exact.
+        fold_batch_norm: BatchNormalization becomes part of the linear layer before or behind it where that is
+            exact; a warning names those that stay.
         allow_lambda: Lambda layers are passed as activations if they keep the shape, else moved.
+        rules: rules for single layers by the names of their calls, in place of those of their kind.
 
     Raises:
         NotAnalyzeableModelException: there is no rule for a layer; all such layers are named.
+        KeyError: `rules` names a layer that is not in the network.
     """
-    planned = [_with_rule(call, allow_lambda) for call in network.calls]
+    rules = rules or {}
+    unknown = set(rules) - {call.name for call in network.calls}
+    if unknown:
+        names = ", ".join(call.name for call in network.calls)
+        raise KeyError(f"rules for {', '.join(sorted(unknown))}: no such layer; the layers are {names}")
+    planned = [_with_rule(call, allow_lambda, rules.get(call.name)) for call in network.calls]
     _refuse_unknown(planned)
     if fold_batch_norm:
         planned = _fold(planned, network)
-    planned = _with_signs(planned)
-    planned = _with_bounds(planned, network)
-    return _with_positions(planned, network, bounded_input)
+    return _with_positions(_with_facts(planned, network), network, bounded_input)
 
 
-def _with_rule(call: Call, allow_lambda: bool) -> PlannedCall:
-    linears = linear_maps(call.layer)
+def _with_rule(call: Call, allow_lambda: bool, own: Rule | None) -> PlannedCall:
+    if own is not None:
+        return PlannedCall(call, rule=own)
+    linears = None if is_registered(call.layer) else linear_maps(call.layer)
     if linears:
         return PlannedCall(call, linears=linears)
-    kind = lookup(call.layer, KINDS)
+    kind = kind_of(call)
     if kind:
-        return PlannedCall(call, rule=kind.rule)
+        return PlannedCall(call, rule=kind.rule, kind=kind)
     if allow_lambda and isinstance(call.layer, keras.layers.Lambda):
         keeps_shape = call.layer.input_shape == call.layer.output_shape
         return PlannedCall(call, rule=unchanged if keeps_shape else moved)
@@ -82,6 +95,12 @@ def _with_rule(call: Call, allow_lambda: bool) -> PlannedCall:
 
 
 def _refuse_unknown(planned: list[PlannedCall]) -> None:
+    for p in planned:
+        if getattr(p.call.layer, "mask_zero", False) or isinstance(p.call.layer, keras.layers.Masking):
+            raise NotAnalyzeableModelException(
+                f"layer '{p.call.name}' masks time steps, and RAP does not follow masks: it would explain "
+                "another network. Build the model without masking (mask_zero=False)"
+            )
     unknown = [p.call for p in planned if not p.linears and p.rule is None]
     for call in unknown:
         if isinstance(call.layer, keras.layers.Lambda):
@@ -90,63 +109,91 @@ def _refuse_unknown(planned: list[PlannedCall]) -> None:
                 "through Lambda layers all the same, create the analyzer with allow_lambda_layers=True"
             )
     if unknown:
-        names = ", ".join(f"'{call.name}' ({type(call.layer).__name__})" for call in unknown)
+        names = ", ".join(f"'{call.name}' ({_kind_name(call)})" for call in unknown)
         raise NotAnalyzeableModelException(
-            f"RAP has no rule for {'this layer' if len(unknown) == 1 else 'these layers'}: {names}."
+            f"RAP has no rule for {_plural(unknown)}: {names}. How relevance "
+            "passes there is unknown. Give a rule for all layers of a kind with rap_keras.register_rule("
+            "LayerClass, rule), or for one layer with the analyzer's option rules={'layer name': rule}"
         )
+
+
+def _plural(calls: list[Call]) -> str:
+    return "this layer" if len(calls) == 1 else "these layers"
+
+
+def _kind_name(call: Call) -> str:
+    operation = getattr(getattr(call.layer, "node_def", None), "op", None) or getattr(call.layer, "symbol", None)
+    return f"{type(call.layer).__name__}{f' {operation}' if operation else ''}"
 
 
 def _fold(planned: list[PlannedCall], network: Network) -> list[PlannedCall]:
-    """BatchNormalization into the linear layer before it, where nothing else sees that layer's output."""
+    """BatchNormalization into a linear layer beside it, where nothing else sees the tensor in between."""
     consumers = network.consumers()
+    index_of = {p.call.name: index for index, p in enumerate(planned)}
     producer = {number: index for index, p in enumerate(planned) for number in p.call.outputs}
-    uses = [id(p.call.layer) for p in planned]
     result = list(planned)
+    stay = []
     for index, p in enumerate(planned):
-        before = producer.get(p.call.inputs[0]) if p.call.inputs else None
-        if before is None or not foldable(p.call.layer, result[before].linears):
+        if not isinstance(p.call.layer, keras.layers.BatchNormalization) or p.kind is None:
             continue
-        alone = len(consumers[p.call.inputs[0]]) == 1 and p.call.inputs[0] not in network.outputs
-        single_use = uses.count(id(planned[before].call.layer)) == 1
-        if alone and single_use and result[before].activation is None:
-            linears = result[before].linears
-            result[before] = replace(result[before], linears=[*linears[:-1], folded(p.call.layer, linears[-1])])
-            result[index] = replace(p, folded=True)
-    return result
-
-
-def _with_signs(planned: list[PlannedCall]) -> list[PlannedCall]:
-    """Marks the calls whose every input is known to be non-negative."""
-    known: set[int] = set()
-    result = []
-    for p in planned:
-        inputs = all(number in known for number in p.call.inputs)
-        if p.linears:
-            outputs = bool(nonnegative_activation(p.activation))
+        layer, (before,), (after,) = p.call.layer, p.call.inputs, p.call.outputs
+        previous = producer.get(before)
+        followers = [index_of[call.name] for call in consumers.get(after, [])]
+        seen_elsewhere = len(consumers[before]) > 1 or before in network.outputs
+        if previous is not None and not seen_elsewhere and _folds_back(layer, result[previous]):
+            *others, last = result[previous].linears
+            linears = [*others, batch_norm.into_previous(layer, last)]
+            result[previous] = replace(result[previous], linears=linears)
+        elif followers and after not in network.outputs and all(_folds_on(layer, result[i]) for i in followers):
+            for i in followers:
+                first, *others = result[i].linears
+                result[i] = replace(result[i], linears=[batch_norm.into_next(layer, first), *others])
         else:
-            kind = lookup(p.call.layer, KINDS)
-            outputs = makes_nonnegative(p.call.layer) or bool(kind and kind.keeps_sign and inputs)
-        if outputs:
-            known.update(p.call.outputs)
-        result.append(replace(p, nonnegative=inputs))
+            stay.append(p.call.name)
+            continue
+        result[index] = replace(p, folded=True)
+    if stay:
+        warnings.warn(
+            f"batch_norm='fold': {len(stay)} layers stay, as no linear layer beside them can take them in exactly: "
+            f"{', '.join(stay)}",
+            stacklevel=4,
+        )
     return result
 
 
-def _with_bounds(planned: list[PlannedCall], network: Network) -> list[PlannedCall]:
-    """Marks the calls through which the bounds of the input image can be followed."""
-    known = set(network.inputs)
+def _folds_back(layer: keras.layers.Layer, previous: PlannedCall) -> bool:
+    if not previous.linears or previous.activation is not None:
+        return False
+    return batch_norm.is_foldable(layer, previous.linears[-1], previous.linears[-1].output_axes)
+
+
+def _folds_on(layer: keras.layers.Layer, follower: PlannedCall) -> bool:
+    if not follower.linears:
+        return False
+    return batch_norm.is_foldable(layer, follower.linears[0], follower.linears[0].input_axes)
+
+
+def _with_facts(planned: list[PlannedCall], network: Network) -> list[PlannedCall]:
+    """What is known of values: inputs that are non-negative or bounded, and where bounds can be followed."""
+    nonnegative: set[int] = set()
+    saturating: set[int] = set()
+    bounded = set(network.inputs)
     result = []
     for p in planned:
-        kind = lookup(p.call.layer, KINDS)
-        bounded = (
-            not p.linears
-            and kind is not None
-            and kind.keeps_order
-            and all(number in known for number in p.call.inputs)
-        )
-        if bounded:
-            known.update(p.call.outputs)
-        result.append(replace(p, bounded=bounded))
+        kind = activation_kind(p.activation) if p.linears else p.kind
+        identity = p.folded or (not p.linears and kind is not None)
+        signs = all(number in nonnegative for number in p.call.inputs)
+        saturated = [number in saturating for number in p.call.inputs]
+        follows = not p.linears and kind is not None and (kind.keeps_order or p.folded)
+        follows = follows and all(number in bounded for number in p.call.inputs)
+        result.append(replace(p, nonnegative=signs, gates=tuple(saturated), bounded=follows))
+        if kind is not None:
+            if kind.nonnegative or (identity and signs and (kind.keeps_sign or p.folded)):
+                nonnegative.update(p.call.outputs)
+            if kind.saturates or (identity and all(saturated) and kind.keeps_saturation):
+                saturating.update(p.call.outputs)
+        if follows:
+            bounded.update(p.call.outputs)
     return result
 
 

@@ -107,6 +107,9 @@ def _forward(
 
 def _bound(p: PlannedCall, passed: _Forward) -> None:
     """The bounds of a call's outputs: those of its inputs as constant images, sent through the layer."""
+    if p.folded:
+        passed.bounds[p.call.outputs[0]] = passed.bounds[p.call.inputs[0]]
+        return
     lows, highs = [], []
     for number in p.call.inputs:
         shape = tf.shape(passed.values[number])
@@ -129,10 +132,11 @@ def _backward(p: PlannedCall, nid: int, passed: _Forward, Rs: list[tf.Tensor], r
         "layer": p.call.layer,
         "nid": nid,
         "call": p.call,
+        "gates": p.gates,
         "reference": reference,
     }
     assert p.rule is not None
-    return p.rule(Xs, Ys, Rs, state)
+    return list(p.rule(Xs, Ys, Rs, state))
 
 
 def _scope(direction: str, name: str) -> str:

@@ -30,6 +30,18 @@ LAYERS = {
     "depthwise strides": (lambda: layers.DepthwiseConv2D(3, strides=2), (6, 5, 3)),
     "depthwise dilation": (lambda: layers.DepthwiseConv2D(2, dilation_rate=2), (5, 4, 2)),
     "depthwise 1d": (lambda: layers.DepthwiseConv1D(3, strides=2, padding="same"), (7, 3)),
+    "transposed 1d": (lambda: layers.Conv1DTranspose(3, 3, strides=2), (4, 2)),
+    "transposed 2d": (lambda: layers.Conv2DTranspose(3, 3, strides=2, padding="same"), (3, 4, 2)),
+    "transposed 2d output padding": (
+        lambda: layers.Conv2DTranspose(2, 3, strides=2, output_padding=1),
+        (2, 3, 2),
+    ),
+    "transposed 2d dilation": (lambda: layers.Conv2DTranspose(2, 2, dilation_rate=2), (3, 3, 2)),
+    "transposed 3d": (lambda: layers.Conv3DTranspose(2, 2, strides=2), (2, 2, 3, 2)),
+    "locally connected 1d": (lambda: layers.LocallyConnected1D(3, 3, strides=2), (7, 2)),
+    "locally connected 2d": (lambda: layers.LocallyConnected2D(2, 2), (4, 3, 2)),
+    "einsum": (lambda: layers.EinsumDense("abc,cd->abd", (None, 4), bias_axes="d"), (3, 5)),
+    "einsum of positions": (lambda: layers.EinsumDense("abc,bd->adc", (4, 2)), (3, 2)),
     "depthwise 1d dilation": (lambda: layers.DepthwiseConv1D(2, dilation_rate=3), (7, 3)),
 }
 
@@ -45,7 +57,7 @@ def case(request):
     x = random.normal(size=(3, *shape)) * (random.random((3, *shape)) > 0.2)
     (found,) = linear_maps(layer)
     R = random.normal(size=(3, J.shape[1]))
-    output = (3, *layer.compute_output_shape((None, *shape))[1:])
+    output = (3, *layer.output_shape[1:])
     return found, x, R.reshape(output), J
 
 

@@ -50,3 +50,12 @@ def transposed(function: Callable[..., tf.Tensor], xs: Sequence[tf.Tensor], g: t
         tf.zeros_like(x) if gradient is None else tf.convert_to_tensor(gradient)
         for x, gradient in zip(xs, gradients)
     ]
+
+
+def sum_to_shape(value: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
+    """Value summed over the axes along which x was broadcast to it, with x's own shape."""
+    known = x.shape[1:].is_fully_defined() and value.shape[1:].is_fully_defined()
+    if known and x.shape[1:] == value.shape[1:]:
+        return value
+    axes, _ = tf.raw_ops.BroadcastGradientArgs(s0=tf.shape(x), s1=tf.shape(value))
+    return tf.reshape(tf.reduce_sum(value, axis=axes), tf.shape(x))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from rap_keras.equations.numerics import divide, transposed
+from rap_keras.equations.numerics import divide, sum_to_shape, transposed
 
 
 def sum_shares(xs: Sequence[tf.Tensor], R: tf.Tensor, signed: bool = False) -> list[tf.Tensor]:
@@ -23,7 +23,7 @@ def sum_shares(xs: Sequence[tf.Tensor], R: tf.Tensor, signed: bool = False) -> l
     nothing = tf.cast(tf.reduce_all([tf.equal(x, 0) & tf.ones_like(R, tf.bool) for x in xs], axis=0), R.dtype)
     evenly = nothing * R / len(xs)
     each = divide(R, total)
-    return [_add_up_to(weight * each + evenly, x) for weight, x in zip(weights, xs)]
+    return [sum_to_shape(weight * each + evenly, x) for weight, x in zip(weights, xs)]
 
 
 def mean_shares(
@@ -42,11 +42,3 @@ def mean_shares(
     (from_values,) = transposed(pool, [x], divide(tf.where(empty, zeros, R), pool(weight)))
     (from_empty,) = transposed(pool, [x], divide(tf.where(empty, R, zeros), pool(ones)))
     return weight * from_values + from_empty
-
-
-def _add_up_to(value: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
-    """Value summed over the axes along which x was broadcast, with x's own shape."""
-    if x.shape.rank == value.shape.rank and x.shape[1:].is_fully_defined() and x.shape[1:] == value.shape[1:]:
-        return value
-    axes, _ = tf.raw_ops.BroadcastGradientArgs(s0=tf.shape(x), s1=tf.shape(value))
-    return tf.reshape(tf.reduce_sum(value, axis=axes), tf.shape(x))

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import tensorflow as tf
 from tensorflow import keras
 from tensorflow.keras.layers import Layer
 
 from rap_keras.equations.linear import LinearMap
-from rap_keras.rules.table import lookup
+from rap_keras.rules.kinds import lookup
 
 Weights = Callable[[], tf.Tensor]
 
 
 @dataclass(frozen=True)
 class Linear:
-    """z = function(x, w) + bias.
+    """z = function(x, w) + bias + constant(x).
 
-    `w` and `bias` make the weights as tensors of the graph that they are called in. `channel_axis` is the
-    axis of z that the bias runs along, `kernel_axes` the axes of w that together enumerate the same channels.
-    `convolution` tells a convolution from a Dense layer, which the authors' program treats differently.
+    Attributes:
+        function: the linear map, of input and weights.
+        w: makes the weights as a tensor of the graph that it is called in; `bias` likewise.
+        bias: None where there is none.
+        convolution: a convolution, which the authors' program treats differently from a Dense layer.
+        channel_axis: the axis of x and z that the channels run along.
+        input_axes: the axes of w that together enumerate the input channels; empty where none do.
+        output_axes: likewise for the output channels.
+        constant: what else is added, by the shape of x (a BatchNormalization folded in).
     """
 
     function: LinearMap
@@ -29,15 +36,22 @@ class Linear:
     bias: Weights | None
     convolution: bool
     channel_axis: int = -1
-    kernel_axes: tuple[int, ...] = (-1,)
+    input_axes: tuple[int, ...] = ()
+    output_axes: tuple[int, ...] = ()
+    constant: Callable[[tf.Tensor], tf.Tensor] | None = None
 
-    def add_bias(self, z: tf.Tensor) -> tf.Tensor:
-        """The preactivation: z plus the bias, if there is one."""
+    def preactivation(self, x: tf.Tensor, z: tf.Tensor) -> tf.Tensor:
+        """Everything that is added to z = function(x, w), added."""
+        if self.constant is not None:
+            z += self.constant(x)
         if self.bias is None:
             return z
+        bias = self.bias()
+        if bias.shape.rank != 1:  # one for every position
+            return z + bias
         shape = [1] * z.shape.rank
         shape[self.channel_axis] = -1
-        return z + tf.reshape(self.bias(), shape)
+        return z + tf.reshape(bias, shape)
 
 
 def linear_maps(layer: Layer) -> list[Linear] | None:
@@ -47,22 +61,6 @@ def linear_maps(layer: Layer) -> list[Linear] | None:
     """
     make = lookup(layer, _LINEARS)
     return make(layer) if make else None
-
-
-def scale_channels(linear: Linear, scale: Weights, offset: Weights) -> Linear:
-    """The same map with its output channels multiplied by `scale` and `offset` added, both (channels,)."""
-
-    def w() -> tf.Tensor:
-        kernel = linear.w()
-        shape = [1] * kernel.shape.rank
-        for axis in linear.kernel_axes:
-            shape[axis] = kernel.shape[axis]
-        return kernel * tf.reshape(scale(), shape)
-
-    def bias() -> tf.Tensor:
-        return offset() if linear.bias is None else linear.bias() * scale() + offset()
-
-    return replace(linear, w=w, bias=bias)
 
 
 def _variable(variable: tf.Variable) -> Weights:
@@ -77,17 +75,18 @@ def _dense(layer: Layer) -> list[Linear]:
     def function(x: tf.Tensor, w: tf.Tensor) -> tf.Tensor:
         return tf.matmul(x, w) if x.shape.rank == 2 else tf.tensordot(x, w, [[-1], [0]])
 
-    return [Linear(function, _variable(layer.kernel), _bias(layer), convolution=False)]
+    kernel, bias = _variable(layer.kernel), _bias(layer)
+    return [Linear(function, kernel, bias, convolution=False, input_axes=(-2,), output_axes=(-1,))]
 
 
 def _conv(layer: Layer) -> list[Linear]:
     function = _convolution(layer, layer.padding, layer.strides, layer.dilation_rate, layer.groups)
-    return [_convolutional(layer, function, layer.kernel)]
+    return [_convolutional(layer, function, layer.kernel, (-2,) if layer.groups == 1 else (), (-1,))]
 
 
 def _depthwise(layer: Layer) -> list[Linear]:
     function = _depthwise_convolution(layer)
-    return [_convolutional(layer, function, layer.depthwise_kernel, kernel_axes=(-2, -1))]
+    return [_convolutional(layer, function, layer.depthwise_kernel, (-2,), (-2, -1))]
 
 
 def _separable(layer: Layer) -> list[Linear]:
@@ -99,14 +98,45 @@ def _separable(layer: Layer) -> list[Linear]:
             None,
             convolution=True,
             channel_axis=_channel_axis(layer),
-            kernel_axes=(-2, -1),
+            input_axes=(-2,),
         ),
-        _convolutional(layer, pointwise, layer.pointwise_kernel),
+        _convolutional(layer, pointwise, layer.pointwise_kernel, (), (-1,)),
+    ]
+
+
+def _by_own_call(layer: Layer) -> list[Linear]:
+    """A layer whose way from kernel to output is best left to itself."""
+
+    def function(x: tf.Tensor, w: tf.Tensor) -> tf.Tensor:
+        twin = copy.copy(layer)  # shares everything with the layer but the attributes that are set here
+        for name, value in (
+            ("kernel", w),
+            ("bias", None),
+            ("use_bias", False),
+            ("activation", keras.activations.linear),
+        ):
+            object.__setattr__(twin, name, value)
+        return twin.call(x)
+
+    has_bias = getattr(layer, "bias", None) is not None
+    return [
+        Linear(
+            function,
+            _variable(layer.kernel),
+            _variable(layer.bias) if has_bias else None,
+            convolution=type(layer).__name__ != "EinsumDense",
+            channel_axis=_channel_axis(layer),
+            output_axes=(-2,) if "Transpose" in type(layer).__name__ else (),
+        )
     ]
 
 
 def _convolutional(
-    layer: Layer, function: LinearMap, kernel: tf.Variable, kernel_axes: tuple[int, ...] = (-1,)
+    layer: Layer,
+    function: LinearMap,
+    kernel: tf.Variable,
+    input_axes: tuple[int, ...],
+    output_axes: tuple[int, ...],
 ) -> Linear:
     return Linear(
         function,
@@ -114,12 +144,13 @@ def _convolutional(
         _bias(layer),
         convolution=True,
         channel_axis=_channel_axis(layer),
-        kernel_axes=kernel_axes,
+        input_axes=input_axes,
+        output_axes=output_axes,
     )
 
 
 def _channel_axis(layer: Layer) -> int:
-    return 1 if layer.data_format == "channels_first" else -1
+    return 1 if getattr(layer, "data_format", None) == "channels_first" else -1
 
 
 def _convolution(layer: Layer, padding: str, strides: tuple, dilations: tuple, groups: int) -> LinearMap:
@@ -200,6 +231,16 @@ _LINEARS: dict[type, Callable[[Layer], list[Linear]]] = {
     keras.layers.DepthwiseConv2D: _depthwise,
     keras.layers.SeparableConv1D: _separable,
     keras.layers.SeparableConv2D: _separable,
+    keras.layers.Conv2DTranspose: _by_own_call,
+    keras.layers.Conv3DTranspose: _by_own_call,
+    keras.layers.LocallyConnected1D: _by_own_call,
+    keras.layers.LocallyConnected2D: _by_own_call,
 }
-if hasattr(keras.layers, "DepthwiseConv1D"):  # since TensorFlow 2.8
-    _LINEARS[keras.layers.DepthwiseConv1D] = _depthwise
+# Some came after the oldest TensorFlow that iNNvestigate takes, and one is still experimental there.
+for _name, _make in (
+    ("DepthwiseConv1D", _depthwise),
+    ("Conv1DTranspose", _by_own_call),
+    ("EinsumDense", _by_own_call),
+):
+    if hasattr(keras.layers, _name):
+        _LINEARS[getattr(keras.layers, _name)] = _make

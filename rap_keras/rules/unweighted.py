@@ -11,7 +11,7 @@ from typing import Any, Callable
 import numpy as np
 import tensorflow as tf
 
-from rap_keras.equations.numerics import transposed
+from rap_keras.equations.numerics import sum_to_shape, transposed
 from rap_keras.equations.shares import mean_shares, sum_shares
 
 Tensors = list[tf.Tensor]
@@ -58,3 +58,35 @@ def padded(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tens
     if not x.shape[1:].is_fully_defined() or any(max(p) > s for p, s in zip(padding[1:], x.shape[1:])):
         return moved(Xs, Ys, Rs, state)  # there is no mirror image
     return transposed(lambda fresh: tf.pad(fresh, padding, mode="SYMMETRIC"), Xs, Rs[0])
+
+
+def subtracted(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
+    """Subtract: a - b is the sum of a and -b, and shares out as such."""
+    a, b = Xs
+    return sum_shares([a, -b], Rs[0], signed=state["reference"])
+
+
+def multiplied(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
+    """Product: everything to what is gated, nothing to the gate, which counts as a constant factor.
+
+    A gate is a factor known to be bounded (behind a sigmoid, say) among others that are not, or else one that is
+    broadcast to the others. Where no factor is a gate, they share evenly.
+    """
+    gates = state["gates"]
+    if all(gates) or not any(gates):
+        gates = [x.shape[1:] != Ys[0].shape[1:] for x in Xs]
+    if all(gates):
+        gates = [False] * len(Xs)
+    share = Rs[0] / gates.count(False)
+    return [tf.zeros_like(x) if gate else sum_to_shape(share, x) for x, gate in zip(Xs, gates)]
+
+
+def divided(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
+    """Quotient: everything to the numerator, the denominator counts as a constant factor."""
+    numerator, denominator = Xs
+    return [sum_to_shape(Rs[0], numerator), tf.zeros_like(denominator)]
+
+
+def embedded(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
+    """Embedding: the relevance of a token is the sum over its vector."""
+    return [tf.reduce_sum(Rs[0], axis=-1)]

@@ -51,7 +51,7 @@ def forward(
         else:
             z = linear.function(x, w)
         steps.append(Step(linear, here, x, w, nonnegative, sums))
-        x, nonnegative = linear.add_bias(z), False
+        x, nonnegative = linear.preactivation(x, z), False
     return x, steps
 
 

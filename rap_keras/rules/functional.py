@@ -1,0 +1,92 @@
+"""Functional operations (`tf.nn.relu(x)`, `x + y`, ...), which Keras turns into layers of their own.
+
+With eager execution off a model's own code gives `TensorFlowOpLayer`s, which name an operation of the graph; a
+model loaded from a file gives `TFOpLambda`s, which name a Python function.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from rap_keras.network import Call, Ref
+
+
+class Operation(NamedTuple):
+    """What an operation is to relevance: one of the kinds, and the activation's name if it is one."""
+
+    kind: str
+    activation: str | None = None
+
+
+_ACTIVATIONS = {
+    "relu": "relu",
+    "relu6": "relu6",
+    "sigmoid": "sigmoid",
+    "tanh": "tanh",
+    "softmax": "softmax",
+    "softplus": "softplus",
+    "softsign": "softsign",
+    "exp": "exponential",
+    "elu": "elu",
+    "selu": "selu",
+    "gelu": "gelu",
+    "leaky_relu": "leaky_relu",
+    "leakyrelu": "leaky_relu",
+    "silu": "swish",
+    "swish": "swish",
+    "erf": "erf",
+    "clip_by_value": "clip",
+}
+_MOVED = set(
+    "reshape transpose squeeze expand_dims expanddims pad padv2 mirrorpad concat concatv2 stridedslice getitem "
+    "slice split splitv unstack unpack pack stack tile broadcast_to broadcastto resize resizebilinear "
+    "resizenearestneighbor depth_to_space depthtospace space_to_depth spacetodepth reverse max reduce_max gather "
+    "gatherv2".split()
+)
+_AFFINE = set("identity neg negative cast stop_gradient stopgradient biasadd bias_add".split())
+
+
+def operation(call: Call) -> Operation | None:
+    """What the operation of a functional layer is to relevance; None for other layers and operations."""
+    name = _name(call)
+    tensors = len(call.inputs)
+    if name is None or tensors == 0:
+        return None
+    if name in _ACTIVATIONS:
+        return Operation("elementwise", _ACTIVATIONS[name])
+    if name in _AFFINE:
+        return Operation("affine")
+    if name in _MOVED:
+        return Operation("moved")
+    if name in ("mean", "reduce_mean"):
+        return Operation("averaged")
+    if name in ("add", "addv2", "add_n", "addn"):
+        return Operation("affine" if tensors == 1 else "added")
+    if name in ("sub", "subtract"):
+        return Operation("affine" if tensors == 1 else "subtracted")
+    if name in ("mul", "multiply"):
+        return Operation("affine" if tensors == 1 else "multiplied")
+    if name in ("realdiv", "truediv", "divide", "div"):
+        return _division(call)
+    if name in ("maximum", "minimum"):
+        return Operation("elementwise") if tensors == 1 else Operation("moved")
+    return None
+
+
+def _division(call: Call) -> Operation | None:
+    if len(call.inputs) == 2:
+        return Operation("divided")
+    constants = getattr(call.layer, "constants", None)
+    over_tensor = 0 in constants if constants is not None else not isinstance(call.args[0], Ref)
+    return None if over_tensor else Operation("affine")
+
+
+def _name(call: Call) -> str | None:
+    kind = type(call.layer).__name__
+    if kind == "TensorFlowOpLayer":
+        return str(call.layer.node_def.op).lower()
+    if kind == "TFOpLambda":
+        return str(call.layer.symbol).split(".")[-1].lower()
+    if kind == "SlicingOpLambda":
+        return "getitem"
+    return None

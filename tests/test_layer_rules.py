@@ -1,0 +1,321 @@
+"""Rules of layers without weights, on numbers worked out by hand, and layers that the user adds."""
+
+from __future__ import annotations
+
+import layer_rules
+import numpy as np
+import pytest
+import tensorflow as tf
+from innvestigate import NotAnalyzeableModelException
+from tensorflow import keras
+from tensorflow.keras import layers
+
+import rap_keras
+from rap_keras import RAP
+from rap_keras.rules import kinds
+
+
+@pytest.fixture(autouse=True)
+def double():
+    keras.backend.set_floatx("float64")
+
+
+def through(layer, x, R, **options):
+    """Relevance that one layer (or function) of one input gives back; x and R without the batch."""
+    x = np.asarray(x, float)
+    tensor = keras.Input(x.shape)
+    (found,) = layer_rules.back(
+        keras.Model(tensor, layer(tensor)), [x[None]], np.asarray(R, float)[None], **options
+    )
+    return found[0].tolist()
+
+
+def through_merge(layer, xs, R, **options):
+    xs = [np.asarray(x, float) for x in xs]
+    tensors = [keras.Input(x.shape) for x in xs]
+    model = keras.Model(tensors, layer(tensors))
+    found = layer_rules.back(model, [x[None] for x in xs], np.asarray(R, float)[None], **options)
+    return [part[0].tolist() for part in found]
+
+
+PASSING = {
+    "relu": layers.ReLU(),
+    "relu6": layers.ReLU(6.0),
+    "leaky": layers.LeakyReLU(),
+    "elu": layers.ELU(),
+    "prelu": layers.PReLU(),
+    "thresholded": layers.ThresholdedReLU(0.5),
+    "softmax": layers.Softmax(),
+    "swish": layers.Activation("swish"),
+    "tanh": layers.Activation("tanh"),
+    "dropout": layers.Dropout(0.5),
+    "alpha dropout": layers.AlphaDropout(0.5),
+    "gaussian dropout": layers.GaussianDropout(0.5),
+    "noise": layers.GaussianNoise(1.0),
+    "activity": layers.ActivityRegularization(0.1),
+    "batch norm": layers.BatchNormalization(),
+    "layer norm": layers.LayerNormalization(),
+    "group norm": layers.GroupNormalization(2),
+    "unit norm": layers.UnitNormalization(),
+    "rescaling": layers.Rescaling(2.0, 1.0),
+    "normalization": layers.Normalization(mean=1.0, variance=2.0),
+    "op relu": tf.nn.relu,
+    "op relu6": tf.nn.relu6,
+    "op gelu": lambda x: keras.activations.gelu(x),
+    "op sigmoid": tf.sigmoid,
+    "op scale": lambda x: x * 3.0,
+    "op shift": lambda x: 1.0 - x,
+    "op quotient": lambda x: x / 4.0,
+    "op minimum": lambda x: tf.minimum(x, 1.0),
+    "op clip": lambda x: tf.clip_by_value(x, 0.0, 1.0),
+}
+
+
+@pytest.mark.parametrize("name", PASSING)
+def test_passes_unchanged(name):
+    make = PASSING[name]
+    layer = make
+    if isinstance(make, layers.Layer):  # anew, in this test's graph and data type
+        config = {key: value for key, value in make.get_config().items() if key != "dtype"}
+        layer = type(make).from_config(config)
+    assert through(layer, [8.0, -1.0, 0.0, 2.0], [1.0, -2.0, 3.0, 4.0]) == [1, -2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("layer", "x", "R", "expected"),
+    [
+        (lambda: layers.Flatten(), [[1, 2], [3, 4]], [1, 2, 3, 4], [[1, 2], [3, 4]]),
+        (lambda: layers.Reshape((4,)), [[1, 2], [3, 4]], [1, 2, 3, 4], [[1, 2], [3, 4]]),
+        (lambda: layers.Permute((2, 1)), [[1, 2], [3, 4]], [[1, 2], [3, 4]], [[1, 3], [2, 4]]),
+        (lambda: layers.RepeatVector(3), [1, 2], [[1, 2], [3, 4], [5, 6]], [9, 12]),
+        (lambda: layers.UpSampling1D(2), [[1], [2]], [[1], [2], [3], [4]], [[3], [7]]),
+        (lambda: layers.Cropping1D(1), [[1], [2], [3]], [[5]], [[0], [5], [0]]),
+        (lambda: layers.MaxPooling1D(2), [[1], [2], [4], [3]], [[5], [6]], [[0], [5], [6], [0]]),
+        (lambda: layers.GlobalMaxPooling1D(), [[1], [2], [4], [3]], [5], [[0], [0], [5], [0]]),
+        (lambda: layers.GlobalMaxPooling1D(keepdims=True), [[1], [2]], [[5]], [[0], [5]]),
+        (lambda: layers.AveragePooling1D(2), [[1], [-3], [0], [2]], [[8], [6]], [[2], [6], [0], [6]]),
+        (lambda: layers.GlobalAveragePooling1D(), [[1], [-3]], [8], [[2], [6]]),
+        (lambda: layers.GlobalAveragePooling1D(keepdims=True), [[1], [-3]], [[8]], [[2], [6]]),
+        # Relevance on the padding falls back on the nearest value.
+        (lambda: layers.ZeroPadding1D((2, 1)), [[7], [8]], [[1], [2], [4], [8], [16]], [[6], [25]]),
+        (lambda: lambda x: tf.reduce_mean(x, axis=1), [[1], [-3]], [8], [[2], [6]]),
+        (lambda: lambda x: tf.transpose(x, (0, 2, 1)), [[1, 2]], [[3], [4]], [[3, 4]]),
+        (lambda: lambda x: x[:, 1:], [1, 2, 3], [5, 6], [0, 5, 6]),
+    ],
+)
+def test_moved_and_shared(layer, x, R, expected):
+    assert np.allclose(through(layer(), x, R), expected)
+
+
+def test_bilinear_upsampling_adds_up_what_it_interpolated():
+    x, R = np.ones((2, 2, 1)), np.arange(16.0).reshape(4, 4, 1)
+    found = np.array(through(layers.UpSampling2D(interpolation="bilinear"), x, R))
+    assert found.sum() == pytest.approx(R.sum())
+    # The corner pixel makes the corner alone, and 3/4 of its neighbours: 0 + 3/4 (1 + 4) + 9/16 * 5.
+    assert found[0, 0, 0] == pytest.approx(0 + 0.75 * 5 + 9 / 16 * 5 + 0.25 * (2 + 8) + 3 / 16 * (6 + 9) + 10 / 16)
+
+
+def test_merging_layers():
+    a, b, R = [3.0, -1.0], [1.0, 4.0], [8.0, 10.0]
+    assert through_merge(layers.Add(), [a, b], R) == [[6, 2], [2, 8]]
+    assert through_merge(layers.Average(), [a, b], R) == [[6, 2], [2, 8]]
+    assert through_merge(layers.Subtract(), [a, b], R) == [[6, 2], [2, 8]]
+    assert through_merge(layers.Maximum(), [a, b], R) == [[8, 0], [0, 10]]
+    assert through_merge(layers.Minimum(), [a, b], R) == [[0, 10], [8, 0]]
+    assert through_merge(layers.Concatenate(), [a, b], [1, 2, 3, 4]) == [[1, 2], [3, 4]]
+    assert through_merge(lambda t: t[0] + t[1], [a, b], R) == [[6, 2], [2, 8]]
+    assert through_merge(lambda t: t[0] - t[1], [a, b], R) == [[6, 2], [2, 8]]
+    assert through_merge(lambda t: t[0] / t[1], [a, b], R) == [[8, 10], [0, 0]]
+
+
+def test_signed_shares_follow_the_authors_program():
+    a, b, R = [3.0, -1.0], [1.0, 5.0], [8.0, 10.0]
+    assert through_merge(layers.Add(), [a, b], R, reference=True) == [[6, -2.5], [2, 12.5]]
+    assert through_merge(layers.Subtract(), [a, b], R, reference=True) == [[12, 10 / 6], [-4, 50 / 6]]
+    assert through(layers.AveragePooling1D(2), [[1], [-3]], [[8]], reference=True) == [[-4], [12]]
+
+
+def test_multiply_gives_all_to_what_is_gated():
+    a, b, R = [3.0, -1.0], [1.0, 4.0], [8.0, 10.0]
+    # No gate among them: evenly.
+    assert through_merge(layers.Multiply(), [a, b], R) == [[4, 5], [4, 5]]
+
+    def gated(tensors):
+        return layers.Multiply()([layers.Activation("sigmoid")(tensors[0]), tensors[1]])
+
+    assert through_merge(gated, [a, b], R) == [[0, 0], [8, 10]]
+
+    def hard_swish(x):  # as in MobileNetV3
+        return layers.Multiply()([x, layers.ReLU(6.0)(x + 3.0) * (1.0 / 6.0)])
+
+    assert through(hard_swish, a, R) == [8, 10]
+
+    def excited(x):  # squeeze and excite: one factor for each channel
+        factor = layers.Reshape((1, 2))(layers.GlobalAveragePooling1D()(x))
+        return layers.Multiply()([x, factor])
+
+    assert through(excited, [[1, 2], [3, 4]], [[1, 2], [3, 4]]) == [[1, 2], [3, 4]]
+
+
+def test_embedding_gives_one_number_per_token():
+    x = keras.Input((3,))
+    y = layers.Conv1D(2, 2)(layers.Embedding(10, 4)(x))
+    model = keras.Model(x, layers.Dense(2)(layers.GlobalMaxPooling1D()(y)))
+    relevance = RAP(model).analyze(np.array([[1, 5, 9], [2, 2, 2]]))
+    logits = model.predict_on_batch(np.array([[1, 5, 9], [2, 2, 2]])).max(1)
+    assert relevance.shape == (2, 3)
+    assert relevance.sum(1) == pytest.approx(logits)
+
+
+def test_preprocessing_layers_at_the_input_keep_the_pixels_bounds():
+    # The network sees x / 127.5 - 1 of the centre: z^B's bounds go the same way, so the relevance is that of the
+    # network without those layers on input that was preprocessed and cropped before.
+    inner = keras.Sequential(
+        [keras.Input((4, 4, 1)), layers.Conv2D(3, 3, activation="relu"), layers.Flatten(), layers.Dense(2)]
+    )
+    x = keras.Input((6, 6, 1))
+    outer = keras.Model(x, inner(layers.Rescaling(1 / 127.5, -1)(layers.CenterCrop(4, 4)(x))))
+    X = np.random.default_rng(0).integers(0, 256, (2, 6, 6, 1)).astype(float)
+    found = RAP(outer, input_rule=(0, 255)).analyze(X)
+    expected = RAP(inner, input_rule=(-1, 1)).analyze(X[:, 1:5, 1:5] / 127.5 - 1)
+    assert found[:, 1:5, 1:5] == pytest.approx(expected)
+    assert found.sum() == pytest.approx(expected.sum())
+
+
+def test_two_uses_of_a_layer_equal_two_copies():
+    def network(middle):
+        x = keras.Input((5,))
+        y = layers.Dense(5, activation="relu", name="first")(x)
+        for layer in middle:
+            y = layer(y)
+        return keras.Model(x, layers.Dense(2, name="last")(y))
+
+    shared = layers.Dense(5, activation="relu", name="shared")
+    twice = network([shared, shared])
+    copies = network([layers.Dense(5, activation="relu", name=f"copy{i}") for i in range(2)])
+    for name, source in (("first", "first"), ("copy0", "shared"), ("copy1", "shared"), ("last", "last")):
+        copies.get_layer(name).set_weights(twice.get_layer(source).get_weights())
+    X = np.random.default_rng(0).normal(size=(3, 5))
+    assert RAP(twice).analyze(X) == pytest.approx(RAP(copies).analyze(X))
+    assert list(RAP(twice).analyze_layers(X)) == ["first", "shared", "shared#2", "last"]
+
+
+def test_a_nested_model_used_twice_equals_the_flat_network():
+    x = keras.Input((6, 6, 2))
+    body = keras.Sequential([keras.Input((None, None, 2)), layers.Conv2D(2, 3, padding="same"), layers.ReLU()])
+    inner = keras.Sequential([keras.Input((6, 6, 2)), body], name="inner")
+    head = [layers.GlobalAveragePooling2D(), layers.Dense(3)]
+    nested = keras.Model(x, head[1](head[0](layers.Add()([inner(body(x)), x]))))
+    conv = body.layers[0]
+    y = layers.ReLU()(conv(layers.ReLU()(conv(x))))
+    flat = keras.Model(x, head[1](head[0](layers.Add()([y, x]))))
+    X = np.random.default_rng(0).normal(size=(2, 6, 6, 2))
+    assert RAP(nested).analyze(X) == pytest.approx(RAP(flat).analyze(X))
+
+
+def test_several_inputs():
+    a, b = keras.Input((3,), name="a"), keras.Input((2, 2), name="b")
+    y = layers.Add()([layers.Dense(4)(a), layers.Dense(4)(layers.Flatten()(b))])
+    model = keras.Model([a, b], layers.Dense(2)(layers.ReLU()(y)))
+    random = np.random.default_rng(0)
+    X = [random.normal(size=(3, 3)), random.normal(size=(3, 2, 2))]
+    found = RAP(model).analyze(X)
+    assert [part.shape for part in found] == [(3, 3), (3, 2, 2)]
+    total = found[0].sum(1) + found[1].sum((1, 2))
+    assert total == pytest.approx(model.predict_on_batch(X).max(1))
+    with pytest.raises(ValueError, match="2 inputs, but 1 arrays"):
+        RAP(model).analyze(X[0])
+    with pytest.raises(ValueError, match=r"different size: \[3, 2\]"):
+        RAP(model).analyze([X[0], X[1][:2]])
+
+
+class Doubled(layers.Layer):
+    def call(self, x):
+        return 2 * x
+
+
+def test_a_rule_for_a_layer_of_the_users_own(monkeypatch):
+    monkeypatch.setattr(kinds, "_REGISTERED", {})
+    x = keras.Input((4,))
+    model = keras.Model(x, layers.Dense(2, name="last")(Doubled(name="doubled")(layers.Dense(3)(x))))
+    with pytest.raises(NotAnalyzeableModelException, match=r"'doubled' \(Doubled\).*register_rule"):
+        RAP(model)
+    X = np.random.default_rng(0).normal(size=(2, 4))
+
+    def halved(Xs, Ys, Rs, state):
+        assert state["layer"].name == "doubled"
+        return [Rs[0] / 2]
+
+    by_name = RAP(model, rules={"doubled": halved})
+    rap_keras.register_rule(Doubled, halved)
+    by_kind = RAP(model)
+    for analyzer in (by_name, by_kind):
+        R = analyzer.analyze_layers(X)
+        assert R["doubled"] == pytest.approx(R["last"] / 2)
+    with pytest.raises(KeyError, match=r"rules for dubled: no such layer"):
+        RAP(model, rules={"dubled": halved})
+    with pytest.raises(TypeError, match="no Keras layer class"):
+        rap_keras.register_rule(Doubled(), halved)
+    with pytest.raises(TypeError, match="is no rule"):
+        rap_keras.register_rule(Doubled, "halved")
+
+
+def test_a_registered_rule_goes_before_the_packages_own(monkeypatch):
+    monkeypatch.setattr(kinds, "_REGISTERED", {})
+    x = keras.Input((4,))
+    model = keras.Model(x, layers.Dense(2)(layers.Dense(4, name="first")(x)))
+    rap_keras.register_rule(layers.Dense, lambda Xs, Ys, Rs, state: [tf.ones_like(Xs[0])])
+    assert (RAP(model).analyze(np.ones((1, 4))) == 1).all()
+
+
+@pytest.mark.parametrize("make", [lambda: layers.Masking(), lambda: layers.Embedding(5, 3, mask_zero=True)])
+def test_masks_are_refused(make):
+    layer = make()
+    x = keras.Input((4,) if isinstance(layer, layers.Embedding) else (4, 2))
+    model = keras.Model(x, layers.Dense(2)(layers.GlobalAveragePooling1D()(layer(x))))
+    with pytest.raises(NotAnalyzeableModelException, match="masks time steps"):
+        RAP(model)
+
+
+def test_unknown_operations_are_refused_by_name():
+    x = keras.Input((4,))
+    with pytest.raises(NotAnalyzeableModelException, match="TensorFlowOpLayer Square"):
+        RAP(keras.Model(x, layers.Dense(2)(tf.square(x))))
+    with pytest.raises(NotAnalyzeableModelException, match="RealDiv"):
+        RAP(keras.Model(x, layers.Dense(2)(1.0 / x)))
+
+
+def rule_of_this_module(Xs, Ys, Rs, state):
+    return Rs
+
+
+def test_saved_without_pickle(tmp_path):
+    keras.backend.set_floatx("float32")
+    x = keras.Input((6, 6, 2))
+    y = layers.BatchNormalization()(layers.Conv2D(4, 3, name="conv")(x))
+    y = layers.ReLU(name="relu")(y)
+    model = keras.Model(x, layers.Dense(3)(layers.GlobalAveragePooling2D()(y)))
+    options = {
+        "variant": "reference",
+        "batch_norm": "fold",
+        "input_rule": ([-4.0, -5.0], [4.0, 5.0]),
+        "neuron_selection_mode": "index",
+        "reverse_clip_values": (-1.0, 1.0),
+        "rules": {"relu": rule_of_this_module},
+    }
+    analyzer = RAP(model, **options)
+    path = tmp_path / "analyzer"
+    analyzer.save_npz(path)
+    assert all(array.dtype != object for array in np.load(path, allow_pickle=False).values())
+    loaded = RAP.load_npz(path)
+    state = loaded.save()[1]
+    assert {name: state[name] for name in options} == options
+    X = np.random.default_rng(0).normal(size=(2, 6, 6, 2))
+    assert loaded.analyze(X, 1) == pytest.approx(analyzer.analyze(X, 1))
+    with pytest.raises(FileNotFoundError):
+        RAP.load_npz(tmp_path / "missing")
+    np.savez(tmp_path / "other.npz", a=1)
+    with pytest.raises(ValueError, match=r"other.npz is no analyzer saved by RAP.save_npz"):
+        RAP.load_npz(tmp_path / "other.npz")
+    with pytest.raises(ValueError, match="cannot be saved"):
+        RAP(model, rules={"relu": lambda Xs, Ys, Rs, state: Rs}).save_npz(path)
