@@ -1,0 +1,26 @@
+"""Images of shapes with exact ground truth, and small networks trained on them.
+
+`generate` and `sample` make the images, `load_network` loads a network, `train` trains one anew.
+"""
+
+from rap_keras.shapes.generator import CLASSES, Sample, Samples, generate, preprocess, sample
+from rap_keras.shapes.networks import NETWORKS, build_network, load_network, weights_path
+from rap_keras.shapes.training import TEST_SEED, TRAINING_SEED, VALIDATION_SEED, accuracy, train
+
+__all__ = [
+    "CLASSES",
+    "NETWORKS",
+    "TEST_SEED",
+    "TRAINING_SEED",
+    "VALIDATION_SEED",
+    "Sample",
+    "Samples",
+    "accuracy",
+    "build_network",
+    "generate",
+    "load_network",
+    "preprocess",
+    "sample",
+    "train",
+    "weights_path",
+]

@@ -1,0 +1,127 @@
+"""Training of the two networks on generated images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tensorflow import keras
+from tqdm import tqdm
+
+from rap_keras.shapes.generator import CLASSES, Samples, generate, preprocess, sample
+from rap_keras.shapes.networks import build_network
+from rap_keras.shapes.outlines import SIZE
+
+TRAINING_SEED = 1
+"""The series of images that the networks are trained on."""
+
+VALIDATION_SEED = 2
+"""The series that `train` reports the accuracy on."""
+
+TEST_SEED = 3
+"""The series kept for tests of trained networks: nothing is fitted to it or chosen by it."""
+
+EPOCHS = {"vgg": 14, "resnet": 7}
+"""How long the weights of the package were trained, in passes over the images."""
+
+_BATCH = 16
+_FIRST_RATE = 8e-4
+_VALIDATION_IMAGES = 1000
+
+
+def train(
+    network: str,
+    output: Path,
+    epochs: int | None = None,
+    images: int = 24_000,
+    progress: bool = True,
+) -> float:
+    """Train a network from scratch and save its weights.
+
+    Two thirds of the images hold one object; the rest hold two, with half the probability to
+    be given to each, so that the network learns to answer for every object it sees.
+
+    Args:
+        network: "vgg" or "resnet".
+        output: the file of the weights, Keras HDF5, ending in ".h5"; its folder is made.
+        epochs: passes over the images; as the weights of the package, see `EPOCHS`, if None.
+        images: how many different images to train on, 27 kB of memory each.
+        progress: whether to show progress bars.
+
+    Returns:
+        The accuracy, 0 to 1, on 1,000 unseen images with one object.
+
+    Raises:
+        ValueError: there is no such network, `output` does not end in ".h5", `epochs` is less than
+            1 or `images` less than 16.
+    """
+    if output.suffix != ".h5":
+        raise ValueError(f"{output}: Keras tells HDF5 by the ending, let the name end in .h5")
+    keras.utils.set_random_seed(TRAINING_SEED)
+    model = build_network(network)
+    epochs = EPOCHS[network] if epochs is None else epochs
+    if epochs < 1 or images < _BATCH:
+        raise ValueError(f"{epochs} epochs of {images} images: train 1 or more of {_BATCH} or more")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    pictures, targets = _training_set(images, progress)
+    # By its name, Keras picks the Adam that works with eager execution as it is, on or off.
+    model.compile("adam", "categorical_crossentropy", metrics=["accuracy"])
+    model.fit(
+        _batches(pictures, targets),
+        steps_per_epoch=images // _BATCH,
+        epochs=epochs,
+        callbacks=[keras.callbacks.LearningRateScheduler(partial(_rate, epochs))],
+        verbose=1 if progress else 0,
+    )
+    model.save_weights(str(output))
+    return accuracy(model, generate(_VALIDATION_IMAGES, VALIDATION_SEED))
+
+
+def accuracy(network: Any, samples: Samples) -> float:
+    """Share, 0 to 1, of samples whose (first) object is the network's first choice.
+
+    Args:
+        network: a Keras model from preprocessed images to a score per class.
+        samples: generated images.
+    """
+    scores = network.predict(preprocess(samples.images), verbose=0)
+    return float(np.mean(np.argmax(scores, axis=1) == samples.labels))
+
+
+def _rate(epochs: int, epoch: int) -> float:
+    """Learning rate of an epoch, counted from 0: a straight line towards 0."""
+    return _FIRST_RATE * (1 - epoch / epochs)
+
+
+def _training_set(images: int, progress: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Images, uint8, and their target probabilities."""
+    pictures = np.empty((images, SIZE, SIZE, 3), dtype=np.uint8)
+    targets = np.zeros((images, len(CLASSES)), dtype=np.float32)
+    for index in tqdm(range(images), desc="images", disable=not progress):
+        made = sample(index, TRAINING_SEED, second_object=index >= images * 2 // 3)
+        pictures[index] = made.image
+        labels = [made.label] if made.second_label is None else [made.label, made.second_label]
+        targets[index, labels] = 1 / len(labels)
+    return pictures, targets
+
+
+def _batches(pictures: np.ndarray, targets: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Endless shuffled batches, every image turned and recoloured anew."""
+    rng = np.random.default_rng(TRAINING_SEED)
+    while True:
+        order = rng.permutation(len(pictures))
+        for start in range(0, len(order) - _BATCH + 1, _BATCH):
+            chosen = order[start : start + _BATCH]
+            batch = np.stack([_vary(pictures[index], rng) for index in chosen])
+            yield preprocess(batch), targets[chosen]
+
+
+def _vary(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A picture of the same classes: on its side, in a mirror, with its colour channels swapped."""
+    picture = np.rot90(picture, int(rng.integers(4)))
+    if rng.integers(2):
+        picture = picture[:, ::-1]
+    return picture[..., rng.permutation(3)]
