@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
+from rap_keras import shapes
 from rap_keras.checks import require_graph_execution
 
 
@@ -24,19 +25,26 @@ def applications() -> dict[str, Callable[..., keras.Model]]:
     return {name.lower(): member for name, member in members if callable(member) and not name.startswith("_")}
 
 
-def application_preprocessing(name: str) -> Callable[[np.ndarray], np.ndarray] | None:
-    """The `preprocess_input` of a network of keras.applications, None for any other name."""
+EMBEDDED = {"shapes-vgg": "vgg", "shapes-resnet": "resnet"}
+"""The networks in this package, trained on the images of `rap_keras.shapes`."""
+
+
+def own_preprocessing(name: str) -> Callable[[np.ndarray], np.ndarray] | None:
+    """What a network known by name does with photos before it sees them, None for any other name."""
+    if name.lower() in EMBEDDED:
+        return shapes.preprocess
     build = applications().get(name.lower())
     return None if build is None else sys.modules[build.__module__].preprocess_input
 
 
 def load_model(name_or_path: str | Path, weights: str | None = "imagenet") -> keras.Model:
-    """A network of keras.applications, or a model from a file. It is not compiled.
+    """A network of keras.applications or of this package, or a model from a file. It is not compiled.
 
     A name goes before a file of the same name: write ./vgg16 for a file named vgg16.
 
     Args:
-        name_or_path: Name of a network, upper or lower case; or a `.h5` file, a `.keras` file, or
+        name_or_path: Name of a network, upper or lower case, also "shapes-vgg" or "shapes-resnet", the
+            trained ones of this package; or a `.h5` file, a `.keras` file, or
             the folder of a SavedModel, each with the whole model, not only its weights.
         weights: For a name, what keras.applications takes: "imagenet", a file of weights, or None
             for random weights. For a path it is not used.
@@ -49,6 +57,8 @@ def load_model(name_or_path: str | Path, weights: str | None = "imagenet") -> ke
             Lambda layers, custom layers, or a model that is no graph of layers.
     """
     require_graph_execution()
+    if str(name_or_path).lower() in EMBEDDED:
+        return shapes.load_network(EMBEDDED[str(name_or_path).lower()])
     build = applications().get(str(name_or_path).lower())
     if build is not None:
         return _application(build, weights)

@@ -176,13 +176,13 @@ def test_all_networks_bring_their_preprocessing():
     assert {"vgg16", "resnet50", "efficientnetb0", "inceptionv3"} <= set(names)
     x = np.full((1, 1, 1, 3), 100.0, np.float32)
     for name in names:
-        assert np.isfinite(models.application_preprocessing(name)(x.copy())).all()
+        assert np.isfinite(models.own_preprocessing(name)(x.copy())).all()
     np.testing.assert_allclose(
-        models.application_preprocessing("VGG16")(x.copy())[0, 0, 0],
+        models.own_preprocessing("VGG16")(x.copy())[0, 0, 0],
         [100 - 103.939, 100 - 116.779, 100 - 123.68],
         rtol=1e-5,
     )
-    assert models.application_preprocessing("some.h5") is None
+    assert models.own_preprocessing("some.h5") is None
 
 
 def test_unknown_network():

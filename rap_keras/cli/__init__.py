@@ -6,6 +6,7 @@ import click
 
 from rap_keras import __version__
 from rap_keras.cli.explain import explain
+from rap_keras.cli.train_shapes import train_shapes
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -15,3 +16,4 @@ def main() -> None:
 
 
 main.add_command(explain)
+main.add_command(train_shapes)

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     import numpy as np
 
 
+_SHAPES = 5
+
+
 @click.command()
 @click.argument("images", nargs=-1, type=click.Path(exists=True, path_type=Path), metavar="IMAGE...")
 @click.option(
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
     "model_name",
     metavar="NAME_OR_PATH",
     help="A network of keras.applications, such as vgg16, or a .h5 file, .keras file or "
-    "SavedModel. A softmax at its end is removed.",
+    "SavedModel. A softmax at its end is removed. shapes-vgg and shapes-resnet come with this package.",
 )
 @click.option(
     "--preprocessing",
@@ -54,10 +57,9 @@ if TYPE_CHECKING:
     "--method",
     "methods",
     multiple=True,
-    default=("rap",),
-    show_default=True,
     metavar="NAME",
-    help="May be given several times: rap, or an analyzer of iNNvestigate such as gradient or lrp.alpha_1_beta_0.",
+    help="May be given several times: rap, or an analyzer of iNNvestigate such as gradient or lrp.alpha_1_beta_0. "
+    "Default: rap; without IMAGE and --model, all that the paper compares.",
 )
 @click.option(
     "--target",
@@ -100,23 +102,33 @@ def explain(
     IMAGE is a photo or a folder of photos. For each photo, NAME.png has the photo and the heatmap
     of each method side by side (red is relevant, blue irrelevant), and NAME.npz the relevance of
     each method, float32, (H, W, 3), with input_size, target, logit and methods. The time of the
-    first photo includes preparing the network.
+    first photo includes preparing the network. With a negative logit red and blue change places.
+
+    Without IMAGE and --model it explains images that come with the package, of known truth, by a
+    network trained on them.
 
     Exit status: 0 all photos were explained, 1 some were skipped or have a heatmap that is not
     finite, 2 wrong usage.
     """
-    if not images or model_name is None:
-        raise click.UsageError("Give at least one IMAGE, and the network with --model.")
-    methods = tuple(dict.fromkeys(methods))
-    if layers and "rap" not in methods:
+    embedded = not images and model_name is None
+    if not embedded and (not images or model_name is None):
+        raise click.UsageError(
+            "Give at least one IMAGE, and the network with --model; or neither, for the images and the "
+            "network of this package."
+        )
+    methods = tuple(dict.fromkeys(methods)) or (() if embedded else ("rap",))
+    if layers and methods and "rap" not in methods:
         raise click.UsageError("--layers is for --method rap only.")
-    _start_tensorflow()
+    start_tensorflow()
     from rap_keras.images import expand
+    from rap_keras.methods import TITLES
 
+    if embedded:
+        images, methods = (_write_shapes(output / "images"),), methods or tuple(TITLES)
     with blaming("IMAGE..."):
         paths = expand(images)
     job = prepare(
-        model_name,
+        model_name or "shapes-vgg",
         preprocessing=preprocessing,
         resize=resize,
         crop=crop,
@@ -129,7 +141,21 @@ def explain(
     context.exit(_run(job, paths, output))
 
 
-def _start_tensorflow() -> None:
+def _write_shapes(folder: Path) -> Path:
+    """Some images of the embedded data set that no network was trained on, as PNG files."""
+    from PIL import Image
+
+    from rap_keras.shapes import CLASSES, TEST_SEED, generate
+
+    with blaming("--output"):
+        folder.mkdir(parents=True, exist_ok=True)
+    samples = generate(_SHAPES, TEST_SEED)
+    for number, (image, label) in enumerate(zip(samples.images, samples.labels)):
+        Image.fromarray(image).save(folder / f"{number}-{CLASSES[label]}.png")
+    return folder
+
+
+def start_tensorflow() -> None:
     """Imports TensorFlow, as quiet as it goes, for graphs instead of eager execution."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     import tensorflow as tf

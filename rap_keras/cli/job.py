@@ -65,6 +65,7 @@ def prepare(
     """
     from rap_keras import methods as analyzers
     from rap_keras import models
+    from rap_keras.shapes import CLASSES
 
     with blaming("--method"):
         for name in methods:
@@ -78,6 +79,8 @@ def prepare(
     count = model.output_shape[-1]
     with blaming("--classes"):
         names = class_names.read_names(classes, count) if classes else None
+    if names is None and model_name.lower() in models.EMBEDDED:
+        names = list(CLASSES)
     names = names or class_names.cached_names(count)
     with blaming("--target"):
         number = None if target == "max" else class_names.find_class(target, names, count)
@@ -98,7 +101,7 @@ def _preprocessing(model_name: str, given: str | None) -> Preprocessing:
     if given is not None:
         with blaming("--preprocessing"):
             return images.find_preprocessing(given)
-    own = models.application_preprocessing(model_name)
+    own = models.own_preprocessing(model_name)
     if own is None and Path(model_name).exists():
         raise click.UsageError(
             "A model file does not say how its photos were preprocessed, and a wrong guess would "

@@ -59,7 +59,11 @@ def write(explained: Explained, output: Path, name: str) -> None:
     np.savez_compressed(output / f"{name}.npz", **arrays)
     heatmaps = {title(method): [heatmap(_shown(relevance))] for method, relevance in explained.relevances.items()}
     # Of ImageNet's "tench, Tinca tinca" a picture has room for the first.
-    figure = grid([explained.photo], heatmaps, [explained.label.split(",")[0]])
+    label = explained.label.split(",")[0]
+    if explained.logit < 0:
+        # The sum of RAP's relevance is the logit, so with it all its signs are the other way round.
+        label += "\nnegative logit:\nblue is relevant"
+    figure = grid([explained.photo], heatmaps, [label])
     figure.savefig(output / f"{name}.png")
     if explained.layers:
         # Lists are relevances of layers with several inputs.
