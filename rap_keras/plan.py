@@ -154,8 +154,8 @@ def _fold(planned: list[PlannedCall], network: Network) -> list[PlannedCall]:
         result[index] = replace(p, folded=True)
     if stay:
         warnings.warn(
-            f"batch_norm='fold': {len(stay)} layers stay, as no linear layer beside them can take them in exactly: "
-            f"{', '.join(stay)}",
+            f"batch_norm='fold': {len(stay)} layers stay, as no linear layer beside them can take them in exactly"
+            f": {', '.join(stay)}",
             stacklevel=4,
         )
     return result

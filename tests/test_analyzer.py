@@ -9,7 +9,6 @@ import sys
 import innvestigate
 import numpy as np
 import pytest
-from conservation import excess_by_layer
 from innvestigate import NotAnalyzeableModelException
 from innvestigate.analyzer import AnalyzerBase, AugmentReduceBase
 from tensorflow import keras
@@ -17,6 +16,7 @@ from tensorflow.keras import layers
 
 import rap_keras
 from rap_keras import RAP
+from rap_keras.conservation import excess_by_layer
 
 
 def small_network():

@@ -5,11 +5,11 @@ from __future__ import annotations
 import innvestigate
 import numpy as np
 import pytest
-from conservation import excess, excess_by_layer
 from PIL import Image
 from tensorflow import keras
 
 import rap_keras
+from rap_keras.conservation import excess, excess_by_layer
 
 PHOTOS = 40
 BATCH = 8

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from rap_keras import __version__
+from rap_keras.cli.check import check
 from rap_keras.cli.explain import explain
 from rap_keras.cli.train_shapes import train_shapes
 
@@ -16,4 +17,5 @@ def main() -> None:
 
 
 main.add_command(explain)
+main.add_command(check)
 main.add_command(train_shapes)

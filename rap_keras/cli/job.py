@@ -70,7 +70,7 @@ def prepare(
     with blaming("--method"):
         for name in methods:
             analyzers.find(name)
-    how = _preprocessing(model_name, preprocessing)
+    how = preprocessing_of(model_name, preprocessing)
     with blaming("--model"):
         model = models.flat_output(models.without_softmax(models.load_model(model_name)))
         fixed = models.photo_size(model)
@@ -95,7 +95,12 @@ def prepare(
     return Job(model, built, how, size, short_side, number, names, layers)
 
 
-def _preprocessing(model_name: str, given: str | None) -> Preprocessing:
+def preprocessing_of(model_name: str, given: str | None) -> Preprocessing:
+    """What is done to photos: what --preprocessing says, else what a network known by name does itself.
+
+    Raises:
+        click.UsageError: the model is a file and nothing was given, or there is no such preprocessing.
+    """
     from rap_keras import images, models
 
     if given is not None:

@@ -1,0 +1,166 @@
+"""`rap-keras check`: what RAP does at every layer of a network, and whether it conserves relevance there.
+
+TensorFlow takes seconds to import: whatever needs it is imported within the functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from rap_keras.cli.explain import start_tensorflow
+from rap_keras.cli.job import blaming, preprocessing_of
+
+if TYPE_CHECKING:
+    import numpy as np
+    from tensorflow import keras
+
+    from rap_keras import RAP
+    from rap_keras.conservation import Check, LayerCheck
+
+_SIDE = 224  # of networks that take any size
+
+
+@click.command()
+@click.argument("model_name", metavar="MODEL")
+@click.option(
+    "--input",
+    "photo",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="IMAGE",
+    help="Check with this photo, resized to the network's input, instead of random values.",
+)
+@click.option(
+    "--preprocessing",
+    metavar="caffe|tf|torch|MODULE:FUNCTION",
+    help="As in `rap-keras explain`; with a model file, --input needs it.",
+)
+@click.pass_context
+def check(context: click.Context, model_name: str, photo: Path | None, preprocessing: str | None) -> None:
+    """Check that RAP conserves relevance in a network, layer by layer.
+
+    MODEL is a network of keras.applications, such as vgg16, or a .h5 file, .keras file or SavedModel.
+    A softmax at its end is removed. Where the weights of a named network cannot be had, random ones
+    do as well.
+
+    For every layer the table has its rule, the sums of the relevance that arrives at it and that it
+    gives back, and the excess: their difference in units of what float32 allows, which is
+    0.001 of the logit or 0.00001 of the sum over |relevance|, whichever is more.
+
+    Exit status: 0 relevance is conserved and finite everywhere, 1 it is not, 2 wrong usage, or a
+    network that RAP cannot explain, as it has layers without a rule.
+    """
+    start_tensorflow()
+    from rap_keras import RAP, conservation
+
+    model = _load(model_name)
+    with blaming("MODEL"):
+        analyzer = RAP(model)
+    x, origin = _input(model_name, analyzer, photo, preprocessing)
+    click.echo(f"checking {model_name} with {origin} ...", err=True)
+    found = conservation.check(analyzer, x)
+    for line in _table(found.layers):
+        click.echo(line)
+    click.echo()
+    for line in _summary(found):
+        click.echo(line)
+    context.exit(0 if found.passed() else 1)
+
+
+def _load(model_name: str) -> keras.Model:
+    """The network up to the logits; one of keras.applications with random weights where there are no others."""
+    from rap_keras import models
+    from rap_keras.conservation import lively_weights
+
+    with blaming("MODEL"):
+        try:
+            return models.without_softmax(models.load_model(model_name))
+        except ConnectionError:
+            click.echo(f"the weights of {model_name} could not be had: random weights instead", err=True)
+        return models.without_softmax(lively_weights(models.load_model(model_name, weights=None)))
+
+
+def _input(
+    model_name: str, analyzer: RAP, photo: Path | None, preprocessing: str | None
+) -> tuple[list[np.ndarray], str]:
+    """One sample for each input of the network, and what it is."""
+    import numpy as np
+
+    from rap_keras import images, models
+
+    if photo is None and preprocessing is None and models.own_preprocessing(model_name) is None:
+        return _random_values(analyzer), "random values"
+    how = preprocessing_of(model_name, preprocessing)
+    with blaming("--input" if photo else "--preprocessing"):
+        size = models.photo_size(analyzer._model) or (_SIDE, _SIDE)
+        if photo:
+            pixels, origin = images.fit(images.load_photo(photo), size), f"{photo}, "
+        else:
+            pixels, origin = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8), "a photo of noise, "
+    with blaming("--preprocessing"):
+        return [images.preprocess([pixels], how)], f"{origin}{size[0]}x{size[1]}"
+
+
+def _random_values(analyzer: RAP) -> list[np.ndarray]:
+    """N(0, 1) for each input, or tokens where an Embedding takes them."""
+    import numpy as np
+    from tensorflow import keras
+
+    random = np.random.default_rng(0)
+    consumers = analyzer._network.consumers()
+    values: list[Any] = []
+    for number, tensor in zip(analyzer._network.inputs, analyzer._model.inputs):
+        shape = (1, *(length or _SIDE for length in tensor.shape[1:]))
+        layers = [call.layer for call in consumers.get(number, [])]
+        tokens = [layer.input_dim for layer in layers if isinstance(layer, keras.layers.Embedding)]
+        values.append(random.integers(0, min(tokens), shape) if tokens else random.normal(size=shape))
+    return values
+
+
+def _table(layers: list[LayerCheck]) -> Iterator[str]:
+    rows = [("layer", "kind", "rule", "arriving", "given back", "excess")]
+    rows += [
+        (
+            layer.name,
+            layer.kind,
+            layer.rule,
+            f"{layer.arriving[0]:.6g}",
+            f"{layer.given_back[0]:.6g}",
+            f"{layer.excess:.2g}",
+        )
+        for layer in layers
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    marks = ["", *(_mark(layer) for layer in layers)]
+    for cells, mark in zip(rows, marks):
+        words = [cell.ljust(width) for cell, width in zip(cells[:3], widths)]
+        numbers = [cell.rjust(width) for cell, width in zip(cells[3:], widths[3:])]
+        yield "  ".join([*words, *numbers]) + mark
+
+
+def _mark(layer: LayerCheck) -> str:
+    if not layer.finite:
+        return "  NOT FINITE"
+    return "" if layer.excess <= 1 else "  NOT CONSERVED"
+
+
+def _summary(found: Check) -> Iterator[str]:
+    logit, heatmap = found.seed[0], found.heatmap[0]
+    yield (
+        f"{len(found.layers)} layers; the logit is {logit:.6g}, the sum of the heatmap {heatmap:.6g} "
+        f"(excess {found.excess:.2g})"
+    )
+    not_finite = found.not_finite()
+    not_conserved = [name for name in found.not_conserved() if name not in not_finite]
+    if not_conserved:
+        yield f"relevance is not conserved at: {', '.join(not_conserved)}"
+    elif not not_finite:
+        yield "relevance is conserved at every layer"
+    if found.finite and found.excess > 1 and not not_conserved:
+        yield "relevance is not conserved from the logit to the heatmap"
+    yield f"not finite at: {', '.join(not_finite)}" if not_finite else "all values are finite"
+    if logit == 0:
+        yield "the logit is 0, and so is all relevance: this checks nothing, try another input"
