@@ -98,7 +98,12 @@ def create(name: str, model: keras.Model, neuron_selection_mode: str = "max_acti
             f"{name} cannot be created as it is ({error}): if it needs parameters, use "
             "innvestigate.create_analyzer"
         ) from error
-    return _built(analyzer)
+    try:
+        return _built(analyzer)
+    # iNNvestigate finds out here, in no type of its own, that it cannot reverse a layer; Integrated Gradients
+    # fails on any network with BatchNormalization.
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise NotAnalyzeableModelException(f"iNNvestigate cannot build {name} for this model: {error}") from error
 
 
 def _built(analyzer: ianalyzer.AnalyzerBase) -> ianalyzer.AnalyzerBase:
