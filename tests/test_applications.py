@@ -1,42 +1,65 @@
-"""Networks of keras.applications with random weights, in inference mode."""
+"""Networks of keras.applications with random weights, in inference mode: one of almost each family.
+
+All of them, also the large ones, are in docs/applications.md, which docs/make_applications.py makes.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from conservation import excess
-from tensorflow import keras
 
-import rap_keras
+from rap_keras import RAP, models
+from rap_keras.conservation import check, lively_weights
 
-NETWORKS = {"ResNet50": 64, "VGG19": 64, "InceptionV3": 96, "MobileNetV2": 64, "DenseNet121": 64}
+# Name and side of the photos: for the first five larger, for the others the smallest that they take.
+NETWORKS = {
+    "ResNet50": 64,
+    "VGG19": 64,
+    "InceptionV3": 96,
+    "MobileNetV2": 64,
+    "DenseNet121": 64,
+    "ConvNeXtTiny": 32,
+    "EfficientNetB0": 32,
+    "EfficientNetV2B0": 32,
+    "MobileNet": 32,
+    "MobileNetV3Small": 32,
+    "NASNetMobile": 32,
+    "RegNetX002": 32,
+    "RegNetY002": 32,
+    "ResNet50V2": 32,
+    "ResNetRS50": 32,
+    "Xception": 71,
+}
 
 
-def lively(model):
-    """Statistics of BatchNormalization as after training, so that it shifts and scales each channel."""
-    random = np.random.default_rng(0)
-
-    def value(variable, weight):
-        if any(name in variable.name for name in ("moving_mean", "beta")):
-            return random.normal(0, 0.3, weight.shape)
-        if any(name in variable.name for name in ("moving_variance", "gamma")):
-            return random.uniform(0.5, 1.5, weight.shape)
-        return weight
-
-    # All at once: in graph mode every single set_weights adds to the graph and runs it.
-    model.set_weights([value(v, w) for v, w in zip(model.weights, model.get_weights())])
-    return model
+def small(name: str, size: int):
+    build = models.applications()[name.lower()]
+    shape = (size, size, 3)
+    model = build(weights=None, input_shape=shape, classes=10, classifier_activation=None)
+    noise = np.random.default_rng(1).integers(0, 256, (2, *shape)).astype(np.float32)
+    return lively_weights(model), models.own_preprocessing(name)(noise)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_runs_and_conserves(name):
-    size = NETWORKS[name]
-    build = getattr(keras.applications, name)
-    model = lively(build(weights=None, input_shape=(size, size, 3), classes=10, classifier_activation=None))
-    x = np.random.default_rng(1).normal(size=(2, size, size, 3)).astype(np.float32)
-    logits = model.predict_on_batch(x).max(axis=1)
-    relevance = rap_keras.RAP(model).analyze(x)
-    assert relevance.shape == x.shape
-    assert np.isfinite(relevance).all()
-    assert excess(relevance, logits, logits) <= 1
+    model, x = small(name, NETWORKS[name])
+    analyzer = RAP(model)
+    found = check(analyzer, x)
+    assert found.not_finite() == []
+    assert found.not_conserved() == []
+    assert found.excess <= 1
+    logits = model.predict_on_batch(x)
+    assert (
+        np.abs(logits[0] - logits[1]).max() > 1e-3
+    )  # else nothing of the photo is left that relevance could reach
+    np.testing.assert_allclose(found.seed, logits.max(axis=1), rtol=1e-3)
+
+
+@pytest.mark.slow
+def test_runs_and_conserves_with_batch_norm_folded():
+    model, x = small("MobileNetV3Small", 32)
+    found = check(RAP(model, batch_norm="fold"), x)
+    assert found.not_finite() == found.not_conserved() == []
+    assert found.excess <= 1
+    assert "folded into its neighbour" in {layer.rule for layer in found.layers}

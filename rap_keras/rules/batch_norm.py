@@ -26,7 +26,11 @@ def into_previous(layer: Layer, linear: Linear) -> Linear:
     def bias() -> tf.Tensor:
         return offset() if linear.bias is None else linear.bias() * scale() + offset()
 
-    return replace(linear, w=_scaled(linear.w, scale, linear.output_axes), bias=bias)
+    folded = replace(linear, w=_scaled(linear.w, scale, linear.output_axes), bias=bias)
+    if linear.constant is None:
+        return folded
+    before = linear.constant  # of another BatchNormalization, before the layer
+    return replace(folded, constant=lambda x: before(x) * _along_channels(scale(), x.shape.rank, linear))
 
 
 def into_next(layer: Layer, linear: Linear) -> Linear:
@@ -38,12 +42,16 @@ def into_next(layer: Layer, linear: Linear) -> Linear:
     scale, offset = _scale(layer), _offset(layer)
 
     def constant(x: tf.Tensor) -> tf.Tensor:
-        shape = [1] * x.shape.rank
-        shape[linear.channel_axis] = -1
-        one_sample = tf.zeros_like(x[:1]) + tf.reshape(offset(), shape)
+        one_sample = tf.zeros_like(x[:1]) + _along_channels(offset(), x.shape.rank, linear)
         return linear.function(one_sample, linear.w())
 
     return replace(linear, w=_scaled(linear.w, scale, linear.input_axes), constant=constant)
+
+
+def _along_channels(values: tf.Tensor, rank: int, linear: Linear) -> tf.Tensor:
+    shape = [1] * rank
+    shape[linear.channel_axis] = -1
+    return tf.reshape(values, shape)
 
 
 def _scaled(w: Weights, scale: Weights, axes: tuple[int, ...]) -> Weights:

@@ -1,0 +1,154 @@
+"""Makes docs/applications.md: RAP on every network of keras.applications, with random weights.
+
+    python docs/make_applications.py            # all of them, an hour or two
+    python docs/make_applications.py VGG16 ...  # only these, the other rows stay as they are
+
+Each network runs in a process of its own: built for the smallest photos that it takes and 10 classes, with
+random kernels, offsets and scales (`rap_keras.conservation.lively_weights`), and explained for two photos of
+noise, 0 to 255, that went through its own preprocessing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import resource
+import subprocess
+import sys
+from datetime import date
+from pathlib import Path
+from time import perf_counter
+
+PAGE = Path(__file__).with_name("applications.md")
+MINUTES = 15
+GIGABYTES = 18
+
+HEAD = """\
+# RAP on the networks of keras.applications
+
+Every network of `keras.applications` (TensorFlow {tensorflow}), with random weights and non-trivial statistics of
+BatchNormalization, in inference mode, on two photos of noise in the smallest size that it takes. Excess is the
+violation of conservation in units of what float32 allows, max(1e-3 |logit|, 1e-5 sum |R|): up to 1 relevance is
+conserved. It is the worst of both photos: "input" from the logit to the heatmap, "layer" at any single layer.
+"seconds" are those from the model to its first heatmap, most of which is building the graph; "GB" is the most
+memory that the process took.
+
+Made by `python docs/make_applications.py` (which says how the weights were chosen) on {date}, {machine}.
+{summary}
+
+| network | input | layers | conserved | excess at input | excess at layer | finite | seconds | GB |
+|---|---|---|---|---|---|---|---|---|
+"""
+
+
+def examine(name: str) -> dict[str, object]:
+    """What the page says of one network."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    resource.setrlimit(resource.RLIMIT_DATA, (GIGABYTES << 30, GIGABYTES << 30))
+    import numpy as np
+    import tensorflow as tf
+    from innvestigate import NotAnalyzeableModelException
+
+    tf.compat.v1.disable_eager_execution()
+    from rap_keras import RAP, models
+    from rap_keras.conservation import check, lively_weights
+
+    build = models.applications()[name.lower()]
+    size = smallest_size(build)
+    model = build(weights=None, input_shape=(size, size, 3), classes=10, classifier_activation=None)
+    lively_weights(model)
+    noise = np.random.default_rng(1).integers(0, 256, (2, size, size, 3)).astype(np.float32)
+    x = models.own_preprocessing(name)(noise)
+    start = perf_counter()
+    try:
+        analyzer = RAP(model)
+    except NotAnalyzeableModelException as error:
+        return {"size": size, "refused": str(error)}
+    heatmap = analyzer.analyze(x)
+    seconds = perf_counter() - start
+    found = check(analyzer, x)
+    worst = max(found.layers, key=lambda layer: layer.excess)
+    return {
+        "size": size,
+        "layers": len(found.layers),
+        "conserved": found.excess <= 1 and not found.not_conserved(),
+        "input": found.excess,
+        "layer": worst.excess,
+        "worst": worst.name,
+        "finite": bool(np.isfinite(heatmap).all()) and not found.not_finite(),
+        "logits": found.seed.tolist(),
+        "not_conserved": found.not_conserved(),
+        "seconds": seconds,
+        "gigabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+    }
+
+
+def smallest_size(build) -> int:
+    """Side of the smallest square photo that a network takes: Keras says so when given less."""
+    try:
+        build(weights=None, input_shape=(1, 1, 3))
+    except ValueError as error:
+        found = re.search(r"at least (\d+)x", str(error))
+        if found:
+            return int(found.group(1))
+        raise
+    return 1
+
+
+def row(name: str) -> str:
+    """The network's row of the table, from a process of its own."""
+    command = [sys.executable, __file__, "--examine", name]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60 * MINUTES)
+    except subprocess.TimeoutExpired:
+        return f"| {name} | | | no: more than {MINUTES} minutes | | | | | |"
+    print(done.stdout.strip() or done.stderr[-2000:], flush=True)
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or ["no message"])[-1][:150]
+        return f"| {name} | | | no: stopped with status {done.returncode}, {reason} | | | | | |"
+    found = json.loads(done.stdout.splitlines()[-1])
+    size = f"{found['size']}x{found['size']}"
+    no = "**no**"
+    if "refused" in found:
+        return f"| {name} | {size} | | refused: {' '.join(found['refused'].split())} | | | | | |"
+    return (
+        f"| {name} | {size} | {found['layers']} | {'yes' if found['conserved'] else no} | {found['input']:.2g} "
+        f"| {found['layer']:.2g} ({found['worst']}) | {'yes' if found['finite'] else no} "
+        f"| {found['seconds']:.0f} | {found['gigabytes']:.1f} |"
+    )
+
+
+def write(rows: dict[str, str]) -> None:
+    """The page, with the networks in alphabetical order."""
+    import tensorflow as tf
+
+    good = sum("| yes |" in text and "**no**" not in text for text in rows.values())
+    head = HEAD.format(
+        tensorflow=tf.__version__,
+        date=date.today(),
+        machine=f"{os.cpu_count()} cores {platform.machine()}, no GPU, Python {platform.python_version()}",
+        summary=f"{len(rows)} networks, relevance finite and conserved at every layer in {good}.",
+    )
+    PAGE.write_text(head + "".join(rows[name] + "\n" for name in sorted(rows)))
+
+
+def main(names: list[str]) -> None:
+    """Writes the page anew after every network, so that nothing is lost if it is interrupted."""
+    from rap_keras.models import applications
+
+    known = sorted(build.__name__ for build in applications().values())
+    lines = PAGE.read_text().splitlines() if PAGE.exists() else []
+    rows = {line.split("|")[1].strip(): line for line in lines if line.startswith("| ")}
+    rows = {name: line for name, line in rows.items() if name in known}
+    for name in names or known:
+        rows[name] = row(name)
+        write(rows)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--examine"]:
+        print(json.dumps(examine(sys.argv[2])))
+    else:
+        main(sys.argv[1:])
