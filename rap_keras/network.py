@@ -116,7 +116,10 @@ class _Flattening:
             if not all(id(tensor) in numbers for tensor in node.keras_inputs):
                 continue  # the same layer used elsewhere, outside of this model
             xs = tuple(numbers[id(tensor)] for tensor in node.keras_inputs)
-            if isinstance(node.layer, keras.Model):
+            if _is_chain(node.layer):
+                inner, ys = self._chain(node.layer, xs[0], f"{prefix}{node.layer.name}/")
+                calls += inner
+            elif isinstance(node.layer, keras.Model):
                 inner, ys = self._walk(node.layer, _model_inputs(node, numbers), f"{prefix}{node.layer.name}/")
                 calls += inner
             else:
@@ -129,6 +132,24 @@ class _Flattening:
             numbers.update(zip(map(id, tf.nest.flatten(node.outputs)), ys))
         return calls, tuple(numbers[id(tensor)] for tensor in model.outputs)
 
+    def _chain(self, model: keras.Sequential, number: int, prefix: str) -> tuple[list[Call], tuple[int, ...]]:
+        """A Sequential whose layers Keras never connected: each takes the output of the one before."""
+        calls: list[Call] = []
+        for layer in model.layers:
+            if isinstance(layer, keras.layers.InputLayer):
+                continue
+            name = f"{prefix}{layer.name}"
+            if _is_chain(layer):
+                inner, (output,) = self._chain(layer, number, f"{name}/")
+            elif isinstance(layer, keras.Model):
+                inner, (output,) = self._walk(layer, (number,), f"{name}/")
+            else:
+                output = self._number()
+                inner = [Call(self._name(name), layer, (Ref(number),), {}, (number,), (output,))]
+            calls += inner
+            number = output
+        return calls, (number,)
+
     def _name(self, name: str) -> str:
         unique, use = name, 1
         while unique in self._names:
@@ -136,6 +157,11 @@ class _Flattening:
             unique = f"{name}#{use}"
         self._names.add(unique)
         return unique
+
+
+def _is_chain(layer: keras.layers.Layer) -> bool:
+    """Whether a layer is a Sequential made without an input shape: called in a model it stays no graph."""
+    return isinstance(layer, keras.Sequential) and not getattr(layer, "_nodes_by_depth", None)
 
 
 def _nodes(model: keras.Model) -> list[Any]:

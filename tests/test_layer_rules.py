@@ -213,6 +213,22 @@ def test_a_nested_model_used_twice_equals_the_flat_network():
     assert RAP(nested).analyze(X) == pytest.approx(RAP(flat).analyze(X))
 
 
+def test_a_nested_sequential_without_input_shape_equals_the_flat_network():
+    x = keras.Input((6, 6, 2))
+    parts = [layers.Conv2D(3, 3, activation="relu"), layers.BatchNormalization(), layers.Flatten()]
+    chain = keras.Sequential([parts[0], keras.Sequential(parts[1:], name="inner")], name="chain")
+    nested = keras.Model(x, layers.Dense(2, name="last")(chain(x)))
+    y = x
+    for layer in parts:
+        y = layer(y)
+    flat = keras.Model(x, layers.Dense(2, name="last_of_flat")(y))
+    flat.layers[-1].set_weights(nested.layers[-1].get_weights())
+    X = np.random.default_rng(0).normal(size=(2, 6, 6, 2))
+    for options in ({}, {"batch_norm": "fold"}):
+        assert RAP(nested, **options).analyze(X) == pytest.approx(RAP(flat, **options).analyze(X))
+    assert f"chain/inner/{parts[1].name}" in RAP(nested).analyze_layers(X)
+
+
 def test_several_inputs():
     a, b = keras.Input((3,), name="a"), keras.Input((2, 2), name="b")
     y = layers.Add()([layers.Dense(4)(a), layers.Dense(4)(layers.Flatten()(b))])

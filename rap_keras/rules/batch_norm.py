@@ -15,7 +15,7 @@ def is_foldable(layer: Layer, linear: Linear, axes: tuple[int, ...]) -> bool:
     """Whether `layer` is a BatchNormalization over the linear map's channels, and the kernel has such `axes`."""
     if not isinstance(layer, keras.layers.BatchNormalization) or not axes:
         return False
-    rank = len(layer.input_shape)
+    rank = layer.input_spec.ndim
     return [axis % rank for axis in layer.axis] == [linear.channel_axis % rank]
 
 
