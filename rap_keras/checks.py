@@ -39,7 +39,10 @@ def require_input_rule(value: Any) -> None:
         raise ValueError(
             f"input_rule={value!r}: must be 'auto', None, or (low, high), each a number or one per channel"
         ) from None
-    if low.ndim > 1 or high.ndim > 1 or not np.all(low <= high) or not np.all(np.isfinite([low, high])):
+    lengths = {bound.size for bound in (low, high) if bound.ndim}
+    if low.ndim > 1 or high.ndim > 1 or len(lengths) > 1:
+        raise ValueError(f"input_rule={value!r}: low and high must be numbers or lists of one value per channel")
+    if not np.all(low <= high) or not (np.isfinite(low).all() and np.isfinite(high).all()):
         raise ValueError(f"input_rule={value!r}: low and high must be finite, with low <= high")
 
 

@@ -179,6 +179,7 @@ _RULES = {
     unweighted.unchanged: "unchanged",
     unweighted.moved: "moved to where the value came from",
     unweighted.padded: "moved to where the value came from",
+    unweighted.padded_evenly: "moved to where the value came from",
     unweighted.averaged: "shared in proportion to {x}",
     unweighted.added: "shared in proportion to {x}",
     unweighted.subtracted: "shared in proportion to {x}",

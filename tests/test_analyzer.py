@@ -202,6 +202,8 @@ def test_input_rule_bounds_and_none():
     # By channel, (1, 1) and (3, 5): neuron 1 by 2 and 4, neuron 2 by 4 and 0.
     by_channel = RAP(model, input_rule=([1, 1], [3, 5])).analyze(X)
     assert by_channel == pytest.approx(np.array([[2 / 3 + 7, 4 / 3]]))
+    mixed = RAP(model, input_rule=(1, [3, 5])).analyze(X)
+    assert mixed == pytest.approx(by_channel)
     # Automatic, (1, 3): neuron 1 by 2 and 2, neuron 2 by 4 and 0.
     assert RAP(model).analyze(X) == pytest.approx(np.array([[1 + 7, 1.0]]))
     # None: the inner rule. Neuron 1: Z+ = 3, Z- = 1, neuron 2: Z+ = 7. C = (2 + 6, 1/4 * 2 + 1), 1/2 too much.

@@ -134,9 +134,15 @@ def z_b(
     (from_positive,) = transposed(lambda fresh: linear(fresh, w_positive), [x], S)
     (from_negative,) = transposed(lambda fresh: linear(fresh, w_negative), [x], S)
     spread, ones = above + below, tf.ones_like(w)
+    constant = tf.equal(sample_sum(spread), 0)  # a sample of one value, its own lowest and highest
+    spread = tf.where(constant, tf.ones_like(spread), spread)
+    seen = linear(spread, ones)
     undecided = tf.where(tf.equal(total, 0), R, tf.zeros_like(R))
-    (evenly,) = transposed(lambda fresh: linear(fresh, ones), [x], divide(undecided, linear(spread, ones)))
-    return above * from_positive + below * from_negative + spread * evenly
+    (evenly,) = transposed(lambda fresh: linear(fresh, ones), [x], divide(undecided, seen))
+    # An output may see nothing but padding; what it has cannot tell pixels apart.
+    blind = sample_sum(tf.where(tf.equal(seen, 0), undecided, tf.zeros_like(R)))
+    everywhere = tf.cast(divide(_as_rank(blind, x), sample_sum(spread)), x.dtype)
+    return above * from_positive + below * from_negative + spread * (evenly + everywhere)
 
 
 def _distribute(

@@ -11,7 +11,8 @@ def divide(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
     """Quotient a / b, and 0 wherever b is 0; there is no epsilon. The one division of this package.
 
     The kernel that TensorFlow has for this takes as long as a plain division; any stabiliser around one takes
-    three times as long, and on the large maps of the first layers that shows.
+    three times as long, and on the large maps of the first layers that shows. A quotient beyond the range of the
+    data type overflows: contributions would have to be 1e-36 of the relevance that they share.
     """
     return tf.math.divide_no_nan(a, b)
 
@@ -32,6 +33,8 @@ def sample_sum(x: tf.Tensor) -> tf.Tensor:
 
 def transposed(function: Callable[..., tf.Tensor], xs: Sequence[tf.Tensor], g: tf.Tensor) -> list[tf.Tensor]:
     """Vector-Jacobian product: g, shaped as function(*xs), mapped back to the shape of each x.
+
+    A function of several outputs takes a list of g.
 
     For a linear map that is its transpose; x then gives the shape alone and no value of it is used.
     Zeros for an x on which the function does not depend.

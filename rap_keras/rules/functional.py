@@ -38,10 +38,12 @@ _ACTIVATIONS = {
     "clip_by_value": "clip",
 }
 _MOVED = set(
-    "reshape transpose squeeze expand_dims expanddims pad padv2 mirrorpad concat concatv2 stridedslice getitem "
-    "slice split splitv unstack unpack pack stack tile broadcast_to broadcastto resize resizebilinear "
-    "resizenearestneighbor depth_to_space depthtospace space_to_depth spacetodepth reverse max reduce_max gather "
-    "gatherv2".split()
+    (
+        "reshape transpose squeeze expand_dims expanddims concat concatv2 stridedslice getitem slice "
+        "split splitv unstack unpack pack stack tile broadcast_to broadcastto resize resizebilinear "
+        "resizenearestneighbor resizebicubic resizearea depth_to_space depthtospace space_to_depth "
+        "spacetodepth reverse reversev2 max reduce_max gather gatherv2"
+    ).split()
 )
 _AFFINE = set("identity neg negative cast stop_gradient stopgradient biasadd bias_add".split())
 
@@ -58,6 +60,8 @@ def operation(call: Call) -> Operation | None:
         return Operation("affine")
     if name in _MOVED:
         return Operation("moved")
+    if name in ("pad", "padv2", "mirrorpad"):
+        return Operation("padded")
     if name in ("mean", "reduce_mean"):
         return Operation("averaged")
     if name in ("add", "addv2", "add_n", "addn"):

@@ -19,6 +19,7 @@ from rap_keras.rules.unweighted import (
     moved,
     multiplied,
     padded,
+    padded_evenly,
     subtracted,
     unchanged,
 )
@@ -106,6 +107,7 @@ _OPERATIONS = {
     "elementwise": _ELEMENTWISE,
     "affine": _AFFINE,
     "moved": _MOVED,
+    "padded": Kind(padded_evenly, **_KEEPS_ALL),
     "averaged": Kind(averaged, **_KEEPS_ALL),
     "added": _ADDED,
     "subtracted": Kind(subtracted),

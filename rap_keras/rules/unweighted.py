@@ -11,7 +11,7 @@ from typing import Any, Callable
 import numpy as np
 import tensorflow as tf
 
-from rap_keras.equations.numerics import sum_to_shape, transposed
+from rap_keras.equations.numerics import sample_sum, sum_to_shape, transposed
 from rap_keras.equations.shares import mean_shares, sum_shares
 
 Tensors = list[tf.Tensor]
@@ -30,7 +30,7 @@ def moved(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tenso
     values, whose relevances add up. Max pooling's gradient does the same with the winner of each window.
     """
     run = state["call"].run
-    return transposed(lambda *xs: run(list(xs))[0], Xs, Rs[0])
+    return transposed(lambda *xs: run(list(xs)), Xs, Rs)
 
 
 def averaged(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
@@ -56,8 +56,15 @@ def padded(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tens
     padding = [[0, 0] for _ in range(x.shape.rank)]
     padding[spatial] = [list(pair) for pair in np.reshape(layer.padding, (-1, 2)).tolist()]
     if not x.shape[1:].is_fully_defined() or any(max(p) > s for p, s in zip(padding[1:], x.shape[1:])):
-        return moved(Xs, Ys, Rs, state)  # there is no mirror image
+        return padded_evenly(Xs, Ys, Rs, state)  # there is no mirror image
     return transposed(lambda fresh: tf.pad(fresh, padding, mode="SYMMETRIC"), Xs, Rs[0])
+
+
+def padded_evenly(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
+    """Padding of any kind: what stands on it is spread evenly over all that is not padding."""
+    back = moved(Xs, Ys, Rs, state)[0]
+    lost = tf.reshape(sample_sum(Rs[0]), tf.shape(sample_sum(back))) - sample_sum(back)
+    return [back + tf.cast(lost / sample_sum(tf.ones_like(back)), back.dtype)]
 
 
 def subtracted(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
