@@ -313,7 +313,7 @@ def test_preprocessing_is_asked_for(photo, network):
     assert "give --preprocessing caffe, tf, torch or MODULE:FUNCTION" in " ".join(result.output.split())
 
 
-@pytest.mark.parametrize("arguments", [[], ["photo.png"], ["--model", "linear.h5"]])
+@pytest.mark.parametrize("arguments", [["photo.png"], ["--model", "linear.h5"]])
 def test_something_is_missing(photo, network, arguments):
     result = CliRunner().invoke(main, ["explain", *arguments])
     assert result.exit_code == 2
