@@ -2,7 +2,7 @@
 
 Notation as in the paper: z_ij = x_i w_ij is what input i contributes to output j, z+ and z- are the absolute
 values of its positive and negative part, Z+_j and Z-_j their sums over i. A contribution is positive where x
-and w have the same sign. The bias takes no part. Everywhere a / b is 0 where b is 0.
+and w have the same sign. The bias takes no part. Everywhere a / b is 0 where b vanishes.
 
 Source: Nam et al., Relative Attributing Propagation, AAAI 2020, arXiv 1904.00605.
 """
@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from rap_keras.equations.numerics import divide, sample_sum, transposed
+from rap_keras.equations.numerics import divide, sample_sum, transposed, vanishes
 
 LinearMap = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
@@ -137,10 +137,10 @@ def z_b(
     constant = tf.equal(sample_sum(spread), 0)  # a sample of one value, its own lowest and highest
     spread = tf.where(constant, tf.ones_like(spread), spread)
     seen = linear(spread, ones)
-    undecided = tf.where(tf.equal(total, 0), R, tf.zeros_like(R))
+    undecided = tf.where(vanishes(total), R, tf.zeros_like(R))
     (evenly,) = transposed(lambda fresh: linear(fresh, ones), [x], divide(undecided, seen))
     # An output may see nothing but padding; what it has cannot tell pixels apart.
-    blind = sample_sum(tf.where(tf.equal(seen, 0), undecided, tf.zeros_like(R)))
+    blind = sample_sum(tf.where(vanishes(seen), undecided, tf.zeros_like(R)))
     everywhere = tf.cast(divide(_as_rank(blind, x), sample_sum(spread)), x.dtype)
     return above * from_positive + below * from_negative + spread * (evenly + everywhere)
 
