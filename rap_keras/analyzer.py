@@ -58,7 +58,7 @@ class RAP(ReverseAnalyzerBase):
     Raises:
         RuntimeError: eager execution is on.
         NotAnalyzeableModelException: the model has a softmax at its output, several outputs, Lambda layers
-            without permission, or layers without a rule.
+            without permission, weights of half precision, or layers without a rule.
         ValueError: an option has no such value.
         KeyError: `rules` names a layer that is not in the network.
     """
@@ -83,6 +83,7 @@ class RAP(ReverseAnalyzerBase):
         self._input_rule = input_rule
         self._rules = dict(rules or {})
         self._network = flatten(model)
+        checks.refuse_half_precision(self._network)
         if not self._disable_model_checks:
             checks.refuse_softmax(self._network)
         self._plan = plan(
@@ -282,7 +283,8 @@ class _Propagation(keras.layers.Layer):
     """From a model's inputs to their relevances, and to those of all tensors behind them if asked for."""
 
     def __init__(self, function: Callable[[list[tf.Tensor]], Relevance], all_tensors: bool) -> None:
-        super().__init__(name="relevance", autocast=False)
+        # The data type is given, for mixed precision as a global policy would make float16 of all weights.
+        super().__init__(name="relevance", dtype=keras.backend.floatx(), autocast=False)
         self._function = function
         self._all_tensors = all_tensors
 
@@ -295,4 +297,4 @@ class _Propagation(keras.layers.Layer):
 
 
 def _as_float(x: tf.Tensor) -> tf.Tensor:
-    return x if x.dtype.is_floating else tf.cast(x, keras.backend.floatx())
+    return x if x.dtype in (tf.float32, tf.float64) else tf.cast(x, keras.backend.floatx())

@@ -57,6 +57,17 @@ def require_one_output(model: keras.Model) -> None:
         )
 
 
+def refuse_half_precision(network: Network) -> None:
+    """Raises NotAnalyzeableModelException if a layer's weights have less than 32 bits."""
+    for call in network.calls:
+        for weight in call.layer.weights:
+            if weight.dtype.is_floating and weight.dtype.size < 4:
+                raise NotAnalyzeableModelException(
+                    f"the weights of layer '{call.name}' are {weight.dtype.name}, and relevance needs more digits"
+                    ": build the model in float32, or with the policy mixed_float16, which keeps float32 weights"
+                )
+
+
 def refuse_softmax(network: Network) -> None:
     """Raises NotAnalyzeableModelException if the output is that of a softmax."""
     outputs = set(network.outputs)

@@ -6,6 +6,7 @@ import inspect
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 from innvestigate import NotAnalyzeableModelException
 from tensorflow import keras
@@ -22,7 +23,8 @@ class Call:
     """One use of one layer.
 
     `name` is the layer's name, behind the names of the models around it and a slash each; a second use of a
-    layer is `name#2`. `inputs` and `outputs` are tensor numbers in the layer's own order.
+    layer is `name#2`. `inputs` and `outputs` are tensor numbers in the layer's own order. What does not depend
+    on the network's inputs has no number: it stands in the arguments as it is.
     """
 
     name: str
@@ -33,7 +35,10 @@ class Call:
     outputs: tuple[int, ...]
 
     def run(self, xs: list[tf.Tensor]) -> list[tf.Tensor]:
-        """Outputs of the layer at inference for the input tensors `xs`, in the order of `inputs`."""
+        """Outputs of the layer at inference for the input tensors `xs`, in the order of `inputs`.
+
+        They are of the data type of `xs`, also where a layer of mixed precision calculates in float16.
+        """
         values = dict(zip(self.inputs, xs))
 
         def fill(argument: Any) -> Any:
@@ -42,7 +47,14 @@ class Call:
         args, kwargs = _map((self.args, self.kwargs), fill)
         if "training" in inspect.signature(self.layer.call).parameters and len(args) < 2:
             kwargs = {**kwargs, "training": False}
-        return tf.nest.flatten(self.layer.call(*args, **kwargs))
+        ys = tf.nest.flatten(self.layer.call(*args, **kwargs))
+        return [tf.cast(y, xs[0].dtype) if y.dtype.is_floating else y for y in ys]
+
+    def has_constants(self) -> bool:
+        """Whether values that depend on no input stand among the arguments (not shapes, axes and the like)."""
+        found: list[Any] = list((getattr(self.layer, "constants", None) or {}).values())
+        _map((self.args, self.kwargs), found.append)
+        return any(_is_value(argument) for argument in found) or bool(self.kwargs.get("constant_values"))
 
 
 @dataclass(frozen=True)
@@ -112,10 +124,14 @@ class _Flattening:
         nodes = _nodes(model)
         numbers = {id(tensor): number for tensor, number in zip(model.inputs, inputs)}
         calls: list[Call] = []
+        constants: set[int] = set()
         for node in nodes:
-            if not all(id(tensor) in numbers for tensor in node.keras_inputs):
+            if not all(id(tensor) in numbers or id(tensor) in constants for tensor in node.keras_inputs):
                 continue  # the same layer used elsewhere, outside of this model
-            xs = tuple(numbers[id(tensor)] for tensor in node.keras_inputs)
+            xs = tuple(numbers[id(tensor)] for tensor in node.keras_inputs if id(tensor) in numbers)
+            if not xs:
+                constants.update(map(id, tf.nest.flatten(node.outputs)))
+                continue
             if _is_chain(node.layer):
                 inner, ys = self._chain(node.layer, xs[0], f"{prefix}{node.layer.name}/")
                 calls += inner
@@ -157,6 +173,12 @@ class _Flattening:
             unique = f"{name}#{use}"
         self._names.add(unique)
         return unique
+
+
+def _is_value(argument: Any) -> bool:
+    if isinstance(argument, (tf.Tensor, tf.Variable)):
+        return bool(argument.dtype.is_floating)
+    return isinstance(argument, float) or (isinstance(argument, np.ndarray) and argument.dtype.kind == "f")
 
 
 def _is_chain(layer: keras.layers.Layer) -> bool:

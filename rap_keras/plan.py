@@ -13,7 +13,7 @@ from tensorflow import keras
 from rap_keras.network import Call, Network
 from rap_keras.rules import batch_norm
 from rap_keras.rules.kinds import Kind, activation_kind, is_registered, kind_of
-from rap_keras.rules.linear_layers import Linear, linear_maps
+from rap_keras.rules.linear_layers import Linear, dot_map, linear_maps
 from rap_keras.rules.unweighted import Rule, moved, unchanged
 from rap_keras.rules.weighted import Position
 
@@ -82,7 +82,7 @@ def plan(
 def _with_rule(call: Call, allow_lambda: bool, own: Rule | None) -> PlannedCall:
     if own is not None:
         return PlannedCall(call, rule=own)
-    linears = None if is_registered(call.layer) else linear_maps(call.layer)
+    linears = None if is_registered(call.layer) else linear_maps(call.layer) or dot_map(call)
     if linears:
         return PlannedCall(call, linears=linears)
     kind = kind_of(call)

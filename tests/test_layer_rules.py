@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jacobian
 import layer_rules
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from tensorflow.keras import layers
 
 import rap_keras
 from rap_keras import RAP
+from rap_keras.network import flatten
+from rap_keras.plan import plan
 from rap_keras.rules import kinds
 
 
@@ -67,6 +70,7 @@ PASSING = {
     "op shift": lambda x: 1.0 - x,
     "op quotient": lambda x: x / 4.0,
     "op minimum": lambda x: tf.minimum(x, 1.0),
+    "op swish": tf.nn.swish,
     "op clip": lambda x: tf.clip_by_value(x, 0.0, 1.0),
 }
 
@@ -99,6 +103,14 @@ def test_passes_unchanged(name):
         # Relevance on the padding falls back on the nearest value.
         (lambda: layers.ZeroPadding1D((2, 1)), [[7], [8]], [[1], [2], [4], [8], [16]], [[6], [25]]),
         (lambda: lambda x: tf.reduce_mean(x, axis=1), [[1], [-3]], [8], [[2], [6]]),
+        (lambda: lambda x: tf.reduce_sum(x, axis=1), [[1], [-3]], [8], [[2], [6]]),
+        (lambda: lambda x: tf.nn.avg_pool1d(x, 2, 2, "VALID"), [[1], [-3]], [[8]], [[2], [6]]),
+        (
+            lambda: lambda x: tf.nn.max_pool1d(x, 2, 2, "VALID"),
+            [[1], [2], [4], [3]],
+            [[5], [6]],
+            [[0], [5], [6], [0]],
+        ),
         (lambda: lambda x: tf.transpose(x, (0, 2, 1)), [[1, 2]], [[3], [4]], [[3, 4]]),
         (lambda: lambda x: x[:, 1:], [1, 2, 3], [5, 6], [0, 5, 6]),
     ],
@@ -155,6 +167,87 @@ def test_multiply_gives_all_to_what_is_gated():
         return layers.Multiply()([x, factor])
 
     assert through(excited, [[1, 2], [3, 4]], [[1, 2], [3, 4]]) == [[1, 2], [3, 4]]
+
+
+def test_relevance_on_a_constant_is_spread_evenly():
+    ones = keras.backend.constant(np.ones((1, 2)))
+    assert through(lambda x: layers.Add()([x, ones]), [3, -1], [8, 10]) == [8, 10]
+    assert through(lambda x: layers.Subtract()([ones, x]), [3, -1], [8, 10]) == [8, 10]
+    assert through(lambda x: layers.Multiply()([x, ones]), [3, -1], [8, 10]) == [8, 10]
+    assert through(lambda x: layers.Concatenate()([ones, x]), [3, -1], [1, 2, 3, 4]) == [4.5, 5.5]
+    assert through(lambda x: layers.Maximum()([x, ones]), [3, -1], [8, 10]) == [13, 5]
+    assert through(lambda x: tf.concat([x, ones], 1), [3, -1], [1, 2, 3, 4]) == [4.5, 5.5]
+
+
+@pytest.mark.parametrize(
+    ("merge", "expected"),
+    [
+        (lambda x, c: layers.Add()([x, c]), False),
+        (lambda x, c: layers.Concatenate()([x, c]), False),
+        (lambda x, c: layers.Concatenate()([x, x]), True),
+        (lambda x, c: tf.concat([x, c], 1), False),
+        (lambda x, c: tf.pad(x, [[0, 0], [1, 1]], constant_values=-1.0), False),
+        (lambda x, c: tf.pad(x, [[0, 0], [1, 1]]), True),
+    ],
+)
+def test_a_constant_may_be_negative(merge, expected):
+    x = keras.Input((2,))
+    merged = merge(layers.ReLU()(x), keras.backend.constant(np.full((1, 2), -1.0)))
+    model = keras.Model(x, layers.Dense(1)(layers.Dense(2, name="after_merge")(merged)))
+    (dense,) = [p for p in plan(flatten(model)) if p.call.name == "after_merge"]
+    assert dense.nonnegative is expected
+
+
+@pytest.mark.parametrize("tensor_first", [True, False])
+def test_dot_with_one_constant_side_is_a_weighted_layer(tensor_first):
+    random = np.random.default_rng(0)
+    x, W = random.normal(size=(3, 4, 2)), keras.backend.constant(random.normal(size=(1, 4, 5)))
+
+    def dot(x):
+        return layers.Dot((1, 1), name="dot")([x, W] if tensor_first else [W, x])
+
+    J = jacobian.jacobian(dot, (4, 2))
+    tensor = keras.Input((4, 2))
+    model = keras.Model(tensor, layers.Dense(3)(layers.Flatten(name="flatten")(dot(tensor))))
+    R = RAP(model, input_rule=None).analyze_layers(x)
+    expected = jacobian.relative_attribution(x.reshape(3, -1), J, R["flatten"].reshape(3, -1), signed=False)
+    assert R["dot"].reshape(3, -1) == pytest.approx(expected)
+    with pytest.raises(NotAnalyzeableModelException, match=r"\(Dot\)"):
+        RAP(keras.Model(tensor, layers.Flatten()(layers.Dot((1, 1))([tensor, tensor]))))
+
+
+def test_mixed_precision_is_explained_in_single():
+    keras.backend.set_floatx("float32")
+
+    def network(policy):
+        """A policy of the network's own, whatever the global one is then."""
+        make = {"dtype": policy, "kernel_initializer": keras.initializers.RandomNormal(seed=1)}
+        x = keras.Input((8, 8, 3))
+        y = layers.Rescaling(0.5, dtype=policy)(layers.Resizing(6, 6, dtype=policy)(x))
+        y = layers.BatchNormalization(dtype=policy)(layers.Conv2D(4, 3, **make)(y))
+        y = layers.MaxPooling2D(dtype=policy)(layers.ReLU(dtype=policy)(y))
+        y = layers.Add(dtype=policy)([y, layers.DepthwiseConv2D(1, dtype=policy)(y)])
+        return keras.Model(x, layers.Dense(3, **make)(layers.GlobalAveragePooling2D(dtype=policy)(y)))
+
+    single, mixed = network("float32"), network("mixed_float16")
+    mixed.set_weights(single.get_weights())
+    X = np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype(np.float32)
+    expected = RAP(single).analyze(X)
+    assert np.abs(expected).max() > 0
+    # Resizing and Rescaling themselves still round to 11 bits.
+    close = pytest.approx(expected, abs=1e-3 * np.abs(expected).max())
+    assert RAP(mixed).analyze(X) == close
+    keras.mixed_precision.set_global_policy("mixed_float16")
+    try:
+        assert RAP(mixed).analyze(X) == close
+    finally:
+        keras.mixed_precision.set_global_policy(None)  # back to that of floatx
+
+
+def test_weights_of_half_precision_are_refused():
+    x = keras.Input((4,), dtype="float16")
+    with pytest.raises(NotAnalyzeableModelException, match=r"'dense'.*float16.*mixed_float16"):
+        RAP(keras.Model(x, layers.Dense(2, dtype="float16", name="dense")(x)))
 
 
 def test_embedding_gives_one_number_per_token():

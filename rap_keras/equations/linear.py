@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from rap_keras.equations.numerics import divide, sample_sum, transposed, vanishes
+from rap_keras.equations.numerics import as_rank, divide, sample_sum, transposed, vanishes
 
 LinearMap = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
@@ -52,8 +52,8 @@ def absolute_influence(linear: LinearMap, x: tf.Tensor, w: tf.Tensor, R: tf.Tens
     """
     (back,) = transposed(lambda fresh: linear(fresh, w), [x], divide(R, linear(x, w)))
     influence = tf.abs(x * back)
-    scale = divide(sample_sum(R), _as_rank(sample_sum(influence), R))
-    return influence * tf.cast(_as_rank(scale, x), x.dtype)
+    scale = divide(sample_sum(R), as_rank(sample_sum(influence), R))
+    return influence * tf.cast(as_rank(scale, x), x.dtype)
 
 
 def relative_attribution(
@@ -97,7 +97,7 @@ def uniform_shift(C: tf.Tensor, R: tf.Tensor) -> tf.Tensor:
     there is no unit to shift, and the relevance of that sample is lost.
     """
     active = tf.cast(tf.not_equal(C, 0), C.dtype)
-    excess = sample_sum(C) - _as_rank(sample_sum(R), C)
+    excess = sample_sum(C) - as_rank(sample_sum(R), C)
     shift = divide(excess, sample_sum(active))
     return C - active * tf.cast(shift, C.dtype)
 
@@ -141,7 +141,7 @@ def z_b(
     (evenly,) = transposed(lambda fresh: linear(fresh, ones), [x], divide(undecided, seen))
     # An output may see nothing but padding; what it has cannot tell pixels apart.
     blind = sample_sum(tf.where(vanishes(seen), undecided, tf.zeros_like(R)))
-    everywhere = tf.cast(divide(_as_rank(blind, x), sample_sum(spread)), x.dtype)
+    everywhere = tf.cast(divide(as_rank(blind, x), sample_sum(spread)), x.dtype)
     return above * from_positive + below * from_negative + spread * (evenly + everywhere)
 
 
@@ -164,8 +164,3 @@ def _distribute(
         return x * C
     crossed = back(w_negative, to_positive) + back(w_positive, to_negative)
     return tf.nn.relu(x) * C + tf.nn.relu(-x) * crossed
-
-
-def _as_rank(sums: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
-    """Sums of shape (N, 1, ..., 1) with as many axes as `like` has."""
-    return tf.reshape(sums, [-1] + [1] * (like.shape.rank - 1))

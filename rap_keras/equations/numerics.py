@@ -43,6 +43,11 @@ def sample_sum(x: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(tf.cast(x, tf.float64), axis=list(range(1, x.shape.rank)), keepdims=True)
 
 
+def as_rank(sums: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
+    """Sums of shape (N, 1, ..., 1) with as many axes as `like` has."""
+    return tf.reshape(sums, [-1] + [1] * (like.shape.rank - 1))
+
+
 def transposed(function: Callable[..., tf.Tensor], xs: Sequence[tf.Tensor], g: tf.Tensor) -> list[tf.Tensor]:
     """Vector-Jacobian product: g, shaped as function(*xs), mapped back to the shape of each x.
 

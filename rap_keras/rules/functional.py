@@ -42,8 +42,12 @@ _MOVED = set(
         "reshape transpose squeeze expand_dims expanddims concat concatv2 stridedslice getitem slice "
         "split splitv unstack unpack pack stack tile broadcast_to broadcastto resize resizebilinear "
         "resizenearestneighbor resizebicubic resizearea depth_to_space depthtospace space_to_depth "
-        "spacetodepth reverse reversev2 max reduce_max gather gatherv2"
+        "spacetodepth reverse reversev2 max reduce_max gather gatherv2 maxpool maxpool3d max_pool max_pool1d "
+        "max_pool2d max_pool3d"
     ).split()
+)
+_AVERAGED = set(
+    "mean reduce_mean sum reduce_sum avgpool avgpool3d avg_pool avg_pool1d avg_pool2d avg_pool3d".split()
 )
 _AFFINE = set("identity neg negative cast stop_gradient stopgradient biasadd bias_add".split())
 
@@ -62,7 +66,9 @@ def operation(call: Call) -> Operation | None:
         return Operation("moved")
     if name in ("pad", "padv2", "mirrorpad"):
         return Operation("padded")
-    if name in ("mean", "reduce_mean"):
+    if name == "identityn":  # tf.nn.swish ends in one
+        return Operation("kept apart")
+    if name in _AVERAGED:
         return Operation("averaged")
     if name in ("add", "addv2", "add_n", "addn"):
         return Operation("affine" if tensors == 1 else "added")

@@ -16,10 +16,11 @@ from rap_keras.rules.unweighted import (
     averaged,
     divided,
     embedded,
+    kept_apart,
     moved,
+    moved_evenly,
     multiplied,
     padded,
-    padded_evenly,
     subtracted,
     unchanged,
 )
@@ -107,20 +108,28 @@ _OPERATIONS = {
     "elementwise": _ELEMENTWISE,
     "affine": _AFFINE,
     "moved": _MOVED,
-    "padded": Kind(padded_evenly, **_KEEPS_ALL),
+    "padded": Kind(moved_evenly, **_KEEPS_ALL),
     "averaged": Kind(averaged, **_KEEPS_ALL),
     "added": _ADDED,
     "subtracted": Kind(subtracted),
     "multiplied": Kind(multiplied, keeps_sign=True),
     "divided": Kind(divided),
+    "kept apart": Kind(kept_apart),
 }
 
 
 def kind_of(call: Call) -> Kind | None:
     """What is known of the layer of a call; None for a layer without a rule."""
+    if is_registered(call.layer):
+        return _REGISTERED[type(call.layer)]
+    kind = _kind_of(call)
+    if kind and call.has_constants():
+        return replace(kind, rule=moved_evenly if kind.rule is moved else kind.rule, keeps_sign=False)
+    return kind
+
+
+def _kind_of(call: Call) -> Kind | None:
     layer = call.layer
-    if type(layer) in _REGISTERED:
-        return _REGISTERED[type(layer)]
     if isinstance(layer, keras.layers.ReLU) and lookup(layer, {keras.layers.ReLU: True}):
         bounded = layer.max_value is not None
         return Kind(unchanged, keeps_order=True, nonnegative=not layer.negative_slope, saturates=bounded)

@@ -11,6 +11,7 @@ from tensorflow import keras
 from tensorflow.keras.layers import Layer
 
 from rap_keras.equations.linear import LinearMap
+from rap_keras.network import Call, Ref
 from rap_keras.rules.kinds import lookup
 
 Weights = Callable[[], tf.Tensor]
@@ -61,6 +62,20 @@ def linear_maps(layer: Layer) -> list[Linear] | None:
     """
     make = lookup(layer, _LINEARS)
     return make(layer) if make else None
+
+
+def dot_map(call: Call) -> list[Linear] | None:
+    """The linear map of a Dot layer with one constant side; None for any other call."""
+    if not lookup(call.layer, {keras.layers.Dot: True}) or len(call.inputs) != 1 or call.layer.normalize:
+        return None
+    sides = call.args[0]
+    tensor_first = isinstance(sides[0], Ref)
+
+    def function(x: tf.Tensor, w: tf.Tensor) -> tf.Tensor:
+        return call.layer.call([x, w] if tensor_first else [w, x])
+
+    constant = sides[1 if tensor_first else 0]
+    return [Linear(function, lambda: tf.convert_to_tensor(constant), None, convolution=False)]
 
 
 def _variable(variable: tf.Variable) -> Weights:

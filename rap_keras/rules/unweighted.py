@@ -11,7 +11,7 @@ from typing import Any, Callable
 import numpy as np
 import tensorflow as tf
 
-from rap_keras.equations.numerics import sample_sum, sum_to_shape, transposed
+from rap_keras.equations.numerics import as_rank, sample_sum, sum_to_shape, transposed
 from rap_keras.equations.shares import mean_shares, sum_shares
 
 Tensors = list[tf.Tensor]
@@ -56,21 +56,22 @@ def padded(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tens
     padding = [[0, 0] for _ in range(x.shape.rank)]
     padding[spatial] = [list(pair) for pair in np.reshape(layer.padding, (-1, 2)).tolist()]
     if not x.shape[1:].is_fully_defined() or any(max(p) > s for p, s in zip(padding[1:], x.shape[1:])):
-        return padded_evenly(Xs, Ys, Rs, state)  # there is no mirror image
+        return moved_evenly(Xs, Ys, Rs, state)  # there is no mirror image
     return transposed(lambda fresh: tf.pad(fresh, padding, mode="SYMMETRIC"), Xs, Rs[0])
 
 
-def padded_evenly(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
-    """Padding of any kind: what stands on it is spread evenly over all that is not padding."""
-    back = moved(Xs, Ys, Rs, state)[0]
-    lost = tf.reshape(sample_sum(Rs[0]), tf.shape(sample_sum(back))) - sample_sum(back)
-    return [back + tf.cast(lost / sample_sum(tf.ones_like(back)), back.dtype)]
+def moved_evenly(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
+    """As `moved`; what stands on padding or on a constant is spread evenly over all inputs."""
+    back = moved(Xs, Ys, Rs, state)
+    lost = _total(Rs) - _total(back)
+    each = lost / _total([tf.ones_like(x) for x in Xs])
+    return [part + tf.cast(as_rank(each, part), part.dtype) for part in back]
 
 
 def subtracted(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
     """Subtract: a - b is the sum of a and -b, and shares out as such."""
-    a, b = Xs
-    return sum_shares([a, -b], Rs[0], signed=state["reference"])
+    first, *others = Xs  # there are no others where one side is a constant
+    return sum_shares([first, *(-x for x in others)], Rs[0], signed=state["reference"])
 
 
 def multiplied(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
@@ -97,3 +98,14 @@ def divided(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Ten
 def embedded(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
     """Embedding: the relevance of a token is the sum over its vector."""
     return [tf.reduce_sum(Rs[0], axis=-1)]
+
+
+def kept_apart(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
+    """IdentityN, which is several identities in one: each input has the relevance of its own output."""
+    constants = state["layer"].constants
+    return [R for index, R in enumerate(Rs) if index not in constants]
+
+
+def _total(parts: Tensors) -> tf.Tensor:
+    """Sum of all parts for each sample, (N,)."""
+    return tf.add_n([tf.reshape(sample_sum(part), [-1]) for part in parts])
