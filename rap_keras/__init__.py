@@ -17,9 +17,10 @@ if sys.argv and Path(sys.argv[0]).stem == "rap-keras":
 import innvestigate.analyzer
 
 from rap_keras.analyzer import RAP
+from rap_keras.quick_build import build_quickly
 from rap_keras.rules.kinds import register_rule
 
-__all__ = ["RAP", "register_rule"]
+__all__ = ["RAP", "build_quickly", "register_rule"]
 __version__ = "0.1.0"
 
 innvestigate.analyzer.analyzers["rap"] = RAP

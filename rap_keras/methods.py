@@ -14,6 +14,7 @@ from tensorflow import keras
 
 from rap_keras.checks import require_graph_execution
 from rap_keras.models import flat_output
+from rap_keras.quick_build import build_quickly
 
 TITLES = {
     "rap": "RAP",
@@ -49,7 +50,7 @@ def find(name: str) -> type[ianalyzer.AnalyzerBase]:
 
 
 def create(name: str, model: keras.Model, neuron_selection_mode: str = "max_activation") -> ianalyzer.AnalyzerBase:
-    """An analyzer ready to be used; for iNNvestigate's methods that takes a while.
+    """An analyzer ready to be used, its graph built quickly (`rap_keras.build_quickly`).
 
     Those get a copy of the model, with copies of its weights: two of them on one model can disturb
     each other. In the copy an output of more than two dimensions is flattened, and for LRP layers
@@ -99,9 +100,8 @@ def create(name: str, model: keras.Model, neuron_selection_mode: str = "max_acti
             "innvestigate.create_analyzer"
         ) from error
     try:
-        return _built(analyzer)
-    # iNNvestigate finds out here, in no type of its own, that it cannot reverse a layer; Integrated Gradients
-    # fails on any network with BatchNormalization.
+        return _built(build_quickly(analyzer))
+    # iNNvestigate finds out here, in no type of its own, that it cannot reverse a layer.
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise NotAnalyzeableModelException(f"iNNvestigate cannot build {name} for this model: {error}") from error
 

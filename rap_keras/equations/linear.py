@@ -80,12 +80,12 @@ def relative_attribution(
             program does in convolutions.
     """
     positive, negative = sums or contribution_sums(linear, x, w, nonnegative)
-    to_negative = divide(R, positive + negative)
+    to_negative = divide(R, positive + negative, nonnegative=True)
     if signed:
-        to_positive = divide(tf.nn.relu(R), positive)
-        to_negative -= divide(tf.nn.relu(-R), negative)
+        to_positive = divide(tf.nn.relu(R), positive, nonnegative=True)
+        to_negative -= divide(tf.nn.relu(-R), negative, nonnegative=True)
     else:
-        to_positive = divide(R, positive)
+        to_positive = divide(R, positive, nonnegative=True)
     C = _distribute(linear, x, w, to_positive, to_negative, nonnegative)
     return uniform_shift(C, R)
 
@@ -133,16 +133,26 @@ def z_b(
     S = divide(R, total)
     (from_positive,) = transposed(lambda fresh: linear(fresh, w_positive), [x], S)
     (from_negative,) = transposed(lambda fresh: linear(fresh, w_negative), [x], S)
-    spread, ones = above + below, tf.ones_like(w)
+    decided = above * from_positive + below * from_negative
+
+    def with_undecided() -> tf.Tensor:
+        undecided = tf.where(vanishes(total), R, tf.zeros_like(R))
+        return decided + _by_spread(linear, x, w, undecided, above + below)
+
+    return tf.cond(vanishes(tf.nn.relu(tf.reduce_min(total))), with_undecided, lambda: decided)
+
+
+def _by_spread(linear: LinearMap, x: tf.Tensor, w: tf.Tensor, R: tf.Tensor, spread: tf.Tensor) -> tf.Tensor:
+    """Shares of R by how far each input of an output could have varied."""
+    ones = tf.ones_like(w)
     constant = tf.equal(sample_sum(spread), 0)  # a sample of one value, its own lowest and highest
     spread = tf.where(constant, tf.ones_like(spread), spread)
     seen = linear(spread, ones)
-    undecided = tf.where(vanishes(total), R, tf.zeros_like(R))
-    (evenly,) = transposed(lambda fresh: linear(fresh, ones), [x], divide(undecided, seen))
+    (evenly,) = transposed(lambda fresh: linear(fresh, ones), [x], divide(R, seen))
     # An output may see nothing but padding; what it has cannot tell pixels apart.
-    blind = sample_sum(tf.where(vanishes(seen), undecided, tf.zeros_like(R)))
+    blind = sample_sum(tf.where(vanishes(seen), R, tf.zeros_like(R)))
     everywhere = tf.cast(divide(as_rank(blind, x), sample_sum(spread)), x.dtype)
-    return above * from_positive + below * from_negative + spread * (evenly + everywhere)
+    return spread * (evenly + everywhere)
 
 
 def _distribute(
