@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Union
 
@@ -13,7 +13,7 @@ import tensorflow as tf
 from innvestigate.analyzer.reverse_base import ReverseAnalyzerBase
 from tensorflow import keras
 
-from rap_keras import checks, storage
+from rap_keras import batches, checks, storage
 from rap_keras.equations import seed
 from rap_keras.network import flatten
 from rap_keras.plan import plan
@@ -96,22 +96,64 @@ class RAP(ReverseAnalyzerBase):
         self._relevance: Relevance | None = None
         self._layer_functions: dict[tuple[str, ...], Callable] = {}
 
-    def analyze(self, X: Arrays, neuron_selection: Any = None) -> Arrays:
+    def analyze(
+        self, X: Arrays | Iterable[Any], neuron_selection: Any = None, batch_size: int | None = None
+    ) -> Arrays:
         """Relevance of every input value, shaped as X; a list of arrays for models with several inputs.
 
         Sample i of the result belongs to sample i of X, and sums to its selected logit ("all": to the sum of
         its logits).
 
         Args:
-            X: a batch as the model takes it, (N, ...), or a list of them for models with several inputs.
+            X: samples as the model takes them, (N, ...), or a list of arrays for models with several inputs; or
+                a generator or `keras.utils.Sequence` of batches, as `analyze_batches` takes them.
             neuron_selection: with neuron_selection_mode="index" the output to explain: one index for all
                 samples or one for each. For outputs of several dimensions an index is a tuple.
+            batch_size: this many samples at a time, with a progress bar, where all at once would not fit into
+                memory. X may be a `numpy.memmap`.
 
         Raises:
             ValueError: X has another shape than the model's input, or NaN or Inf in a sample; an index is out
-                of range, missing, or given in another mode.
+                of range, missing, or given in another mode; `batch_size` is no positive integer, or given with
+                batches.
         """
+        batches.require_size(batch_size)
+        if batches.are_batches(X):
+            if batch_size is not None:
+                raise ValueError("batch_size is for arrays: a generator or Sequence brings batches of its own")
+            return _concatenated(self.analyze_batches(X, neuron_selection))
         feeds = self._feeds(X, neuron_selection)
+        samples = len(feeds[0])
+        if batch_size is None or samples <= batch_size:
+            return self._analyze_feeds(feeds)
+        results: list[np.ndarray] = []
+        for part in batches.slices(samples, batch_size):
+            found = ibackend.to_list(self._analyze_feeds(_batch_of(feeds, part, len(self._model.inputs))))
+            results = results or [np.empty((samples, *array.shape[1:]), array.dtype) for array in found]
+            for result, array in zip(results, found):
+                result[part] = array
+        return ibackend.unpack_singleton(results)
+
+    def analyze_batches(self, X: Iterable[Any], neuron_selection: Any = None) -> Iterator[Arrays]:
+        """Relevance of one batch after the other, as `analyze` gives it; nothing is kept in memory.
+
+        Args:
+            X: batches of samples, from a generator, a `keras.utils.Sequence` or any other iterable. As in Keras a
+                batch is an array, a list of arrays for models with several inputs, or a tuple of these and the
+                labels, which are left out.
+            neuron_selection: as in `analyze`, one index for all samples.
+
+        Raises:
+            ValueError: as in `analyze`; the message begins with the number of the batch.
+        """
+        for number, batch in enumerate(batches.inputs_of(X)):
+            try:
+                feeds = self._feeds(batch, neuron_selection)
+            except ValueError as error:
+                raise ValueError(f"batch {number}: {error}") from error
+            yield self._analyze_feeds(feeds)
+
+    def _analyze_feeds(self, feeds: list[np.ndarray]) -> Arrays:
         if not self._analyzer_model_done:
             self.create_analyzer_model()
         outputs = ibackend.to_list(self._analyzer_model.predict_on_batch(feeds))
@@ -153,7 +195,7 @@ class RAP(ReverseAnalyzerBase):
         values = self._layer_functions[key](feeds)
         return {name: ibackend.unpack_singleton(list(value)) for name, value in zip(key, values)}
 
-    def _feeds(self, X: Arrays, neuron_selection: Any) -> list[np.ndarray]:
+    def _feeds(self, X: Any, neuron_selection: Any) -> list[np.ndarray]:
         arrays = checks.valid_inputs(X, self._model.inputs)
         by_index = self._neuron_selection_mode == "index"
         if by_index and neuron_selection is None:
@@ -294,6 +336,21 @@ class _Propagation(keras.layers.Layer):
         relevance = self._function(inputs)
         outputs = [relevance.tensors[number] for number in relevance.inputs]
         return outputs + (list(relevance.tensors.values()) if self._all_tensors else [])
+
+
+def _batch_of(feeds: list[np.ndarray], part: slice, inputs: int) -> list[np.ndarray]:
+    """Some of the samples; what follows the `inputs` is a neuron index, which begins with the sample's number."""
+    batch = [array[part] for array in feeds]
+    for index in batch[inputs:]:
+        index[:, 0] -= part.start  # a view: each sample's number is used in one batch only
+    return batch
+
+
+def _concatenated(parts: Iterable[Arrays]) -> Arrays:
+    lists = [ibackend.to_list(part) for part in parts]
+    if not lists:
+        raise ValueError("the generator or Sequence gave no batch")
+    return ibackend.unpack_singleton([np.concatenate(arrays) for arrays in zip(*lists)])
 
 
 def _as_float(x: tf.Tensor) -> tf.Tensor:

@@ -121,8 +121,9 @@ def _valid_input(array: np.ndarray, tensor: tf.Tensor) -> np.ndarray:
         raise ValueError(f"input '{name}' is an empty batch")
     if array.dtype.kind not in "fiub":
         raise ValueError(f"input '{name}' has data type {array.dtype}, not numbers")
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        bad = np.flatnonzero(~np.isfinite(array).reshape(len(array), -1).all(axis=1))
+    # A sample at a time: array may be larger than memory.
+    bad = [i for i, sample in enumerate(array) if not np.isfinite(sample).all()] if array.dtype.kind == "f" else []
+    if bad:
         raise ValueError(f"input '{name}' has NaN or Inf in sample {', '.join(map(str, bad))}")
     return array
 
