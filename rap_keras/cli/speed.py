@@ -1,0 +1,111 @@
+"""`rap-keras speed`: how long RAP takes, beside a gradient and iNNvestigate's methods."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+
+import click
+
+from rap_keras.cli.job import blaming
+
+_METHODS = ("rap", "gradient", "input_t_gradient", "guided_backprop", "lrp.alpha_1_beta_0")
+
+
+@click.command()
+@click.option(
+    "--network",
+    "networks",
+    multiple=True,
+    default=("vgg16", "resnet50"),
+    show_default=True,
+    help="Of keras.applications; its weights are random. Repeatable, as are the next four.",
+)
+@click.option(
+    "--method",
+    "methods",
+    multiple=True,
+    default=_METHODS,
+    show_default=True,
+    help="rap, or any of iNNvestigate's methods.",
+)
+@click.option(
+    "--batch",
+    "batches",
+    multiple=True,
+    type=click.IntRange(1),
+    default=(1, 8, 32),
+    show_default=True,
+    help="Batch sizes to time.",
+)
+@click.option(
+    "--size",
+    "sizes",
+    multiple=True,
+    type=click.IntRange(32),
+    default=(224,),
+    show_default=True,
+    help="Side of the photos in pixels.",
+)
+@click.option(
+    "--slow",
+    multiple=True,
+    metavar="METHOD",
+    help="Time the first heatmap of this method also as iNNvestigate builds it; minutes each on a deep network.",
+)
+@click.option("--repeats", type=click.IntRange(1), default=5, show_default=True, help="Runs of each, in turns.")
+@click.option(
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("rap-keras-speed"),
+    show_default=True,
+    metavar="DIR",
+    help="Folder of the tables and the plot.",
+)
+def speed(
+    networks: tuple[str, ...],
+    methods: tuple[str, ...],
+    batches: tuple[int, ...],
+    sizes: tuple[int, ...],
+    slow: tuple[str, ...],
+    repeats: int,
+    output: Path,
+) -> None:
+    """Time RAP beside a forward pass, a gradient and iNNvestigate's methods.
+
+    Each measurement has a process of its own. The runs of a batch size are taken in turns, and reported as
+    medians and as ratios to the gradient. The first heatmap counts from the finished model, with all that is
+    built for it; memory is the peak at a batch of 8. On a GPU everything is measured with and without TF32.
+
+    Writes speed.md, speed.csv, first-heatmap.csv and speed.png into DIR, anew after every measurement.
+    """
+    from rap_keras.speed import job, report
+
+    _require_known(networks, (*methods, *slow))
+    with blaming("--output"):
+        output.mkdir(parents=True, exist_ok=True)
+    plan = job.Plan(networks, methods, sizes, batches, repeats, slow=slow)
+    command = shlex.join(["rap-keras", *sys.argv[1:]])
+    count = len(networks) * len(sizes) * (1 + len(methods) + len(slow) + len(batches))
+    click.echo(f"{count} measurements, each in a process of its own (twice with a GPU)", err=True)
+    found = None
+    for number, (done, found) in enumerate(job.run(plan), start=1):
+        click.echo(f"{number}/{count} {done}", err=True)
+        report.write(found, output, command)
+    click.echo((output / "speed.md").read_text(encoding="utf-8"))
+    if found is None or found.failed:
+        raise SystemExit(1)
+
+
+def _require_known(networks: tuple[str, ...], names: tuple[str, ...]) -> None:
+    from rap_keras import models
+    from rap_keras.methods import find
+
+    with blaming("--network"):
+        for network in networks:
+            if network.lower() not in models.applications():
+                raise ValueError(f"{network!r} is no network of keras.applications")
+    with blaming("--method", "--slow"):
+        for name in names:
+            find(name)

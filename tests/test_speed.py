@@ -1,0 +1,95 @@
+"""`rap-keras speed`: what it measures and what it makes of it; never how long anything takes."""
+
+from __future__ import annotations
+
+import csv
+
+import pytest
+from click.testing import CliRunner
+
+from rap_keras.cli import main
+from rap_keras.speed import job, report
+
+
+def found() -> job.Found:
+    where = {"network": "vgg16", "size": 224, "device": "CPU", "batch": 8}
+    return job.Found(
+        "CPU",
+        times=[
+            {**where, "method": "forward", "seconds": [1.0, 1.0, 9.0]},
+            {**where, "method": "bare gradient", "seconds": [2.0, 2.5, 2.0]},
+            {**where, "method": "gradient", "seconds": [3.0, 3.0, 3.0]},
+            {**where, "method": "rap", "seconds": [4.0, 5.0, 4.4]},
+            # Another batch has a gradient of its own.
+            {**where, "batch": 1, "method": "gradient", "seconds": [0.5]},
+            {**where, "batch": 1, "method": "rap", "seconds": [1.0]},
+        ],
+        first=[{**where, "method": "rap", "seconds": 3.25, "gigabytes": 1.5}],
+        failed=["vgg16 224: batches of 32: killed by signal 9; for want of memory, perhaps"],
+    )
+
+
+def test_medians_and_ratios_to_the_faster_gradient():
+    rows = {(row["method"], row["batch"]): row for row in report.rows(found())}
+    assert rows["rap", 8]["seconds"] == pytest.approx(4.4)
+    assert rows["rap", 8]["per_image"] == pytest.approx(0.55)
+    assert rows["rap", 8]["ratio"] == pytest.approx(2.2)
+    assert rows["gradient", 8]["ratio"] == pytest.approx(1.5)
+    assert rows["forward", 8]["ratio"] == pytest.approx(0.5)
+    assert rows["rap", 1]["ratio"] == pytest.approx(2.0)
+
+
+def test_report(tmp_path):
+    report.write(found(), tmp_path, "rap-keras speed")
+    with (tmp_path / "speed.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    assert lines[3]["method"] == "rap"
+    assert float(lines[3]["ratio"]) == pytest.approx(2.2)
+    page = (tmp_path / "speed.md").read_text()
+    assert "| CPU | vgg16 | 224 | 8 | RAP | 4.400 | 550 | 2.20 |" in page
+    assert "| CPU | vgg16 | 224 | RAP | 3.2 | 1.50 |" in page
+    assert "Not measured: vgg16 224: batches of 32: killed by signal 9" in page
+    assert (tmp_path / "speed.png").stat().st_size > 10_000
+
+
+def test_command(tmp_path):
+    arguments = ["speed", "--network", "mobilenet", "--size", "32", "--batch", "2", "--repeats", "2"]
+    arguments += ["--method", "rap", "--method", "gradient", "--output", str(tmp_path / "out")]
+    done = CliRunner().invoke(main, arguments)
+    assert done.exit_code == 0, done.stderr
+    assert "4/4 mobilenet 32: batches of 2" in done.stderr
+    with (tmp_path / "out" / "speed.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    assert [line["method"] for line in lines] == ["forward", "bare gradient", "rap", "gradient"]
+    assert min(float(line["ratio"]) for line in lines if "gradient" in line["method"]) == 1
+    with (tmp_path / "out" / "first-heatmap.csv").open() as file:
+        first = list(csv.DictReader(file))
+    assert [line["method"] for line in first] == ["bare gradient", "rap", "gradient"]
+    assert all(float(line["seconds"]) > 0 and float(line["gigabytes"]) > 0.1 for line in first)
+
+
+def test_a_measurement_that_fails_is_named_and_the_rest_goes_on(tmp_path):
+    arguments = ["speed", "--network", "mobilenet", "--size", "32", "--batch", "1", "--repeats", "1"]
+    # Needs parameters that nobody gives it here.
+    arguments += ["--method", "lrp.alpha_beta", "--output", str(tmp_path)]
+    done = CliRunner().invoke(main, arguments)
+    assert done.exit_code == 1
+    assert "first heatmap of lrp.alpha_beta: failed" in done.stderr
+    assert ",bare gradient," in (tmp_path / "first-heatmap.csv").read_text()
+    assert "Not measured: mobilenet 32: first heatmap of lrp.alpha_beta" in (tmp_path / "speed.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--network", "vgg1"], "'vgg1' is no network of keras.applications"),
+        (["--method", "rapp"], "unknown method 'rapp', did you mean rap"),
+        (["--slow", "lrp.x"], "unknown method 'lrp.x'"),
+        (["--batch", "0"], "0 is not in the range x>=1"),
+    ],
+)
+def test_wrong_options(arguments, message, tmp_path):
+    done = CliRunner().invoke(main, ["speed", *arguments, "--output", str(tmp_path / "out")])
+    assert done.exit_code == 2
+    assert message in done.stderr
+    assert not (tmp_path / "out").exists()
