@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 from tensorflow.keras import layers
 
+from rap_keras import RAP
 from rap_keras.equations import linear
 from rap_keras.rules.linear_layers import linear_maps
 
@@ -102,15 +103,17 @@ def test_z_b(case):
     R = R * (np.abs(J).sum(0) > 0).reshape(1, *R.shape[1:])
     low, high = (bound(flat(x), axis=1, keepdims=True) for bound in (np.min, np.max))
     shape = (3,) + (1,) * (x.ndim - 1)
-    actual = run(
-        lambda x, R, low, high: linear.z_b(found.function, x, found.w(), R, low, high),
-        x,
-        R,
-        low.reshape(shape),
-        high.reshape(shape),
-    )
     wide = np.ones_like(flat(x))
-    assert close(actual, jacobian.z_b(flat(x), J, flat(R), low * wide, high * wide))
+    expected = jacobian.z_b(flat(x), J, flat(R), low * wide, high * wide)
+    for axis in (None, found.channel_axis) if found.adds_up else (None,):
+        actual = run(
+            lambda x, R, low, high, axis=axis: linear.z_b(found.function, x, found.w(), R, low, high, axis),
+            x,
+            R,
+            low.reshape(shape),
+            high.reshape(shape),
+        )
+        assert close(actual, expected)
 
 
 def test_contribution_sums_make_up_the_output(case):
@@ -186,3 +189,52 @@ def test_a_layer_that_only_looks_like_a_convolution_has_no_linear_map():
     layer = Squared(2, 3)
     layer.build((None, 5, 5, 2))
     assert linear_maps(layer) is None
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_fast_path_equals_the_plain_one(case, signed):
+    """Known to be non-negative, an input takes half of the maps and gives the same."""
+    found, x, R, _ = case
+
+    def build(x, R, nonnegative):
+        sums = linear.contribution_sums(found.function, x, found.w(), nonnegative)
+        return linear.relative_attribution(found.function, x, found.w(), R, sums, nonnegative, signed)
+
+    x = np.abs(x)
+    fast, plain = (run(lambda x, R, n=n: build(x, R, n), x, R) for n in (True, False))
+    assert close(fast, flat(plain))
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1e-6, 1e-12, 1e3, 1e6])
+def test_single_precision_where_one_sign_dominates(scale):
+    """Z+ far below Z-, or far above it: each is added up by itself, so neither drowns in the other."""
+    random = np.random.default_rng(0)
+    x, w, R = random.random((3, 40)), random.normal(size=(40, 8)), random.normal(size=(3, 8))
+    w = np.where(w > 0, w * scale, w)
+    expected = jacobian.relative_attribution(x, w, R, signed=False)
+    actual = run(
+        lambda x, w, R: linear.relative_attribution(tf.matmul, x, w, R, nonnegative=True),
+        *(array.astype(np.float32) for array in (x, w, R)),
+    )
+    assert np.abs(actual - expected).max() <= 1e-5 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("bias", [1e-3, 1e4])
+@pytest.mark.parametrize("first", ["relu", "tanh"])
+def test_single_precision_in_a_network_with_any_bias(bias, first):
+    """An inner layer of a whole network in float32, with a bias that dominates, against numpy in float64."""
+    random = np.random.default_rng(0)
+    x = tf.keras.Input((12,))
+    y = layers.Dense(20, activation=first, name="first")(x)
+    z = layers.Dense(10, activation="relu", name="inner")(y)
+    model = tf.keras.Model(x, layers.Dense(3, name="last")(z))
+    model.set_weights([random.normal(size=weight.shape) for weight in model.weights])
+    inner = model.get_layer("inner")
+    inner.set_weights([inner.get_weights()[0], bias * random.random(10)])
+    X = random.normal(size=(4, 12)).astype(np.float32)
+    R = RAP(model).analyze_layers(X)
+    values = tf.keras.backend.function(model.inputs, [y])(X)[0].astype(float)
+    expected = jacobian.relative_attribution(
+        values, inner.get_weights()[0].astype(float), R["last"].astype(float), False
+    )
+    assert np.abs(R["inner"] - expected).max() <= 2e-5 * np.abs(expected).max()

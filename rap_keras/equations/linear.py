@@ -109,6 +109,7 @@ def z_b(
     R: tf.Tensor,
     low: tf.Tensor,
     high: tf.Tensor,
+    channel_axis: int | None = None,
 ) -> tf.Tensor:
     """Relevance at the input of the layer that sees the image (Eq. 10, the z^B rule of Montavon et al. 2017).
 
@@ -125,15 +126,23 @@ def z_b(
         R: relevance of its output.
         low: the lowest value that each input could have, of a shape that broadcasts to x's.
         high: the highest, likewise.
+        channel_axis: of x, where the map adds up over it and over axis -2 of w, as Dense layers and ungrouped
+            convolutions do. Two maps side by side are one then, and take less time.
     """
     # (x - l) w+ + (h - x) |w-| is the same numerator without its cancellation.
     above, below = x - low, high - x
     w_positive, w_negative = tf.nn.relu(w), tf.nn.relu(-w)
-    total = linear(above, w_positive) + linear(below, w_negative)
-    S = divide(R, total)
-    (from_positive,) = transposed(lambda fresh: linear(fresh, w_positive), [x], S)
-    (from_negative,) = transposed(lambda fresh: linear(fresh, w_negative), [x], S)
-    decided = above * from_positive + below * from_negative
+    if channel_axis is None:
+        total = linear(above, w_positive) + linear(below, w_negative)
+        S = divide(R, total)
+        (from_positive,) = transposed(lambda fresh: linear(fresh, w_positive), [x], S)
+        (from_negative,) = transposed(lambda fresh: linear(fresh, w_negative), [x], S)
+        decided = above * from_positive + below * from_negative
+    else:
+        both, w_both = tf.concat([above, below], channel_axis), tf.concat([w_positive, w_negative], -2)
+        total = linear(both, w_both)
+        (back,) = transposed(lambda fresh: linear(fresh, w_both), [both], divide(R, total))
+        decided = tf.add_n(tf.split(both * back, 2, channel_axis))
 
     def with_undecided() -> tf.Tensor:
         undecided = tf.where(vanishes(total), R, tf.zeros_like(R))

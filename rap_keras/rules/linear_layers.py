@@ -29,6 +29,7 @@ class Linear:
         channel_axis: the axis of x and z that the channels run along.
         input_axes: the axes of w that together enumerate the input channels; empty where none do.
         output_axes: likewise for the output channels.
+        adds_up: over `channel_axis` of x and axis -2 of w.
         constant: what else is added, by the shape of x (a BatchNormalization folded in).
     """
 
@@ -39,6 +40,7 @@ class Linear:
     channel_axis: int = -1
     input_axes: tuple[int, ...] = ()
     output_axes: tuple[int, ...] = ()
+    adds_up: bool = False
     constant: Callable[[tf.Tensor], tf.Tensor] | None = None
 
     def preactivation(self, x: tf.Tensor, z: tf.Tensor) -> tf.Tensor:
@@ -91,12 +93,14 @@ def _dense(layer: Layer) -> list[Linear]:
         return tf.matmul(x, w) if x.shape.rank == 2 else tf.tensordot(x, w, [[-1], [0]])
 
     kernel, bias = _variable(layer.kernel), _bias(layer)
-    return [Linear(function, kernel, bias, convolution=False, input_axes=(-2,), output_axes=(-1,))]
+    return [Linear(function, kernel, bias, convolution=False, input_axes=(-2,), output_axes=(-1,), adds_up=True)]
 
 
 def _conv(layer: Layer) -> list[Linear]:
     function = _convolution(layer, layer.padding, layer.strides, layer.dilation_rate, layer.groups)
-    return [_convolutional(layer, function, layer.kernel, (-2,) if layer.groups == 1 else (), (-1,))]
+    if layer.groups > 1:
+        return [_convolutional(layer, function, layer.kernel, (), (-1,))]
+    return [_convolutional(layer, function, layer.kernel, (-2,), (-1,), adds_up=True)]
 
 
 def _depthwise(layer: Layer) -> list[Linear]:
@@ -152,6 +156,7 @@ def _convolutional(
     kernel: tf.Variable,
     input_axes: tuple[int, ...],
     output_axes: tuple[int, ...],
+    adds_up: bool = False,
 ) -> Linear:
     return Linear(
         function,
@@ -161,6 +166,7 @@ def _convolutional(
         channel_axis=_channel_axis(layer),
         input_axes=input_axes,
         output_axes=output_axes,
+        adds_up=adds_up,
     )
 
 

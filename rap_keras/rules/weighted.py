@@ -65,7 +65,7 @@ def backward(steps: Sequence[Step], R: tf.Tensor, bounds: Bounds | None, referen
         if position is Position.OUTPUT:
             R = equations.absolute_influence(linear.function, x, w, R)
         elif position is Position.INPUT and bounds is not None:
-            R = equations.z_b(linear.function, x, w, R, *bounds)
+            R = equations.z_b(linear.function, x, w, R, *bounds, linear.channel_axis if linear.adds_up else None)
         else:
             signed = reference and linear.convolution
             R = equations.relative_attribution(linear.function, x, w, R, sums, nonnegative, signed)
