@@ -1,8 +1,6 @@
 """The README's table: all methods on 200 unseen images of the embedded data set, by an embedded network.
 
     python docs/compare_methods.py vgg|resnet
-
-Some of iNNvestigate's methods cannot be built for the residual network, and say so; LRP takes minutes there.
 """
 
 from __future__ import annotations
