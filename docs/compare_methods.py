@@ -1,6 +1,6 @@
 """The README's table: all methods on 200 unseen images of the embedded data set, by an embedded network.
 
-    python docs/compare_methods.py vgg|resnet
+`python docs/compare_methods.py vgg` or `resnet` prints it.
 """
 
 from __future__ import annotations
