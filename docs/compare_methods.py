@@ -33,7 +33,7 @@ def main(network: str) -> None:
     print("| method | POS outside-inside ratio, median | mIOU, mean |\n|---|---|---|")
     for name, title in methods.TITLES.items():
         try:
-            analyzer = methods.create(name, model)
+            analyzer = methods.create(name, model, patterns=shapes.patterns_path(network))
         except NotAnalyzeableModelException as error:
             print(f"| {title} | {error} | |", flush=True)
             continue

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 
 import innvestigate.analyzer as ianalyzer
 import innvestigate.backend.checks as ichecks
@@ -14,6 +15,7 @@ from tensorflow import keras
 
 from rap_keras.checks import require_graph_execution
 from rap_keras.models import flat_output
+from rap_keras.patterns import Patterns
 from rap_keras.quick_build import build_quickly
 
 TITLES = {
@@ -21,6 +23,7 @@ TITLES = {
     "gradient": "Gradient",
     "input_t_gradient": "Input*Gradient",
     "integrated_gradients": "Integrated Gradients",
+    "pattern.attribution": "PatternAttribution",
     "guided_backprop": "Guided Backprop",
     "lrp.alpha_1_beta_0": "LRP \N{GREEK SMALL LETTER ALPHA}1\N{GREEK SMALL LETTER BETA}0",
     "lrp.alpha_2_beta_1": "LRP \N{GREEK SMALL LETTER ALPHA}2\N{GREEK SMALL LETTER BETA}1",
@@ -49,7 +52,17 @@ def find(name: str) -> type[ianalyzer.AnalyzerBase]:
     )
 
 
-def create(name: str, model: keras.Model, neuron_selection_mode: str = "max_activation") -> ianalyzer.AnalyzerBase:
+def needs_patterns(name: str) -> bool:
+    """Whether a method goes by patterns, which have to be computed from data before."""
+    return name.startswith("pattern.")
+
+
+def create(
+    name: str,
+    model: keras.Model,
+    neuron_selection_mode: str = "max_activation",
+    patterns: Patterns | str | Path | None = None,
+) -> ianalyzer.AnalyzerBase:
     """An analyzer ready to be used, its graph built quickly (`rap_keras.build_quickly`).
 
     Those get a copy of the model, with copies of its weights: two of them on one model can disturb
@@ -61,6 +74,7 @@ def create(name: str, model: keras.Model, neuron_selection_mode: str = "max_acti
         name: "rap" or any key of `innvestigate.analyzer.analyzers`.
         model: The model, without softmax. It stays as it is.
         neuron_selection_mode: "max_activation", "index" or "all".
+        patterns: what "pattern.net" and "pattern.attribution" need, of this model; others take no notice.
 
     Raises:
         RuntimeError: TensorFlow executes eagerly.
@@ -72,6 +86,10 @@ def create(name: str, model: keras.Model, neuron_selection_mode: str = "max_acti
     cls = find(name)
     if name == "rap":
         return _built(cls(model, neuron_selection_mode=neuron_selection_mode))
+    if needs_patterns(name):
+        if patterns is None:
+            raise ValueError(f"{name} needs patterns of the model: `rap-keras fit-patterns` computes them")
+        return _built(cls(flat_output(model), patterns=patterns, neuron_selection_mode=neuron_selection_mode))
     # The gradient through a nested model is right as a whole, any other rule must see its layers.
     if issubclass(cls, ReverseAnalyzerBase) and not issubclass(cls, ianalyzer.Gradient):
         for layer in model.layers:

@@ -7,6 +7,7 @@ import click
 from rap_keras import __version__
 from rap_keras.cli.check import check
 from rap_keras.cli.explain import explain
+from rap_keras.cli.fit_patterns import fit_patterns
 from rap_keras.cli.speed import speed
 from rap_keras.cli.train_shapes import train_shapes
 
@@ -19,5 +20,6 @@ def main() -> None:
 
 main.add_command(explain)
 main.add_command(check)
+main.add_command(fit_patterns)
 main.add_command(speed)
 main.add_command(train_shapes)

@@ -62,6 +62,13 @@ _SHAPES = 5
     "Default: rap; without IMAGE and --model, all that the paper compares.",
 )
 @click.option(
+    "--patterns",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Patterns of the network, for --method pattern.attribution and pattern.net; `rap-keras fit-patterns` "
+    "makes them. The networks of this package have theirs.",
+)
+@click.option(
     "--target",
     default="max",
     show_default=True,
@@ -92,6 +99,7 @@ def explain(
     resize: int | None,
     crop: int | None,
     methods: tuple[str, ...],
+    patterns: Path | None,
     target: str,
     classes: Path | None,
     layers: bool,
@@ -133,6 +141,7 @@ def explain(
         resize=resize,
         crop=crop,
         methods=methods,
+        patterns=patterns,
         target=target,
         classes=classes,
         layers=layers,

@@ -53,6 +53,7 @@ def prepare(
     resize: int | None,
     crop: int | None,
     methods: tuple[str, ...],
+    patterns: Path | None,
     target: str,
     classes: Path | None,
     layers: bool,
@@ -70,12 +71,9 @@ def prepare(
     with blaming("--method"):
         for name in methods:
             analyzers.find(name)
-    how = preprocessing_of(model_name, preprocessing)
-    with blaming("--model"):
-        model = models.flat_output(models.without_softmax(models.load_model(model_name)))
-        fixed = models.photo_size(model)
-    size, short_side = _geometry(fixed, resize, crop)
-    _try_preprocessing(how, size)
+    if patterns is None and any(map(analyzers.needs_patterns, methods)):
+        patterns = _embedded_patterns(model_name)
+    model, how, size, short_side = network_of(model_name, preprocessing, resize, crop)
     count = model.output_shape[-1]
     with blaming("--classes"):
         names = class_names.read_names(classes, count) if classes else None
@@ -89,10 +87,40 @@ def prepare(
     built = {}
     for name in methods:
         click.echo(f"building {name} ...", err=True)
-        with blaming("--model", "--method"):
+        with blaming(*(["--patterns"] if analyzers.needs_patterns(name) else ["--model", "--method"])):
             mode = "max_activation" if number is None else "index"
-            built[name] = analyzers.create(name, model, mode)
+            built[name] = analyzers.create(name, model, mode, patterns)
     return Job(model, built, how, size, short_side, number, names, layers)
+
+
+def network_of(
+    model_name: str, preprocessing: str | None, resize: int | None, crop: int | None
+) -> tuple[keras.Model, Preprocessing, tuple[int, int], int | None]:
+    """The network up to its logits, how photos are preprocessed, and `size` and `short_side` as in `Job`.
+
+    Raises:
+        click.UsageError: an option is wrong.
+    """
+    from rap_keras import models
+
+    how = preprocessing_of(model_name, preprocessing)
+    with blaming("--model"):
+        model = models.flat_output(models.without_softmax(models.load_model(model_name)))
+        fixed = models.photo_size(model)
+    size, short_side = _geometry(fixed, resize, crop)
+    _try_preprocessing(how, size)
+    return model, how, size, short_side
+
+
+def _embedded_patterns(model_name: str) -> Path:
+    from rap_keras import models, shapes
+
+    if model_name.lower() not in models.EMBEDDED:
+        raise click.UsageError(
+            "Methods that go by patterns need those of the network, --patterns FILE: compute them with "
+            "`rap-keras fit-patterns`."
+        )
+    return shapes.patterns_path(model_name.lower().split("-")[1])
 
 
 def preprocessing_of(model_name: str, given: str | None) -> Preprocessing:

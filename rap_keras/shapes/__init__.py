@@ -4,7 +4,7 @@
 """
 
 from rap_keras.shapes.generator import CLASSES, Sample, Samples, generate, preprocess, sample
-from rap_keras.shapes.networks import NETWORKS, build_network, load_network, weights_path
+from rap_keras.shapes.networks import NETWORKS, build_network, load_network, patterns_path, weights_path
 from rap_keras.shapes.training import TEST_SEED, TRAINING_SEED, VALIDATION_SEED, accuracy, train
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "build_network",
     "generate",
     "load_network",
+    "patterns_path",
     "preprocess",
     "sample",
     "train",

@@ -56,6 +56,11 @@ def weights_path(name: str) -> Path:
     return _WEIGHTS / f"{name}.h5"
 
 
+def patterns_path(name: str) -> Path:
+    """The file of the network's patterns, made by `python docs/make_patterns.py`; see `rap_keras.patterns`."""
+    return _WEIGHTS / f"{name}-patterns.npz"
+
+
 def _vgg() -> Any:
     inputs = x = keras.Input((SIZE, SIZE, 3), name="input_1")
     for block, widths in enumerate(((16,), (32,), (48, 48), (64, 64)), start=1):

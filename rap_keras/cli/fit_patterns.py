@@ -1,0 +1,113 @@
+"""`rap-keras fit-patterns`: the patterns of a network's neurons, from photos."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from rap_keras.cli.explain import start_tensorflow
+from rap_keras.cli.job import blaming, network_of
+
+if TYPE_CHECKING:
+    from tensorflow import keras
+
+    from rap_keras.images import Preprocessing
+
+
+@click.command("fit-patterns")
+@click.argument("model_name", metavar="MODEL")
+@click.argument("images", nargs=-1, type=click.Path(exists=True, path_type=Path), metavar="IMAGE...")
+@click.option(
+    "--preprocessing", metavar="caffe|tf|torch|MODULE:FUNCTION", help="As in `rap-keras explain`, as the next two."
+)
+@click.option("--resize", type=click.IntRange(1), metavar="N", help="Resize photos to N pixels.")
+@click.option("--crop", type=click.IntRange(1), metavar="N", help="Cut N x N pixels out of the centre.")
+@click.option(
+    "--pattern-type",
+    type=click.Choice(["relu", "linear"]),
+    default="relu",
+    show_default=True,
+    help="Estimate neurons in front of a ReLU where they are active, or everywhere.",
+)
+@click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Photos at a time.")
+@click.option(
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=Path("patterns.npz"),
+    show_default=True,
+    metavar="FILE",
+    help="Where the patterns go.",
+)
+def fit_patterns(
+    model_name: str,
+    images: tuple[Path, ...],
+    preprocessing: str | None,
+    resize: int | None,
+    crop: int | None,
+    pattern_type: str,
+    batch_size: int,
+    output: Path,
+) -> None:
+    """Compute the patterns of MODEL, for PatternNet and PatternAttribution, from photos.
+
+    MODEL is as for --model of `rap-keras explain`, IMAGE a photo or a folder of photos like those that the
+    network was trained on; their classes do not matter. Some hundred give a good idea, some thousand good
+    patterns. The networks of this package take images of their own if none are given.
+
+    One pass over the photos; it takes about as long as three gradients of each.
+    """
+    start_tensorflow()
+    from rap_keras import models
+    from rap_keras.patterns import PatternComputer
+
+    if not images and model_name.lower() not in models.EMBEDDED:
+        raise click.UsageError("Give at least one IMAGE, a photo or a folder of them.")
+    with blaming("--output"):
+        output.resolve().parent.mkdir(parents=True, exist_ok=True)
+    if images:
+        model, how, size, short_side = network_of(model_name, preprocessing, resize, crop)
+        photos: Any = _photos(images, how, size, short_side, batch_size)
+    else:
+        model, photos = _embedded(model_name)
+    with blaming("MODEL", "IMAGE..."):
+        patterns = PatternComputer(model, pattern_type).compute(
+            photos, **({} if images else {"batch_size": batch_size})
+        )
+    with blaming("--output"):
+        patterns.save(output)
+    click.echo(f"patterns of {len(patterns.arrays)} layers in {output}")
+
+
+def _embedded(model_name: str) -> tuple[keras.Model, Any]:
+    from rap_keras import models, shapes
+
+    samples = shapes.generate(2000, shapes.TRAINING_SEED)
+    return models.without_softmax(models.load_model(model_name)), shapes.preprocess(samples.images)
+
+
+def _photos(
+    given: tuple[Path, ...], how: Preprocessing, size: tuple[int, int], short_side: int | None, batch_size: int
+) -> Any:
+    """The photos as a Keras Sequence; files that are no images are found before any work is done."""
+    from PIL import Image
+    from tensorflow import keras
+
+    from rap_keras import images
+
+    with blaming("IMAGE..."):
+        paths = images.expand(given)
+        for path in paths:
+            with Image.open(path):
+                pass
+
+    class Photos(keras.utils.Sequence):
+        def __len__(self) -> int:
+            return -(-len(paths) // batch_size)
+
+        def __getitem__(self, index: int) -> Any:
+            batch = paths[index * batch_size : (index + 1) * batch_size]
+            return images.preprocess([images.fit(images.load_photo(p), size, short_side) for p in batch], how)
+
+    return Photos()

@@ -1,0 +1,70 @@
+"""The linear maps of a network that have patterns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from innvestigate import NotAnalyzeableModelException
+from tensorflow import keras
+
+from rap_keras.network import Call, Network
+from rap_keras.rules.kinds import kind_of
+from rap_keras.rules.linear_layers import Linear, linear_maps
+
+
+@dataclass(frozen=True)
+class Map:
+    """One linear map of one layer; `name` is its own, `rectified` whether a ReLU follows it alone."""
+
+    name: str
+    linear: Linear
+    rectified: bool
+
+
+def maps_by_layer(network: Network) -> dict[int, list[Map]]:
+    """The linear maps of each weighted layer in forward order, by the layer's id.
+
+    A layer that is used several times has one pattern, of all its uses.
+
+    Raises:
+        NotAnalyzeableModelException: a weighted layer is none whose neurons share their weights.
+    """
+    found: dict[int, list[Map]] = {}
+    for call in network.calls:
+        linears = linear_maps(call.layer)
+        if not linears or id(call.layer) in found:
+            continue
+        if not all(linear.output_axes for linear in linears) or "Transpose" in type(call.layer).__name__:
+            raise NotAnalyzeableModelException(
+                f"layer '{call.name}' ({type(call.layer).__name__}) has no patterns: they are defined for Dense "
+                "layers and convolutions"
+            )
+        last = len(linears) - 1
+        found[id(call.layer)] = [
+            Map(f"{call.name}:{index}", linear, index == last and _is_rectified(call, network))
+            for index, linear in enumerate(linears)
+        ]
+    return found
+
+
+def _is_rectified(call: Call, network: Network) -> bool:
+    if _is_relu(getattr(call.layer, "activation", None)):
+        return True
+    if getattr(call.layer, "activation", keras.activations.linear) is not keras.activations.linear:
+        return False
+    followers = network.consumers().get(call.outputs[0], [])
+    return bool(followers) and all(_is_relu_call(follower) for follower in followers)
+
+
+def _is_relu(activation: object) -> bool:
+    return getattr(activation, "__name__", "") in ("relu", "relu6")
+
+
+def _is_relu_call(call: Call) -> bool:
+    if isinstance(call.layer, keras.layers.ReLU):
+        return not call.layer.negative_slope
+    if isinstance(call.layer, keras.layers.Activation):
+        return _is_relu(call.layer.activation)
+    kind = kind_of(call)
+    operation = str(getattr(getattr(call.layer, "node_def", None), "op", "")).lower()
+    return kind is not None and operation in ("relu", "relu6")

@@ -1,0 +1,66 @@
+"""Patterns of a network: kept, saved and loaded, and never mistaken for those of another network."""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tensorflow import keras
+
+_FORMAT = "rap_keras patterns 1"
+
+
+@dataclass(frozen=True)
+class Patterns:
+    """The pattern of every linear map of a network, by its name, and the network's fingerprint."""
+
+    arrays: Mapping[str, np.ndarray]
+    network: str
+
+    def save(self, file: str | Path) -> None:
+        """Writes them to an .npz file, without pickle.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        with Path(file).open("wb") as handle:
+            np.savez_compressed(handle, __format__=_FORMAT, __network__=self.network, **self.arrays)
+
+    @staticmethod
+    def load(file: str | Path) -> Patterns:
+        """Patterns from a file of `save`.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: it is something else.
+        """
+        try:
+            with np.load(file, allow_pickle=False) as stored:
+                arrays = {name: stored[name] for name in stored.files}
+            if str(arrays.pop("__format__", "")) != _FORMAT:
+                raise ValueError("no format of ours")
+            network = str(arrays.pop("__network__"))
+        except (ValueError, KeyError, zipfile.BadZipFile, AttributeError, EOFError) as error:
+            raise ValueError(f"{file} holds no patterns saved by rap_keras ({error})") from error
+        return Patterns({name: array.astype(np.float32) for name, array in arrays.items()}, network)
+
+    def require_made_for(self, model: keras.Model) -> None:
+        """Raises ValueError if the model is not the one that they were computed for."""
+        if self.network != fingerprint(model):
+            raise ValueError(
+                "these patterns are of another network, or of this one before its weights changed: compute them "
+                "anew, with rap_keras.patterns.PatternComputer or `rap-keras fit-patterns`"
+            )
+
+
+def fingerprint(model: keras.Model) -> str:
+    """A digest of all weights, which no other network has."""
+    digest = hashlib.sha256()
+    for weight in model.get_weights():
+        digest.update(repr((weight.shape, weight.dtype.str)).encode())
+        digest.update(np.ascontiguousarray(weight).data)
+    return digest.hexdigest()
