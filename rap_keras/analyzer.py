@@ -250,7 +250,7 @@ class RAP(ReverseAnalyzerBase):
             seed=lambda output: self._seed(output, tensors[len(inputs) :]),
             bounds=None if self._input_rule is None else [self._bounds(x) for x in inputs],
             reference=self._variant == "reference",
-            finish=self._finish,
+            finish=self._finish if self._changes_relevance() else None,
         )
         # The first call is that of `create_analyzer_model`; wrappers may call again, on inputs of their own.
         self._relevance = self._relevance or relevance
@@ -269,6 +269,9 @@ class RAP(ReverseAnalyzerBase):
             return low, high
         axes = list(range(1, x.shape.rank))
         return tf.reduce_min(x, axes, keepdims=True), tf.reduce_max(x, axes, keepdims=True)
+
+    def _changes_relevance(self) -> bool:
+        return bool(self._reverse_project_bottleneck_layers or self._reverse_clip_values or self._reverse_verbose)
 
     def _finish(self, number: int, R: tf.Tensor) -> tf.Tensor:
         """The base class's options that change relevance on its way."""

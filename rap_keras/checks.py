@@ -58,8 +58,15 @@ def require_one_output(model: keras.Model) -> None:
 
 
 def refuse_half_precision(network: Network) -> None:
-    """Raises NotAnalyzeableModelException if a layer's weights have less than 32 bits."""
+    """Raises NotAnalyzeableModelException if weights, or an operation's values, have less than 32 bits."""
+    half = (tf.float16.as_datatype_enum, tf.bfloat16.as_datatype_enum)
     for call in network.calls:
+        node = getattr(call.layer, "node_def", None)
+        if node is not None and node.attr["T"].type in half:
+            raise NotAnalyzeableModelException(
+                f"operation '{call.name}' ({node.op}) calculates in half precision, and relevance needs more "
+                "digits: build the model in float32, or use a layer in place of the operation"
+            )
         for weight in call.layer.weights:
             if weight.dtype.is_floating and weight.dtype.size < 4:
                 raise NotAnalyzeableModelException(

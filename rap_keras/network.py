@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -37,7 +38,8 @@ class Call:
     def run(self, xs: list[tf.Tensor]) -> list[tf.Tensor]:
         """Outputs of the layer at inference for the input tensors `xs`, in the order of `inputs`.
 
-        They are of the data type of `xs`, also where a layer of mixed precision calculates in float16.
+        A layer of mixed precision calculates in the data type of its weights here: in float16 relevance
+        would be lost.
         """
         values = dict(zip(self.inputs, xs))
 
@@ -45,10 +47,10 @@ class Call:
             return values[argument.number] if isinstance(argument, Ref) else argument
 
         args, kwargs = _map((self.args, self.kwargs), fill)
-        if "training" in inspect.signature(self.layer.call).parameters and len(args) < 2:
+        layer = _in_full_precision(self.layer)
+        if "training" in inspect.signature(layer.call).parameters and len(args) < 2:
             kwargs = {**kwargs, "training": False}
-        ys = tf.nest.flatten(self.layer.call(*args, **kwargs))
-        return [tf.cast(y, xs[0].dtype) if y.dtype.is_floating else y for y in ys]
+        return tf.nest.flatten(layer.call(*args, **kwargs))
 
     def has_constants(self) -> bool:
         """Whether values that depend on no input stand among the arguments (not shapes, axes and the like)."""
@@ -173,6 +175,14 @@ class _Flattening:
             unique = f"{name}#{use}"
         self._names.add(unique)
         return unique
+
+
+def _in_full_precision(layer: keras.layers.Layer) -> keras.layers.Layer:
+    if layer.compute_dtype in (None, layer.variable_dtype):
+        return layer
+    twin = copy.copy(layer)  # shares everything with the layer but the policy
+    twin._set_dtype_policy(layer.variable_dtype)
+    return twin
 
 
 def _is_value(argument: Any) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import tensorflow as tf
@@ -11,7 +11,15 @@ import tensorflow as tf
 from rap_keras.network import Network
 from rap_keras.plan import PlannedCall
 from rap_keras.rules import weighted
+from rap_keras.rules.kinds import is_registered
 from rap_keras.rules.weighted import Bounds, Position
+
+_UNIT = 2.0**-40
+"""What relevance is carried in.
+
+Far below 0 swish and GELU leave values down to 1e-38, and weight decay leaves such weights. Relevance divided by sums
+of these goes beyond float32, a 1e-12 of it does not. A power of two changes no digit.
+"""
 
 
 @dataclass
@@ -23,8 +31,8 @@ class Relevance:
     """
 
     inputs: tuple[int, ...]
-    tensors: dict[int, tf.Tensor] = field(default_factory=dict)
-    calls: dict[str, list[tf.Tensor]] = field(default_factory=dict)
+    tensors: dict[int, tf.Tensor]
+    calls: dict[str, list[tf.Tensor]]
 
 
 @dataclass
@@ -41,7 +49,7 @@ def propagate(
     seed: Callable[[tf.Tensor], tf.Tensor],
     bounds: Sequence[Bounds] | None,
     reference: bool,
-    finish: Callable[[int, tf.Tensor], tf.Tensor] = lambda number, R: R,
+    finish: Callable[[int, tf.Tensor], tf.Tensor] | None = None,
 ) -> Relevance:
     """Relevance of every tensor between a network's output and its inputs.
 
@@ -55,26 +63,32 @@ def propagate(
         finish: is given each tensor's number and its complete relevance, and may change it.
     """
     passed = _forward(network, planned, inputs, bounds)
-    relevance = Relevance(network.inputs)
-    arriving: dict[int, list[tf.Tensor]] = {number: [seed(passed.values[number])] for number in network.outputs}
+    arriving = {number: [seed(passed.values[number]) * _UNIT] for number in network.outputs}
+    tensors: dict[int, tf.Tensor] = {}
+    calls: dict[str, list[tf.Tensor]] = {}
 
     def complete(number: int) -> tf.Tensor:
-        if number not in relevance.tensors:
+        if number not in tensors:
             parts = arriving.get(number) or [tf.zeros_like(passed.values[number])]
-            relevance.tensors[number] = finish(number, parts[0] if len(parts) == 1 else tf.add_n(parts))
-        return relevance.tensors[number]
+            R = parts[0] if len(parts) == 1 else tf.add_n(parts)
+            tensors[number] = R if finish is None else finish(number, R / _UNIT) * _UNIT
+        return tensors[number]
 
     for nid, p in reversed(list(enumerate(planned))):
         Rs = [complete(number) for number in p.call.outputs]
         with tf.name_scope(_scope("relevance", p.call.name)):
             back = _backward(p, nid, passed, Rs, reference)
-        relevance.calls[p.call.name] = back
+        calls[p.call.name] = back
         for number, R in zip(p.call.inputs, back):
             arriving.setdefault(number, []).append(R)
     for number in network.inputs:
         complete(number)
-    relevance.calls = dict(reversed(list(relevance.calls.items())))
-    return relevance
+    with tf.name_scope("unit"):
+        return Relevance(
+            network.inputs,
+            {number: R / _UNIT for number, R in tensors.items()},
+            {name: [R / _UNIT for R in back] for name, back in reversed(list(calls.items()))},
+        )
 
 
 def _forward(
@@ -136,6 +150,8 @@ def _backward(p: PlannedCall, nid: int, passed: _Forward, Rs: list[tf.Tensor], r
         "reference": reference,
     }
     assert p.rule is not None
+    if p.kind is None or is_registered(p.call.layer):  # a user's own, which may be anything
+        return [R * _UNIT for R in p.rule(Xs, Ys, [R / _UNIT for R in Rs], state)]
     return list(p.rule(Xs, Ys, Rs, state))
 
 

@@ -380,3 +380,25 @@ def test_integer_images_in_float64():
     )
     X = np.random.default_rng(0).integers(0, 256, (3, 5, 5, 3), dtype=np.uint8)
     assert sums(RAP(model).analyze(X)) == pytest.approx(model.predict_on_batch(X).max(1), rel=1e-12)
+
+
+@pytest.mark.parametrize("logit", [1e-6, 1.0, 1e7])
+def test_values_at_the_end_of_float32_neither_overflow_nor_lose_relevance(logit):
+    # Swish of -84 is -3e-35. An average pooling and a convolution see nothing else in half of the image.
+    inputs = keras.Input((4, 4, 1))
+    y = layers.Activation("swish")(layers.Conv2D(1, 1, use_bias=False, name="first")(inputs))
+    y = layers.Conv2D(2, 2, strides=2, use_bias=False, name="second")(y)
+    y = layers.Activation("swish")(y)
+    y = layers.Flatten()(layers.AveragePooling2D((2, 1))(y))
+    model = keras.Model(inputs, layers.Dense(1, use_bias=False, name="last")(y))
+    model.set_weights(
+        [np.ones((1, 1, 1, 1)), np.full((2, 2, 1, 2), [1.0, -1.0]), np.array([[1.0], [-1.0], [1.0], [1.0]])]
+    )
+    X = np.full((1, 4, 4, 1), -84.0, np.float32)
+    X[:, :, 2:] = 2.0
+    last = model.get_layer("last")
+    last.set_weights([last.get_weights()[0] * logit / float(model.predict_on_batch(X))])
+    R = RAP(model).analyze_layers(X)
+    for name, found in R.items():
+        assert np.isfinite(found).all(), name
+        assert found.sum(dtype=float) == pytest.approx(logit, rel=1e-4), name

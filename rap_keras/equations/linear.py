@@ -2,7 +2,7 @@
 
 Notation as in the paper: z_ij = x_i w_ij is what input i contributes to output j, z+ and z- are the absolute
 values of its positive and negative part, Z+_j and Z-_j their sums over i. A contribution is positive where x
-and w have the same sign. The bias takes no part. Everywhere a / b is 0 where b vanishes.
+and w have the same sign. The bias takes no part. Everywhere a / b is 0 where b is 0.
 
 Source: Nam et al., Relative Attributing Propagation, AAAI 2020, arXiv 1904.00605.
 """
@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from rap_keras.equations.numerics import as_rank, divide, sample_sum, transposed, vanishes
+from rap_keras.equations.numerics import as_rank, divide, sample_sum, transposed
 
 LinearMap = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
@@ -80,12 +80,12 @@ def relative_attribution(
             program does in convolutions.
     """
     positive, negative = sums or contribution_sums(linear, x, w, nonnegative)
-    to_negative = divide(R, positive + negative, nonnegative=True)
+    to_negative = divide(R, positive + negative)
     if signed:
-        to_positive = divide(tf.nn.relu(R), positive, nonnegative=True)
-        to_negative -= divide(tf.nn.relu(-R), negative, nonnegative=True)
+        to_positive = divide(tf.nn.relu(R), positive)
+        to_negative -= divide(tf.nn.relu(-R), negative)
     else:
-        to_positive = divide(R, positive, nonnegative=True)
+        to_positive = divide(R, positive)
     C = _distribute(linear, x, w, to_positive, to_negative, nonnegative)
     return uniform_shift(C, R)
 
@@ -145,10 +145,10 @@ def z_b(
         decided = tf.add_n(tf.split(both * back, 2, channel_axis))
 
     def with_undecided() -> tf.Tensor:
-        undecided = tf.where(vanishes(total), R, tf.zeros_like(R))
+        undecided = tf.where(tf.equal(total, 0), R, tf.zeros_like(R))
         return decided + _by_spread(linear, x, w, undecided, above + below)
 
-    return tf.cond(vanishes(tf.nn.relu(tf.reduce_min(total))), with_undecided, lambda: decided)
+    return tf.cond(tf.reduce_min(total) <= 0, with_undecided, lambda: decided)
 
 
 def _by_spread(linear: LinearMap, x: tf.Tensor, w: tf.Tensor, R: tf.Tensor, spread: tf.Tensor) -> tf.Tensor:
@@ -159,7 +159,7 @@ def _by_spread(linear: LinearMap, x: tf.Tensor, w: tf.Tensor, R: tf.Tensor, spre
     seen = linear(spread, ones)
     (evenly,) = transposed(lambda fresh: linear(fresh, ones), [x], divide(R, seen))
     # An output may see nothing but padding; what it has cannot tell pixels apart.
-    blind = sample_sum(tf.where(vanishes(seen), R, tf.zeros_like(R)))
+    blind = sample_sum(tf.where(tf.equal(seen, 0), R, tf.zeros_like(R)))
     everywhere = tf.cast(divide(as_rank(blind, x), sample_sum(spread)), x.dtype)
     return spread * (evenly + everywhere)
 

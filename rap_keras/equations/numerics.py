@@ -4,30 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import numpy as np
 import tensorflow as tf
 
 
-def divide(a: tf.Tensor, b: tf.Tensor, nonnegative: bool = False) -> tf.Tensor:
-    """Quotient a / b, and 0 wherever b `vanishes`; there is no epsilon. The one division of this package.
+def divide(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+    """Quotient a / b, and 0 wherever b is 0; there is no epsilon. The one division of this package.
 
-    Far below 0 swish and GELU leave values down to 1e-37, and a quotient by one of these overflows.
-    `nonnegative` says that b is, and saves a pass over it.
+    The kernel that TensorFlow has for this takes as long as a plain division; any guard around one doubles the
+    time, which shows on the large maps of the first layers. Against overflow see `rap_keras.propagation`.
     """
-    # ReluGrad passes b on where its features are above 0: `where` in one kernel, at a third of the time, which
-    # shows on the large maps of the first layers.
-    kept = tf.raw_ops.ReluGrad(gradients=b, features=(b if nonnegative else tf.abs(b)) - _vanishing(b))
-    return tf.math.divide_no_nan(a, kept)
-
-
-def vanishes(b: tf.Tensor) -> tf.Tensor:
-    """Where b is too small to share relevance by: at most 1.1e-19 in float32, 1.5e-154 in float64."""
-    return tf.abs(b) <= _vanishing(b)
-
-
-def _vanishing(b: tf.Tensor) -> float:
-    """The square root of the smallest normal number: its inverse is as far from the largest."""
-    return float(np.sqrt(np.finfo(b.dtype.as_numpy_dtype).tiny))
+    return tf.math.divide_no_nan(a, b)
 
 
 def sample_sum(x: tf.Tensor) -> tf.Tensor:

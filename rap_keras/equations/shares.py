@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from rap_keras.equations.numerics import divide, sum_to_shape, transposed, vanishes
+from rap_keras.equations.numerics import divide, sum_to_shape, transposed
 
 
 def sum_shares(xs: Sequence[tf.Tensor], R: tf.Tensor, signed: bool = False) -> list[tf.Tensor]:
@@ -21,7 +21,7 @@ def sum_shares(xs: Sequence[tf.Tensor], R: tf.Tensor, signed: bool = False) -> l
     weights = [x if signed else tf.abs(x) for x in xs]
     total = tf.add_n([tf.broadcast_to(weight, tf.shape(R)) for weight in weights])
     size = tf.add_n([tf.broadcast_to(tf.abs(x), tf.shape(R)) for x in xs]) if signed else total
-    evenly = tf.cast(vanishes(size), R.dtype) * R / len(xs)
+    evenly = tf.cast(tf.equal(size, 0), R.dtype) * R / len(xs)
     each = divide(R, total)
     return [sum_to_shape(weight * each + evenly, x) for weight, x in zip(weights, xs)]
 
@@ -35,7 +35,7 @@ def mean_shares(
     padding, which every window counts in its own way, needs no care.
     """
     weight = x if signed else tf.abs(x)
-    empty = vanishes(pool(tf.abs(x)))
+    empty = tf.equal(pool(tf.abs(x)), 0)
     zeros = tf.zeros_like(R)
     ones = tf.ones_like(x)
     (from_values,) = transposed(pool, [x], divide(tf.where(empty, zeros, R), pool(weight)))
