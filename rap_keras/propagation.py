@@ -17,8 +17,8 @@ from rap_keras.rules.weighted import Bounds, Position
 _UNIT = 2.0**-40
 """What relevance is carried in.
 
-Far below 0 swish and GELU leave values down to 1e-38, and weight decay leaves such weights. Relevance divided by sums
-of these goes beyond float32, a 1e-12 of it does not. A power of two changes no digit.
+Far below 0 swish and GELU leave values down to 1e-38, and weight decay leaves such weights. Relevance divided by
+sums of these goes beyond float32, a 1e-12 of it does not. A power of two changes no digit.
 """
 
 

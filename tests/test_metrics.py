@@ -46,7 +46,7 @@ def test_rap_marks_the_shape_better_than_every_other_method():
         box[top:bottom, left:right] = True
     medians = {}
     for name in methods.TITLES:
-        analyzer = methods.create(name, model)
+        analyzer = methods.create(name, model, patterns=shapes.patterns_path("vgg"))
         maps = np.concatenate([heatmap(analyzer.analyze(x[start : start + 50])) for start in range(0, 200, 50)])
         assert np.isfinite(maps).all()
         medians[name] = np.nanmedian([outside_inside_ratio(*pair) for pair in zip(maps, inside)])

@@ -281,3 +281,18 @@ def test_pattern_attribution_marks_the_shape():
 
     pattern = PatternAttribution(model, patterns=shapes.patterns_path("vgg"))
     assert ratio(pattern) < 0.8 * ratio(innvestigate.create_analyzer("gradient", model))
+
+
+def test_a_network_without_relu():
+    keras.backend.set_floatx("float64")
+    inputs = keras.Input((4,))
+    y = layers.Dense(5, activation="tanh", name="hidden")(inputs)
+    model = keras.Model(inputs, layers.Dense(2, name="logits")(y))
+    random = np.random.default_rng(0)
+    x = random.normal(size=(100, 4))
+    patterns = PatternComputer(model).compute(x)
+    w = model.get_layer("hidden").get_weights()[0]
+    y = x @ w
+    assert patterns.arrays["hidden:0"] == pytest.approx(direct(x, y, np.full(y.shape, True), w))
+    for cls in (PatternNet, PatternAttribution):
+        assert np.isfinite(cls(model, patterns=patterns).analyze(x)).all()
