@@ -296,3 +296,18 @@ def test_a_network_without_relu():
     assert patterns.arrays["hidden:0"] == pytest.approx(direct(x, y, np.full(y.shape, True), w))
     for cls in (PatternNet, PatternAttribution):
         assert np.isfinite(cls(model, patterns=patterns).analyze(x)).all()
+
+
+def test_the_regime_is_that_of_the_relu_behind_a_batch_normalization():
+    keras.backend.set_floatx("float64")
+    inputs = keras.Input((4,))
+    y = layers.BatchNormalization(name="norm")(layers.Dense(3, name="inner")(inputs))
+    model = keras.Model(inputs, layers.Dense(2)(layers.ReLU()(y)))
+    random = np.random.default_rng(0)
+    values = [random.normal(size=variable.shape) for variable in model.weights]
+    model.set_weights([np.abs(v) if "variance" in w.name else v for v, w in zip(values, model.weights)])
+    x = random.normal(size=(200, 4))
+    found = PatternComputer(model).compute(x).arrays["inner:0"]
+    w = model.get_layer("inner").get_weights()[0]
+    (normalized,) = keras.backend.function(model.inputs, [model.get_layer("norm").output])([x])
+    assert found == pytest.approx(direct(x, x @ w, normalized > 0, w))

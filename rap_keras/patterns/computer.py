@@ -131,7 +131,7 @@ def _sums(m: Map, x: tf.Tensor, z: tf.Tensor, preactivation: tf.Tensor, shift: t
     shape = [1] * z.shape.rank
     shape[m.linear.channel_axis] = -1
     y = z - tf.reshape(shift, shape)
-    regime = tf.cast(preactivation > 0, z.dtype) if m.rectified else tf.ones_like(z)
+    regime = tf.ones_like(z) if m.into_relu is None else tf.cast(m.into_relu(preactivation) > 0, z.dtype)
     w = m.linear.w()
 
     def over_positions(g: tf.Tensor) -> tf.Tensor:
@@ -176,4 +176,4 @@ def _add(totals: dict[str, Sums], m: Map, values: list[np.ndarray], shape: tuple
 
 
 def _all_linear(by_layer: dict[int, list[Map]]) -> dict[int, list[Map]]:
-    return {key: [Map(m.name, m.linear, False) for m in maps] for key, maps in by_layer.items()}
+    return {key: [Map(m.name, m.linear, None) for m in maps] for key, maps in by_layer.items()}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+import tensorflow as tf
 from innvestigate import NotAnalyzeableModelException
 from tensorflow import keras
 
@@ -14,11 +16,15 @@ from rap_keras.rules.linear_layers import Linear, linear_maps
 
 @dataclass(frozen=True)
 class Map:
-    """One linear map of one layer; `name` is its own, `rectified` whether a ReLU follows it alone."""
+    """One linear map of one layer, by a name of its own.
+
+    `into_relu` makes what the ReLU behind the layer is given, out of the layer's preactivation: the same, or what
+    a BatchNormalization in between makes of it. None where anything else follows.
+    """
 
     name: str
     linear: Linear
-    rectified: bool
+    into_relu: Callable[[tf.Tensor], tf.Tensor] | None
 
 
 def maps_by_layer(network: Network) -> dict[int, list[Map]]:
@@ -41,19 +47,28 @@ def maps_by_layer(network: Network) -> dict[int, list[Map]]:
             )
         last = len(linears) - 1
         found[id(call.layer)] = [
-            Map(f"{call.name}:{index}", linear, index == last and _is_rectified(call, network))
+            Map(f"{call.name}:{index}", linear, _into_relu(call, network) if index == last else None)
             for index, linear in enumerate(linears)
         ]
     return found
 
 
-def _is_rectified(call: Call, network: Network) -> bool:
+def _into_relu(call: Call, network: Network) -> Callable[[tf.Tensor], tf.Tensor] | None:
     if _is_relu(getattr(call.layer, "activation", None)):
-        return True
+        return lambda z: z
     if getattr(call.layer, "activation", keras.activations.linear) is not keras.activations.linear:
-        return False
-    followers = network.consumers().get(call.outputs[0], [])
-    return bool(followers) and all(_is_relu_call(follower) for follower in followers)
+        return None
+    consumers = network.consumers()
+    followers = consumers.get(call.outputs[0], [])
+    if len(followers) == 1 and isinstance(followers[0].layer, keras.layers.BatchNormalization):
+        (normalization,) = followers
+        if _all_relu(consumers.get(normalization.outputs[0], [])):
+            return lambda z: normalization.run([z])[0]
+    return (lambda z: z) if _all_relu(followers) else None
+
+
+def _all_relu(calls: list[Call]) -> bool:
+    return bool(calls) and all(map(_is_relu_call, calls))
 
 
 def _is_relu(activation: object) -> bool:
