@@ -15,7 +15,7 @@ from tensorflow import keras
 
 from rap_keras import batches, checks, storage
 from rap_keras.equations import seed
-from rap_keras.network import flatten
+from rap_keras.network import as_float, flatten
 from rap_keras.plan import plan
 from rap_keras.propagation import Relevance, propagate
 from rap_keras.rules.unweighted import Rule
@@ -146,11 +146,7 @@ class RAP(ReverseAnalyzerBase):
         Raises:
             ValueError: as in `analyze`; the message begins with the number of the batch.
         """
-        for number, batch in enumerate(batches.inputs_of(X)):
-            try:
-                feeds = self._feeds(batch, neuron_selection)
-            except ValueError as error:
-                raise ValueError(f"batch {number}: {error}") from error
+        for feeds in batches.each_valid(X, lambda batch: self._feeds(batch, neuron_selection)):
             yield self._analyze_feeds(feeds)
 
     def _analyze_feeds(self, feeds: list[np.ndarray]) -> Arrays:
@@ -242,7 +238,7 @@ class RAP(ReverseAnalyzerBase):
         }
 
     def _propagate(self, tensors: list[tf.Tensor]) -> Relevance:
-        inputs = [_as_float(x) for x in tensors[: len(self._network.inputs)]]
+        inputs = [as_float(x) for x in tensors[: len(self._network.inputs)]]
         relevance = propagate(
             self._network,
             self._plan,
@@ -354,7 +350,3 @@ def _concatenated(parts: Iterable[Arrays]) -> Arrays:
     if not lists:
         raise ValueError("the generator or Sequence gave no batch")
     return ibackend.unpack_singleton([np.concatenate(arrays) for arrays in zip(*lists)])
-
-
-def _as_float(x: tf.Tensor) -> tf.Tensor:
-    return x if x.dtype in (tf.float32, tf.float64) else tf.cast(x, keras.backend.floatx())

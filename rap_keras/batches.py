@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -47,3 +47,13 @@ def inputs_of(batches: Iterable[Any]) -> Iterator[Any]:
         total = None
     for batch in tqdm(batches, total=total, unit=" batches", disable=None):
         yield batch[0] if isinstance(batch, tuple) else batch
+
+
+def each_valid(batches: Iterable[Any], valid: Callable[[Any], Any]) -> Iterator[Any]:
+    """What `valid` makes of the model's inputs of each batch; a ValueError of it also names the batch."""
+    for number, batch in enumerate(inputs_of(batches)):
+        try:
+            checked = valid(batch)
+        except ValueError as error:
+            raise ValueError(f"batch {number}: {error}") from error
+        yield checked

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -67,6 +68,13 @@ class Network:
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
 
+    def values(self, inputs: Iterable[tf.Tensor]) -> dict[int, tf.Tensor]:
+        """Every tensor by its number, calculated from the network's inputs by the layers' own calls."""
+        values = dict(zip(self.inputs, inputs))
+        for call in self.calls:
+            values.update(zip(call.outputs, call.run([values[number] for number in call.inputs])))
+        return values
+
     def consumers(self) -> dict[int, list[Call]]:
         """The calls that take each tensor, by the tensor's number."""
         found: dict[int, list[Call]] = {}
@@ -90,6 +98,11 @@ class Network:
                     open_tensors.discard(number)
             open_tensors.update(number for number in call.outputs if remaining.get(number))
         return found | open_tensors if len(open_tensors) == 1 else found
+
+
+def as_float(x: tf.Tensor) -> tf.Tensor:
+    """An input in single or double precision; integers and half precision become Keras' float type."""
+    return x if x.dtype in (tf.float32, tf.float64) else tf.cast(x, keras.backend.floatx())
 
 
 def flatten(model: keras.Model) -> Network:

@@ -66,13 +66,11 @@ def _reverse(
     analyzer: ReverseAnalyzerBase, network: Network, tensors: list[tf.Tensor], stopped: list[int]
 ) -> list[tf.Tensor]:
     """What the analyzer makes of a model's input tensors, by iNNvestigate's own reversal."""
-    values = dict(zip(network.inputs, tensors))
-    trace = []
-    for call in network.calls:
-        xs = [values[number] for number in call.inputs]
-        ys = call.run(xs)
-        values.update(zip(call.outputs, ys))
-        trace.append((call.layer, xs, ys))
+    values = network.values(tensors)
+    trace = [
+        (call.layer, [values[number] for number in call.inputs], [values[number] for number in call.outputs])
+        for call in network.calls
+    ]
     layers = list(dict.fromkeys(call.layer for call in network.calls))
     found, _ = igraph.reverse_model(
         SimpleNamespace(inputs=tensors),

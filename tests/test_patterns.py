@@ -234,7 +234,9 @@ def test_what_is_refused(tmp_path):
         PatternNet(model, patterns=Patterns(broken, patterns.network))
     np.savez(tmp_path / "other.npz", a=1)
     (tmp_path / "text.npz").write_text("no archive")
-    for name in ("other.npz", "text.npz"):
+    with (tmp_path / "array.npz").open("wb") as file:
+        np.save(file, np.ones(3))
+    for name in ("other.npz", "text.npz", "array.npz"):
         with pytest.raises(ValueError, match=f"{name} holds no patterns"):
             PatternNet(model, patterns=tmp_path / name)
     with pytest.raises(FileNotFoundError):
@@ -264,7 +266,6 @@ def test_a_shared_layer_has_one_pattern_of_all_its_uses():
     found = PatternComputer(both).compute(list(X)).arrays["shared:0"]
     alone = keras.Model(a, shared(a))
     assert found == pytest.approx(PatternComputer(alone).compute(X.reshape(100, 3)).arrays["shared:0"])
-    assert not tf.executing_eagerly()
 
 
 def test_pattern_attribution_marks_the_shape():
@@ -311,3 +312,35 @@ def test_the_regime_is_that_of_the_relu_behind_a_batch_normalization():
     w = model.get_layer("inner").get_weights()[0]
     (normalized,) = keras.backend.function(model.inputs, [model.get_layer("norm").output])([x])
     assert found == pytest.approx(direct(x, x @ w, normalized > 0, w))
+
+
+def test_a_separable_convolution_equals_its_two_parts():
+    keras.backend.set_floatx("float64")
+    inputs = keras.Input((5, 5, 2))
+    separable = layers.SeparableConv2D(3, 2, depth_multiplier=2, activation="relu", name="separable")
+    one = keras.Model(inputs, separable(inputs))
+    parts = [
+        layers.DepthwiseConv2D(2, depth_multiplier=2, use_bias=False, name="depth"),
+        layers.Conv2D(3, 1, activation="relu", name="point"),
+    ]
+    two = keras.Model(inputs, parts[1](parts[0](inputs)))
+    two.set_weights(one.get_weights())
+    x = np.random.default_rng(0).normal(size=(20, 5, 5, 2))
+    found, expected = PatternComputer(one).compute(x).arrays, PatternComputer(two).compute(x).arrays
+    assert found["separable:0"] == pytest.approx(expected["depth:0"])
+    assert found["separable:1"] == pytest.approx(expected["point:0"])
+
+
+@pytest.mark.parametrize(
+    "relu", [layers.ReLU(), layers.ReLU(6.0), layers.Activation("relu"), tf.nn.relu, tf.nn.relu6]
+)
+def test_every_kind_of_relu_makes_the_two_component_estimator(relu):
+    keras.backend.set_floatx("float64")
+    if isinstance(relu, layers.Layer):
+        relu = type(relu).from_config({k: v for k, v in relu.get_config().items() if k != "dtype"})
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, layers.Dense(2)(relu(layers.Dense(3, name="inner")(inputs))))
+    x = np.random.default_rng(0).normal(size=(200, 4))
+    w, b = model.get_layer("inner").get_weights()
+    expected = direct(x, x @ w, x @ w + b > 0, w)
+    assert PatternComputer(model).compute(x).arrays["inner:0"] == pytest.approx(expected)

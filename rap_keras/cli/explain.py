@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from rap_keras.cli.job import Job, blaming, prepare
+from rap_keras.cli.options import photo_options
 from rap_keras.cli.results import Explained, free_name, lines, write
 
 if TYPE_CHECKING:
@@ -32,27 +33,7 @@ _SHAPES = 5
     help="A network of keras.applications, such as vgg16, or a .h5 file, .keras file or "
     "SavedModel. A softmax at its end is removed. shapes-vgg and shapes-resnet come with this package.",
 )
-@click.option(
-    "--preprocessing",
-    metavar="caffe|tf|torch|MODULE:FUNCTION",
-    help="What the network was trained with; needed with a model file. A function takes RGB, "
-    "float32, (N, H, W, 3), 0 to 255; for a network that takes just that it is "
-    "keras.applications.efficientnet:preprocess_input. Default for NAME: its own.",
-)
-@click.option(
-    "--resize",
-    type=click.IntRange(1),
-    metavar="N",
-    help="With --crop: resize the short side to N pixels first. Without: for networks that take "
-    "any size, resize to N x N.",
-)
-@click.option(
-    "--crop",
-    type=click.IntRange(1),
-    metavar="N",
-    help="Cut N x N pixels out of the centre, instead of resizing the photo straight to the "
-    "network's input, which changes its aspect.",
-)
+@photo_options
 @click.option(
     "--method",
     "methods",

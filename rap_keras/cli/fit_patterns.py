@@ -9,6 +9,7 @@ import click
 
 from rap_keras.cli.explain import start_tensorflow
 from rap_keras.cli.job import blaming, network_of
+from rap_keras.cli.options import photo_options
 
 if TYPE_CHECKING:
     from tensorflow import keras
@@ -19,11 +20,7 @@ if TYPE_CHECKING:
 @click.command("fit-patterns")
 @click.argument("model_name", metavar="MODEL")
 @click.argument("images", nargs=-1, type=click.Path(exists=True, path_type=Path), metavar="IMAGE...")
-@click.option(
-    "--preprocessing", metavar="caffe|tf|torch|MODULE:FUNCTION", help="As in `rap-keras explain`, as the next two."
-)
-@click.option("--resize", type=click.IntRange(1), metavar="N", help="Resize photos to N pixels.")
-@click.option("--crop", type=click.IntRange(1), metavar="N", help="Cut N x N pixels out of the centre.")
+@photo_options
 @click.option(
     "--pattern-type",
     type=click.Choice(["relu", "linear"]),

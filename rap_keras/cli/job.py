@@ -120,7 +120,7 @@ def _embedded_patterns(model_name: str) -> Path:
             "Methods that go by patterns need those of the network, --patterns FILE: compute them with "
             "`rap-keras fit-patterns`."
         )
-    return shapes.patterns_path(model_name.lower().split("-")[1])
+    return shapes.patterns_path(models.EMBEDDED[model_name.lower()])
 
 
 def preprocessing_of(model_name: str, given: str | None) -> Preprocessing:

@@ -88,10 +88,10 @@ def speed(
     plan = job.Plan(networks, methods, sizes, batches, repeats, slow=slow)
     command = shlex.join(["rap-keras", *sys.argv[1:]])
     count = len(networks) * len(sizes) * (1 + len(methods) + len(slow) + len(batches))
-    click.echo(f"{count} measurements, each in a process of its own (twice with a GPU)", err=True)
+    click.echo(f"{count} measurements (with a GPU twice), each in a process of its own", err=True)
     found = None
     for number, (done, found) in enumerate(job.run(plan), start=1):
-        click.echo(f"{number}/{count} {done}", err=True)
+        click.echo(f"{number}/{count if found.device == 'CPU' else 2 * count} {done}", err=True)
         report.write(found, output, command)
     click.echo((output / "speed.md").read_text(encoding="utf-8"))
     if found is None or found.failed:

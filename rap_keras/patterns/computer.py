@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from tensorflow import keras
 
 from rap_keras import batches, checks
 from rap_keras.equations.numerics import transposed
-from rap_keras.network import Network, flatten
+from rap_keras.network import as_float, flatten
 from rap_keras.patterns.estimators import Sums, pattern
 from rap_keras.patterns.maps import Map, maps_by_layer
 from rap_keras.patterns.stored import Patterns, fingerprint
@@ -61,16 +61,16 @@ class PatternComputer:
         """
         batches.require_size(batch_size)
         maps = [m for maps in self._by_layer.values() for m in maps]
-        weights = dict(zip((m.name for m in maps), keras.backend.batch_get_value(self._variables(maps))))
-        shifts = [tf.compat.v1.placeholder(keras.backend.floatx(), [None]) for _ in maps]
-        means, sums_of = self._functions(maps, shifts)
+        values = keras.backend.batch_get_value([m.linear.w() for m in maps])
+        weights = {m.name: value for m, value in zip(maps, values)}
+        means, sums = self._functions(maps)
         totals: dict[str, Sums] = {}
-        around: list[np.ndarray] = []
+        shifts: list[np.ndarray] = []
         for feeds in self._batches(X, batch_size):
-            around = around or means(feeds)
-            found = sums_of([*feeds, *around])
-            for m, values in zip(maps, _fives(found)):
-                _add(totals, m, values, weights[m.name].shape)
+            shifts = shifts or means(feeds)
+            found = sums([*feeds, *shifts])
+            for m in maps:
+                _add(totals, m, found[m.name], weights[m.name].shape)
         if not totals:
             raise ValueError("no samples: patterns need data")
         rounding = float(np.finfo(keras.backend.floatx()).eps) * 8
@@ -80,50 +80,41 @@ class PatternComputer:
             fingerprint(self._model),
         )
 
-    def _variables(self, maps: list[Map]) -> list[tf.Tensor]:
-        return [m.linear.w() for m in maps]
-
     def _batches(self, X: Any, batch_size: int) -> Iterator[list[np.ndarray]]:
         if batches.are_batches(X):
-            for number, batch in enumerate(batches.inputs_of(X)):
-                try:
-                    yield checks.valid_inputs(batch, self._model.inputs)
-                except ValueError as error:
-                    raise ValueError(f"batch {number}: {error}") from error
+            yield from batches.each_valid(X, lambda batch: checks.valid_inputs(batch, self._model.inputs))
             return
         arrays = checks.valid_inputs(X, self._model.inputs)
         for part in batches.slices(len(arrays[0]), batch_size):
             yield [array[part] for array in arrays]
 
-    def _functions(self, maps: list[Map], shifts: list[tf.Tensor]) -> tuple[Callable, Callable]:
-        """Of the network's inputs: the means of all neurons; and, with these for `shifts`, the five sums each."""
-        seen: dict[str, list[tuple[tf.Tensor, tf.Tensor, tf.Tensor]]] = {m.name: [] for m in maps}
-        _forward(self._network, self._by_layer, self._model.inputs, seen)
-        means = [tf.add_n([_per_neuron(m, z, tf.reduce_mean) for _, z, _ in seen[m.name]]) for m in maps]
-        means = [mean / len(seen[m.name]) for m, mean in zip(maps, means)]
-        sums = []
-        for m, shift in zip(maps, shifts):
-            uses = [_sums(m, x, z, active, shift) for x, z, active in seen[m.name]]
-            sums += [tf.add_n(parts) for parts in zip(*uses)]
+    def _functions(self, maps: list[Map]) -> tuple[Callable, Callable]:
+        """Of a batch: the means of all neurons; and, of a batch and these, the five sums of each map by name."""
+        uses = self._uses()
         inputs = list(self._model.inputs)
+        means = [
+            tf.add_n([_per_neuron(m, z, tf.reduce_mean) for _, z, _ in uses[m.name]]) / len(uses[m.name])
+            for m in maps
+        ]
+        shifts = [tf.compat.v1.placeholder(keras.backend.floatx(), [None]) for _ in maps]
+        sums = {
+            m.name: [tf.add_n(parts) for parts in zip(*(_sums(m, *use, shift) for use in uses[m.name]))]
+            for m, shift in zip(maps, shifts)
+        }
         return keras.backend.function(inputs, means), keras.backend.function(inputs + shifts, sums)
 
-
-def _forward(network: Network, by_layer: dict[int, list[Map]], inputs: Iterable[tf.Tensor], seen: dict) -> None:
-    """Notes input, output without bias, and preactivation of every linear map, once for each use."""
-    values = {
-        number: x if x.dtype in (tf.float32, tf.float64) else tf.cast(x, keras.backend.floatx())
-        for number, x in zip(network.inputs, inputs)
-    }
-    for call in network.calls:
-        xs = [values[number] for number in call.inputs]
-        x = xs[0]
-        for m in by_layer.get(id(call.layer), ()):
-            z = m.linear.function(x, m.linear.w())
-            preactivation = m.linear.preactivation(x, z)
-            seen[m.name].append((x, z, preactivation))
-            x = preactivation
-        values.update(zip(call.outputs, call.run(xs)))
+    def _uses(self) -> dict[str, list[tuple[tf.Tensor, tf.Tensor, tf.Tensor]]]:
+        """Input, output without bias, and preactivation of every use of each map, by the map's name."""
+        values = self._network.values(map(as_float, self._model.inputs))
+        found: dict[str, list[tuple[tf.Tensor, tf.Tensor, tf.Tensor]]] = {}
+        for call in self._network.calls:
+            x = values[call.inputs[0]]
+            for m in self._by_layer.get(id(call.layer), ()):
+                z = m.linear.function(x, m.linear.w())
+                preactivation = m.linear.preactivation(x, z)
+                found.setdefault(m.name, []).append((x, z, preactivation))
+                x = preactivation
+        return found
 
 
 def _sums(m: Map, x: tf.Tensor, z: tf.Tensor, preactivation: tf.Tensor, shift: tf.Tensor) -> list[tf.Tensor]:
@@ -154,10 +145,6 @@ def _per_neuron(m: Map, values: tf.Tensor, reduce: Callable) -> tf.Tensor:
     inner = [axis for axis in range(1, values.shape.rank) if axis != channel]
     # A sample at a time in its own type, the samples in float64.
     return reduce(tf.cast(reduce(values, inner) if inner else values, tf.float64), 0)
-
-
-def _fives(values: list[np.ndarray]) -> Iterator[list[np.ndarray]]:
-    return (values[start : start + 5] for start in range(0, len(values), 5))
 
 
 def _add(totals: dict[str, Sums], m: Map, values: list[np.ndarray], shape: tuple[int, ...]) -> None:

@@ -10,8 +10,10 @@ from innvestigate import NotAnalyzeableModelException
 from tensorflow import keras
 
 from rap_keras.network import Call, Network
-from rap_keras.rules.kinds import kind_of
+from rap_keras.rules import functional
 from rap_keras.rules.linear_layers import Linear, linear_maps
+
+_RELUS = ("relu", "relu6")
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ def _all_relu(calls: list[Call]) -> bool:
 
 
 def _is_relu(activation: object) -> bool:
-    return getattr(activation, "__name__", "") in ("relu", "relu6")
+    return getattr(activation, "__name__", "") in _RELUS
 
 
 def _is_relu_call(call: Call) -> bool:
@@ -80,6 +82,5 @@ def _is_relu_call(call: Call) -> bool:
         return not call.layer.negative_slope
     if isinstance(call.layer, keras.layers.Activation):
         return _is_relu(call.layer.activation)
-    kind = kind_of(call)
-    operation = str(getattr(getattr(call.layer, "node_def", None), "op", "")).lower()
-    return kind is not None and operation in ("relu", "relu6")
+    operation = functional.operation(call)
+    return operation is not None and operation.activation in _RELUS

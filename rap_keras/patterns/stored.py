@@ -44,7 +44,7 @@ class Patterns:
             if str(arrays.pop("__format__", "")) != _FORMAT:
                 raise ValueError("no format of ours")
             network = str(arrays.pop("__network__"))
-        except (ValueError, KeyError, zipfile.BadZipFile, AttributeError, EOFError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
             raise ValueError(f"{file} holds no patterns saved by rap_keras ({error})") from error
         return Patterns({name: array.astype(np.float32) for name, array in arrays.items()}, network)
 

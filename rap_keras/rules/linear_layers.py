@@ -118,6 +118,7 @@ def _separable(layer: Layer) -> list[Linear]:
             convolution=True,
             channel_axis=_channel_axis(layer),
             input_axes=(-2,),
+            output_axes=(-2, -1),
         ),
         _convolutional(layer, pointwise, layer.pointwise_kernel, (), (-1,)),
     ]
