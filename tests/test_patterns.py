@@ -162,6 +162,14 @@ def test_constant_and_dead_neurons_have_no_pattern():
     assert w[:, 0] @ found[:, 0] == pytest.approx(1, rel=1e-5)
 
 
+def test_rounding_makes_no_pattern():
+    # All positions are alike, but their mean in float32 is not quite their value.
+    inputs = keras.Input((8, 8, 2))
+    model = keras.Model(inputs, layers.Conv2D(4, 2, name="conv")(inputs))
+    x = np.broadcast_to(np.float32([0.1, 0.7]), (40, 8, 8, 2))
+    assert (PatternComputer(model).compute(x).arrays["conv:0"] == 0).all()
+
+
 @pytest.mark.parametrize(
     ("cls", "name"), [(PatternNet, "pattern.net"), (PatternAttribution, "pattern.attribution")]
 )
