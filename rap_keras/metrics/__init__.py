@@ -1,0 +1,31 @@
+"""How well heatmaps mark an object of known place, and what a network does without the pixels they rank.
+
+Nothing here needs TensorFlow: heatmaps are numpy arrays, relevance summed over channels at the resolution of the
+network's input, and a network is a function from inputs to logits. The metrics are those of the paper's evaluation
+(Nam et al., Relative Attributing Propagation, AAAI 2020), which counts correctly classified images only.
+"""
+
+from rap_keras.metrics.localisation import (
+    Counts,
+    confusion,
+    marked,
+    mass_inside,
+    mean_iou,
+    outside_inside_ratio,
+    pixel_accuracy,
+)
+from rap_keras.metrics.perturbation import ORDERS, Perturbed, aopc, region_perturbation
+
+__all__ = [
+    "ORDERS",
+    "Counts",
+    "Perturbed",
+    "aopc",
+    "confusion",
+    "marked",
+    "mass_inside",
+    "mean_iou",
+    "outside_inside_ratio",
+    "pixel_accuracy",
+    "region_perturbation",
+]

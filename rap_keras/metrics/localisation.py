@@ -1,0 +1,179 @@
+"""How well a heatmap marks an object of known place: by its box, or by its pixels.
+
+Every function takes one image (H, W) or a batch (N, H, W), and gives a number, or one number per image. Void
+pixels, whose label is unknown, count nowhere.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from rap_keras.metrics import maps
+
+_PIXELS = (-2, -1)
+
+
+class Counts(NamedTuple):
+    """Pixels by whether they are marked and whether they are the object's: ints, or int64 arrays (N,).
+
+    The counts of a data set are the sums over its images: `Counts(*(field.sum() for field in counts))`.
+
+    Attributes:
+        tp: marked, and the object's.
+        fp: marked, and not the object's.
+        fn: not marked, and the object's.
+        tn: neither.
+    """
+
+    tp: Any
+    fp: Any
+    fn: Any
+    tn: Any
+
+
+def outside_inside_ratio(
+    heatmap: np.ndarray, inside: np.ndarray, positive: bool = True, void: np.ndarray | None = None
+) -> Any:
+    """Mean relevance outside of an object over mean relevance inside; lower is better.
+
+    The paper's "POS" case takes positive relevance alone and fits every method. Its "ALL" case
+    (`positive=False`) tells little where positive and negative relevance nearly cancel, as in RAP: it then tends
+    to minus the ratio of inside to outside pixels, whatever the heatmap.
+
+    Source: Lapuschkin et al., Analyzing Classifiers, CVPR 2016.
+
+    Args:
+        heatmap: relevance, (H, W) or (N, H, W).
+        inside: which pixels are the object's, or in its box, bool, of the heatmap's shape.
+        positive: whether negative relevance counts as 0.
+        void: pixels that count neither as inside nor as outside, bool, of the heatmap's shape.
+
+    Returns:
+        The ratio, float or float64 (N,); NaN where it has none: nothing is inside or outside, or the mean inside
+        is 0. With `positive`, that is also the worst heatmap of all, so count the NaNs.
+
+    Raises:
+        ValueError: the shapes differ, a mask is not bool, or the heatmap has values that are not finite.
+    """
+    values = maps.finite(heatmap)
+    inside, seen = maps.mask_of(inside, values.shape, "inside"), maps.counted(void, values.shape)
+    values = np.maximum(values, 0) if positive else values
+    return _ratio(_mean(values, ~inside & seen), _mean(values, inside & seen))
+
+
+def mass_inside(heatmap: np.ndarray, inside: np.ndarray, void: np.ndarray | None = None) -> Any:
+    """Share of the positive relevance that lies inside an object, 0 to 1; higher is better.
+
+    It depends on the object's size: a constant heatmap has the share of pixels that are inside. So compare methods
+    by it on the same images only.
+
+    Args:
+        heatmap: relevance, (H, W) or (N, H, W).
+        inside: which pixels are the object's, or in its box, bool, of the heatmap's shape.
+        void: pixels that do not count, bool, of the heatmap's shape.
+
+    Returns:
+        The share, float or float64 (N,); NaN where no relevance is positive or nothing is inside.
+
+    Raises:
+        ValueError: the shapes differ, a mask is not bool, or the heatmap has values that are not finite.
+    """
+    values = np.maximum(maps.finite(heatmap), 0)
+    inside, seen = maps.mask_of(inside, values.shape, "inside"), maps.counted(void, values.shape)
+    outside, inside = ~inside & seen, inside & seen
+    within = np.where(inside.any(axis=_PIXELS), np.sum(values, axis=_PIXELS, where=inside), np.nan)
+    return _ratio(within, within + np.sum(values, axis=_PIXELS, where=outside))
+
+
+def marked(heatmap: np.ndarray, case: str, void: np.ndarray | None = None) -> np.ndarray:
+    """The pixels a heatmap marks, bool, of its shape.
+
+    Args:
+        heatmap: relevance, (H, W) or (N, H, W).
+        case: "pos" marks positive relevance above its mean over the image, negative relevance counting as 0 in the
+            mean; it fits every method. "signed" marks all positive relevance; it is for methods whose negative
+            relevance stands for the background, such as RAP, and marks nearly everything where relevance is
+            never negative.
+        void: pixels that are neither marked nor counted in the mean, bool, of the heatmap's shape.
+
+    Raises:
+        ValueError: an unknown case, another shape, a mask that is not bool, or a heatmap with values that are not
+            finite.
+    """
+    if case not in ("pos", "signed"):
+        raise ValueError(f"case={case!r}: must be 'pos' or 'signed'")
+    values = maps.finite(heatmap)
+    seen = maps.counted(void, values.shape)
+    if case == "signed":
+        return (values > 0) & seen
+    values = np.where(seen, np.maximum(values, 0), 0)
+    # Taken from the lowest value on: else rounding of the mean could mark all of a constant heatmap.
+    values = values - np.min(values, axis=_PIXELS, keepdims=True, where=seen, initial=np.inf)
+    return (values > _mean(values, seen)[..., np.newaxis, np.newaxis]) & seen
+
+
+def confusion(marked: np.ndarray, mask: np.ndarray, void: np.ndarray | None = None) -> Counts:
+    """Counts of the marked pixels that are the object's (tp) or not (fp), and of the others (fn, tn).
+
+    Args:
+        marked: the pixels that a heatmap marks, bool, (H, W) or (N, H, W).
+        mask: the object's pixels, bool, of the same shape.
+        void: pixels that do not count, bool, of the same shape.
+
+    Raises:
+        ValueError: the shapes differ, or an array is not bool.
+    """
+    shape = np.shape(marked)
+    if len(shape) not in (2, 3):
+        raise ValueError(f"marked has shape {shape}: it must be (H, W) or (N, H, W)")
+    marked, mask = maps.mask_of(marked, shape, "marked"), maps.mask_of(mask, shape, "object's")
+    seen = maps.counted(void, shape)
+    groups = (marked & mask, marked & ~mask, ~marked & mask, ~marked & ~mask)
+    counts = [np.sum(group & seen, axis=_PIXELS, dtype=np.int64) for group in groups]
+    return Counts(*(int(count) if len(shape) == 2 else count for count in counts))
+
+
+def pixel_accuracy(counts: Counts) -> Any:
+    """Share of pixels where the marked ones and the object's agree, 0 to 1; higher is better.
+
+    Marking nothing scores high where objects are small: report it beside `mean_iou`.
+
+    Returns:
+        The share, float or float64 (N,); NaN where every pixel is void.
+    """
+    return _ratio(np.add(counts.tp, counts.tn), _pixels(counts))
+
+
+def mean_iou(counts: Counts) -> Any:
+    """Mean of the intersection over union of object and of background, 0 to 1; higher is better.
+
+    For an average over images, average the result of (N,) counts; for the mIOU pooled over a data set, give the
+    summed counts. An object, or a background, that is neither there nor marked has an IoU of 1, as both agree.
+
+    Returns:
+        The mean, float or float64 (N,); NaN where every pixel is void.
+    """
+    wrong = np.add(counts.fp, counts.fn)
+    ious = [_ratio(hits, np.add(hits, wrong), empty=1.0) for hits in (counts.tp, counts.tn)]
+    return _number(np.where(_pixels(counts) > 0, np.add(*ious) / 2, np.nan))
+
+
+def _pixels(counts: Counts) -> np.ndarray:
+    return np.sum(np.array(counts, np.int64), axis=0)
+
+
+def _mean(values: np.ndarray, where: np.ndarray) -> np.ndarray:
+    """Mean over the pixels of a mask; NaN over none."""
+    return np.asarray(_ratio(np.sum(values, axis=_PIXELS, where=where), np.sum(where, axis=_PIXELS)))
+
+
+def _ratio(above: Any, below: Any, empty: float = np.nan) -> Any:
+    """The quotient, and `empty` where its denominator is 0."""
+    above, below = np.asarray(above, np.float64), np.asarray(below, np.float64)
+    return _number(np.divide(above, below, out=np.full(below.shape, empty), where=below != 0))
+
+
+def _number(values: np.ndarray) -> Any:
+    return values if np.ndim(values) else float(values)
