@@ -1,0 +1,63 @@
+"""Data sets with ground truth: where in each image the object is.
+
+`open_dataset` opens one by name, `truth` gives an example's masks and boxes at a network's input resolution.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Callable
+
+from rap_keras.datasets.dataset import BrokenExample, Dataset
+from rap_keras.datasets.embedded import shapes
+from rap_keras.datasets.example import BACKGROUND, OBJECT, VOID, Box, Example, Truth, truth
+from rap_keras.datasets.imagenet_boxes import imagenet
+from rap_keras.datasets.imagenet_masks import imagenet_segmentation
+from rap_keras.datasets.own_folder import folder
+from rap_keras.datasets.pascal_voc import voc2012
+
+__all__ = [
+    "BACKGROUND",
+    "DATASETS",
+    "OBJECT",
+    "VOID",
+    "Box",
+    "BrokenExample",
+    "Dataset",
+    "Example",
+    "Truth",
+    "folder",
+    "imagenet",
+    "imagenet_segmentation",
+    "open_dataset",
+    "shapes",
+    "truth",
+    "voc2012",
+]
+
+DATASETS: dict[str, Callable[..., Dataset]] = {
+    "shapes": shapes,
+    "imagenet": imagenet,
+    "imagenet-seg": imagenet_segmentation,
+    "voc2012": voc2012,
+    "folder": folder,
+}
+"""What opens a data set, by its name; all but "shapes" take the place where it is."""
+
+
+def open_dataset(name: str, root: str | Path | None = None) -> Dataset:
+    """The data set `name`, a key of `DATASETS`, found at `root`.
+
+    Raises:
+        FileNotFoundError: The layout of `root` is another one than the data set's.
+        ValueError: There is no data set of that name; or `root` is missing, or given for "shapes".
+    """
+    if name not in DATASETS:
+        raise ValueError(f"no data set {name!r}: choose one of {', '.join(DATASETS)}")
+    if name == "shapes":
+        if root is not None:
+            raise ValueError("shapes comes with this package: leave the folder out")
+        return shapes()
+    if root is None:
+        raise ValueError(f"say where the data set {name} is: it does not come with this package")
+    return DATASETS[name](root)

@@ -1,0 +1,64 @@
+"""What every data set is: a list of names, and a function that reads one example."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable
+
+from rap_keras.datasets.example import Example
+
+
+class BrokenExample(ValueError):  # noqa: N818 - it is the example's fault
+    """An example that cannot be used; the message names the file and the cause."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Examples that are read one at a time, never all at once.
+
+    Attributes:
+        name: As in `DATASETS`.
+        names: Unique names of the examples, in the official order.
+        read: Reads the example of a name; raises `BrokenExample` if it is damaged.
+        digest: A fingerprint of the data, so that another data set under the same name is noticed;
+            see `fingerprint`.
+        classes: How many classes a network trained on it has; None where that is not told.
+    """
+
+    name: str
+    names: Sequence[str]
+    read: Callable[[str], Example]
+    digest: str
+    classes: int | None = None
+
+
+def fingerprint(names: Iterable[str], files: Iterable[Path]) -> str:
+    """SHA-256 of the names and of the files' sizes in bytes, as hexadecimal.
+
+    Cheap: no file is opened, so that a change that leaves all sizes as they are stays unnoticed.
+    """
+    digest = hashlib.sha256()
+    for name in names:
+        digest.update(os.fsencode(name) + b"\n")
+    for file in files:
+        size = str(file.stat().st_size) if file.exists() else "missing"
+        digest.update(size.encode() + b"\n")
+    return digest.hexdigest()
+
+
+def find_folder(root: str | Path, places: Sequence[str], needed: str, layout: str) -> Path:
+    """The first of `places` below `root` that has `needed` in it.
+
+    Raises:
+        FileNotFoundError: There is none; the message says what `layout` is expected.
+    """
+    root = Path(root)
+    for place in places:
+        if (root / place / needed).exists():
+            return root / place
+    cause = f"no {needed} in there" if root.exists() else "no such folder"
+    raise FileNotFoundError(f"{root}: {cause}; expected is {layout}")
