@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 from tensorflow import keras
-from tqdm.auto import tqdm
+
+from rap_keras.progress import progress_bar
 
 
 def are_batches(X: Any) -> bool:
@@ -24,9 +25,9 @@ def require_size(batch_size: Any) -> None:
 
 
 def slices(samples: int, batch_size: int) -> Iterator[slice]:
-    """Of each batch in turn, with a progress bar (on a terminal and in notebooks) if there are several."""
+    """Of each batch in turn, with a progress bar if there are several."""
     starts = range(0, samples, batch_size)
-    with tqdm(total=samples, unit=" samples", disable=True if len(starts) < 2 else None) as bar:
+    with progress_bar(shown=len(starts) > 1, total=samples, unit=" samples") as bar:
         for start in starts:
             stop = min(start + batch_size, samples)
             yield slice(start, stop)
@@ -45,7 +46,7 @@ def inputs_of(batches: Iterable[Any]) -> Iterator[Any]:
         total = len(sequence)
     else:
         total = None
-    for batch in tqdm(batches, total=total, unit=" batches", disable=None):
+    for batch in progress_bar(batches, total=total, unit=" batches"):
         yield batch[0] if isinstance(batch, tuple) else batch
 
 
