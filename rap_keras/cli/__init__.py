@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from rap_keras import __version__
+from rap_keras.cli.benchmark import benchmark
 from rap_keras.cli.check import check
 from rap_keras.cli.explain import explain
 from rap_keras.cli.fit_patterns import fit_patterns
@@ -19,6 +20,7 @@ def main() -> None:
 
 
 main.add_command(explain)
+main.add_command(benchmark)
 main.add_command(check)
 main.add_command(fit_patterns)
 main.add_command(speed)

@@ -72,7 +72,7 @@ def prepare(
         for name in methods:
             analyzers.find(name)
     if patterns is None and any(map(analyzers.needs_patterns, methods)):
-        patterns = _embedded_patterns(model_name)
+        patterns = embedded_patterns(model_name)
     model, how, size, short_side = network_of(model_name, preprocessing, resize, crop)
     count = model.output_shape[-1]
     with blaming("--classes"):
@@ -112,7 +112,12 @@ def network_of(
     return model, how, size, short_side
 
 
-def _embedded_patterns(model_name: str) -> Path:
+def embedded_patterns(model_name: str) -> Path:
+    """The patterns of a network of this package.
+
+    Raises:
+        click.UsageError: it is another network, whose patterns have to be computed first.
+    """
     from rap_keras import models, shapes
 
     if model_name.lower() not in models.EMBEDDED:

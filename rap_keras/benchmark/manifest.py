@@ -1,0 +1,96 @@
+"""What a run was made with: kept beside its results, and compared before a run is continued."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from datetime import datetime, timezone
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from rap_keras.benchmark import whole_file
+
+_FILE = "manifest.json"
+_CIRCUMSTANCES = ("machine", "begun", "command")
+"""What may differ between a run and its continuation."""
+
+
+def describe(command: str, **settings: Any) -> dict[str, Any]:
+    """The manifest of a run: `settings` (what decides the results), versions, machine and time.
+
+    Args:
+        command: as the user gave it.
+        **settings: whatever JSON can hold.
+    """
+    manifest = {
+        **settings,
+        "versions": {
+            "rap_keras": version("rap-keras"),
+            "innvestigate": version("innvestigate"),  # its __version__ is that of another release
+            "tensorflow": tf.__version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+        },
+        "machine": {
+            "system": f"{platform.system()} {platform.machine()}",
+            "cores": os.cpu_count(),
+            "gpus": [_gpu_name(gpu) for gpu in tf.config.list_physical_devices("GPU")],
+        },
+        "begun": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "command": command,
+    }
+    return json.loads(json.dumps(manifest))  # tuples become lists, as in what is read back
+
+
+def begin(output: Path, manifest: dict[str, Any]) -> dict[str, Any]:
+    """Writes the manifest of a new run, or makes sure that a run in `output` is continued as it began.
+
+    Returns:
+        The manifest of the run: that of its beginning where it is continued.
+
+    Raises:
+        ValueError: there is another run in `output`; the message names every difference.
+        OSError: `output` cannot be written.
+    """
+    file = output / _FILE
+    if not file.exists():
+        output.mkdir(parents=True, exist_ok=True)
+        whole_file.write(file, f"{json.dumps(manifest, indent=2)}\n".encode())
+        return manifest
+    try:
+        old = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{file} is damaged ({error}): choose another folder, or delete this one") from error
+    differences = list(_differences("", _settings(old), _settings(manifest)))
+    if differences:
+        raise ValueError(
+            f"{output} holds a run with other options ({'; '.join(differences)}): continue it with the same "
+            "options, or choose another folder"
+        )
+    return old
+
+
+def _settings(manifest: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in manifest.items() if key not in _CIRCUMSTANCES}
+
+
+def _differences(where: str, old: Any, new: Any) -> Any:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in dict.fromkeys([*old, *new]):
+            yield from _differences(f"{where} {key}".strip(), old.get(key), new.get(key))
+    elif old != new:
+        yield f"{where}: {_short(old)} there, {_short(new)} here"
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _gpu_name(gpu: Any) -> str:
+    return str(tf.config.experimental.get_device_details(gpu).get("device_name", "GPU"))

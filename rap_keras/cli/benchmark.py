@@ -1,0 +1,261 @@
+"""`rap-keras benchmark`: all methods over a data set, by the paper's metrics.
+
+TensorFlow takes seconds to import: whatever needs it is imported within the functions.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from rap_keras.cli.explain import start_tensorflow
+from rap_keras.cli.job import blaming, embedded_patterns, network_of
+from rap_keras.cli.options import photo_options
+
+if TYPE_CHECKING:
+    from rap_keras.benchmark import Benchmark, Options, Summary
+    from rap_keras.datasets import Dataset
+
+_MODEL = "shapes-vgg"
+_DATASET = "shapes"
+
+
+@click.command()
+@click.option(
+    "--model",
+    "model_name",
+    metavar="NAME_OR_PATH",
+    help="As in `rap-keras explain`. Default: the VGG-style network of this package.",
+)
+@click.option(
+    "--dataset",
+    type=click.Choice(["shapes", "imagenet", "imagenet-seg", "voc2012", "folder"]),
+    help="shapes, the default, comes with this package; the others are at --root.",
+)
+@click.option(
+    "--root",
+    type=click.Path(exists=True, path_type=Path),
+    metavar="DIR",
+    help="Where the data set is, in its official layout; folder: images/ and masks/ of the same names.",
+)
+@click.option("--methods", metavar="A,B,C", help="Default: all that the paper compares.")
+@click.option(
+    "--metrics",
+    metavar="A,B,C",
+    help="Of outside-inside, mask, lerf, morf, random. Default: all. The last three, region perturbation, take "
+    "most of the time.",
+)
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="Only the first N images.")
+@click.option(
+    "--patterns",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Patterns of the network, for PatternAttribution; `rap-keras fit-patterns` makes them.",
+)
+@photo_options
+@click.option(
+    "--foreground",
+    type=click.Choice(["predicted", "all"]),
+    default="predicted",
+    show_default=True,
+    help="What counts as the object: those of the predicted class, or every object.",
+)
+@click.option("--batch-size", type=click.IntRange(1), default=8, show_default=True, help="Images at a time.")
+@click.option(
+    "--pixels", type=click.IntRange(1), default=100, show_default=True, help="Perturbation: removed per step."
+)
+@click.option("--steps", type=click.IntRange(1), default=40, show_default=True, help="Perturbation: steps.")
+@click.option(
+    "--fill",
+    type=float,
+    default=0.0,
+    show_default=True,
+    help="Perturbation: what removed pixels are set to, in units of the network's input.",
+)
+@click.option(
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("rap-keras-benchmark"),
+    show_default=True,
+    metavar="DIR",
+    help="Where the results go. A run that was interrupted is continued by the same command.",
+)
+@click.pass_context
+def benchmark(
+    context: click.Context,
+    model_name: str | None,
+    dataset: str | None,
+    root: Path | None,
+    methods: str | None,
+    metrics: str | None,
+    limit: int | None,
+    patterns: Path | None,
+    preprocessing: str | None,
+    resize: int | None,
+    crop: int | None,
+    foreground: str,
+    batch_size: int,
+    pixels: int,
+    steps: int,
+    fill: float,
+    output: Path,
+) -> None:
+    """Compare methods as the RAP paper does, over the images of a data set.
+
+    Each image that the network classifies correctly is explained by every method; the heatmaps are held against
+    the object's box and mask (outside-inside ratio, mass inside, pixel accuracy, mIOU) and pixels are removed in
+    their order (region perturbation). DIR gets table.csv, .md and .tex, curves and pictures, and report.html, one
+    page with all of it.
+
+    Without arguments: the network and the images of this package, some two minutes.
+
+    Exit status: 0 all done, 1 done, but some images could not be read or some heatmaps are not finite, 2 wrong
+    usage.
+    """
+    if (model_name is None) != (dataset is None):
+        raise click.UsageError(
+            "Give both --model and --dataset, or neither, for the network and the images of this package."
+        )
+    start_tensorflow()
+    from rap_keras.benchmark import METRICS, Options, run
+
+    with blaming("--metrics"):
+        wanted = _names(metrics) or METRICS
+        options = Options(wanted, foreground, batch_size, pixels, steps, fill)
+    settings: dict[str, Any] = {
+        "model_name": model_name or _MODEL,
+        "preprocessing": preprocessing,
+        "resize": resize,
+        "crop": crop,
+        "dataset": dataset or _DATASET,
+        "root": root,
+        "limit": limit,
+        "methods": _methods(model_name or _MODEL, methods, patterns),
+        "patterns": patterns,
+        "options": options,
+    }
+    prepared = open_benchmark(**settings)
+    about = _manifest(prepared, settings)
+    with blaming("--output"):
+        _begin(output, about)
+    try:
+        summary = run(prepared, output, about)
+    except KeyboardInterrupt:
+        raise click.ClickException("interrupted; the same command goes on from here") from None
+    context.exit(_tell(summary, output))
+
+
+def open_benchmark(
+    *,
+    model_name: str,
+    preprocessing: str | None,
+    resize: int | None,
+    crop: int | None,
+    dataset: str,
+    root: Path | None,
+    limit: int | None,
+    methods: tuple[str, ...],
+    patterns: Path | None,
+    options: Options,
+) -> Benchmark:
+    """The benchmark that the command's options describe, its analyzers built.
+
+    Raises:
+        click.UsageError: an option is wrong.
+    """
+    from rap_keras import methods as analyzers
+    from rap_keras.benchmark import Benchmark
+
+    examples = _dataset(dataset, root, limit)
+    model, how, size, short_side = network_of(model_name, preprocessing, resize, crop)
+    classes = model.output_shape[-1]
+    if examples.classes is not None and examples.classes != classes:
+        raise click.UsageError(
+            f"The network has {classes} classes, the data set {dataset} has {examples.classes}: give a network "
+            "that was trained on these classes, in their official order."
+        )
+    if patterns is None and any(map(analyzers.needs_patterns, methods)):
+        patterns = embedded_patterns(model_name)
+    built = {}
+    for name in methods:
+        click.echo(f"building {name} ...", err=True)
+        with blaming(*(["--patterns"] if analyzers.needs_patterns(name) else ["--model", "--methods"])):
+            built[name] = analyzers.create(name, model, patterns=patterns)
+    with blaming("--pixels", "--steps"):
+        return Benchmark(model, built, examples, how, size, short_side, options)
+
+
+def _names(given: str | None) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name.strip() for name in given.split(",") if name.strip())) if given else ()
+
+
+def _methods(model_name: str, given: str | None, patterns: Path | None) -> tuple[str, ...]:
+    """The methods asked for; by default all that can be had: without patterns not those that need them."""
+    from rap_keras import methods, models
+
+    names = _names(given)
+    with blaming("--methods"):
+        for name in names:
+            methods.find(name)
+    if names:
+        return names
+    if patterns is None and model_name.lower() not in models.EMBEDDED:
+        click.echo("without PatternAttribution, which needs --patterns (`rap-keras fit-patterns`)", err=True)
+        return tuple(name for name in methods.TITLES if not methods.needs_patterns(name))
+    return tuple(methods.TITLES)
+
+
+def _dataset(name: str, root: Path | None, limit: int | None) -> Dataset:
+    from dataclasses import replace
+
+    from rap_keras.datasets import open_dataset
+
+    with blaming("--dataset", "--root"):
+        found = open_dataset(name, root)
+    return replace(found, names=found.names[:limit]) if limit else found
+
+
+def _manifest(prepared: Benchmark, settings: dict[str, Any]) -> dict[str, Any]:
+    import hashlib
+    from dataclasses import asdict
+
+    from rap_keras.benchmark import describe
+    from rap_keras.patterns.stored import fingerprint
+
+    patterns: Path | None = settings["patterns"]
+    return describe(
+        shlex.join(["rap-keras", *sys.argv[1:]]),
+        model=Path(settings["model_name"]).stem,
+        model_fingerprint=fingerprint(prepared.model),
+        dataset=prepared.dataset.name,
+        dataset_digest=prepared.dataset.digest,
+        images=len(prepared.dataset.names),
+        methods=settings["methods"],
+        patterns=hashlib.sha256(patterns.read_bytes()).hexdigest() if patterns else None,
+        preprocessing=settings["preprocessing"] or "the network's own",
+        size=prepared.size,
+        short_side=prepared.short_side,
+        options=asdict(prepared.options),
+    )
+
+
+def _begin(output: Path, about: dict[str, Any]) -> None:
+    """Finds out whether the run can begin, or go on, in `output`."""
+    from rap_keras.benchmark import manifest, parts
+
+    manifest.begin(output, about)
+    done = len(parts.finished(output))
+    if done:
+        click.echo(f"going on in {output}, where {done} batches are done", err=True)
+
+
+def _tell(summary: Summary, output: Path) -> int:
+    """Prints the table; the exit status."""
+    click.echo((output / "table.md").read_text(encoding="utf-8"))
+    click.echo(f"report and tables in {output}")
+    flawed = summary.left_out["kind"].isin(["broken", "not finite"])
+    return 1 if flawed.any() else 0

@@ -1,0 +1,333 @@
+"""A benchmark run: what a row has, interruption and continuation, broken data."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from rap_keras import benchmark, datasets, methods, metrics, models, shapes
+from rap_keras.benchmark import Benchmark, Options, engine, manifest, parts, whole_file
+from rap_keras.cli import main
+from rap_keras.visualization import heatmap
+
+COMMAND = [sys.executable, "-m", "rap_keras", "benchmark"]
+METHODS = ("rap", "gradient")
+
+
+def shapes_benchmark(count=5, names=METHODS, **options):
+    model = models.without_softmax(shapes.load_network("vgg"))
+    analyzers = {name: methods.create(name, model) for name in names}
+    return Benchmark(
+        model, analyzers, datasets.shapes(count), shapes.preprocess, (96, 96), options=Options(**options)
+    )
+
+
+def test_rows_are_what_analyzer_and_metrics_give():
+    made = shapes_benchmark(count=5, batch_size=2, steps=3, pixels=50)
+    assert made.batches == 3
+    assert [made.batch_length(number) for number in range(3)] == [2, 2, 1]
+    rows = made.evaluate(1)
+    assert list(rows.columns) == benchmark.evaluate.columns(made.options)
+    assert list(rows["image"]) == ["00002", "00002", "00003", "00003"]
+    assert list(rows["method"]) == [*METHODS, *METHODS]
+    samples = shapes.generate(4, shapes.TEST_SEED)
+    x = shapes.preprocess(samples.images[2:4])
+    box = np.zeros((96, 96), bool)
+    left, top, right, bottom = samples.boxes[3]
+    box[top:bottom, left:right] = True
+    values = heatmap(made.analyzers["rap"].analyze(x))
+    row = rows.iloc[2]
+    assert row["target"] == samples.labels[3]
+    assert row["logit"] == pytest.approx(values[1].sum(), rel=1e-3)
+    assert row["outside_inside_pos"] == metrics.outside_inside_ratio(values[1], box)
+    assert row["outside_inside_all"] == metrics.outside_inside_ratio(values[1], box, positive=False)
+    assert row["mass_inside"] == metrics.mass_inside(values[1], box)
+    for case in ("pos", "signed"):
+        counts = metrics.confusion(metrics.marked(values[1], case), samples.masks[3])
+        assert [row[f"{name}_{case}"] for name in counts._fields] == list(counts)
+    for order in metrics.ORDERS:
+        curve = metrics.region_perturbation(
+            made.model.predict_on_batch, x, values, samples.labels[2:4], order, 50, 3, seeds=np.array([2, 3])
+        )
+        np.testing.assert_allclose(row[f"{order}_logit"], curve.logit[1], rtol=1e-5)
+        assert row[f"{order}_correct"] == curve.correct[1].tolist()
+        assert len(curve.logit[1]) == 4
+
+
+def test_only_the_metrics_that_are_asked_for():
+    rows = shapes_benchmark(count=1, names=("gradient",), metrics=("lerf",), steps=1).evaluate(0)
+    assert list(rows.columns)[-4:] == ["target", "logit", "lerf_correct", "lerf_logit"]
+    rows = shapes_benchmark(count=1, names=("gradient",), metrics=("mask",)).evaluate(0)
+    assert list(rows.columns)[-8:] == [
+        f"{n}_{case}" for case in ("pos", "signed") for n in ("tp", "fp", "fn", "tn")
+    ]
+
+
+def test_images_that_are_not_used():
+    """A broken image, a misclassified one and one of unknown class, in the order of the data set."""
+    made = shapes_benchmark(count=4, batch_size=4, names=("gradient",), metrics=("mask",))
+    read = made.dataset.read
+
+    def read_otherwise(name):
+        if name == "00000":
+            raise datasets.BrokenExample("a.jpg: damaged\nimage")
+        wrong = {"00001": frozenset({9}), "00002": None}
+        example = read(name)
+        return dataclasses.replace(example, labels=wrong.get(name, example.labels))
+
+    made = dataclasses.replace(made, dataset=dataclasses.replace(made.dataset, read=read_otherwise))
+    rows = made.evaluate(0)
+    assert list(rows["status"]) == ["broken", "misclassified", "used", "used"]
+    assert list(rows["reason"]) == ["a.jpg: damaged image", "", "", ""]
+    assert rows["tp_pos"].isna().tolist() == [True, True, False, False]
+
+
+def test_a_batch_without_a_used_image_has_the_same_columns(tmp_path):
+    made = shapes_benchmark(count=2, batch_size=1, names=("gradient",), steps=1)
+
+    def broken(name):
+        raise datasets.BrokenExample("gone")
+
+    unused = dataclasses.replace(made, dataset=dataclasses.replace(made.dataset, read=broken)).evaluate(0)
+    assert list(unused.columns) == list(made.evaluate(0).columns)
+    parts.write(tmp_path, 0, unused)
+    parts.write(tmp_path, 1, made.evaluate(1))
+    summary = benchmark.summarise(parts.read(tmp_path, 2), "m", "d")
+    assert summary.used == 1
+
+
+class NotFinite:
+    def analyze(self, x):
+        values = np.ones_like(x)
+        values[0, 0, 0] = np.nan
+        return values
+
+
+def test_heatmaps_that_are_not_finite_are_named_and_the_others_of_the_batch_are_not_lost():
+    made = shapes_benchmark(count=2, names=("gradient",), steps=2)
+    spoilt = dataclasses.replace(made, analyzers={"spoilt": NotFinite(), **made.analyzers})
+    rows = spoilt.evaluate(0)
+    assert list(rows["flaw"]) == ["not finite", "", "", ""]
+    assert np.isnan(rows["mass_inside"][0])
+    assert pd.isna(rows["lerf_logit"][0])
+    assert len(rows["lerf_logit"][2]) == 3
+    kept = made.evaluate(0)
+    assert rows["lerf_logit"][1] == kept["lerf_logit"][0]
+
+
+def test_foreground():
+    """Objects of the predicted class, or every object."""
+    example = datasets.Example(
+        "two",
+        shapes.sample(0, shapes.TEST_SEED).image,
+        frozenset({0}),
+        np.where(np.arange(96) < 48, 0, 5) * np.ones((96, 1), np.int16),
+    )
+    source = datasets.Dataset("two", ["two"], lambda name: example, "")
+    found = {}
+    for foreground in ("predicted", "all"):
+        made = shapes_benchmark(names=("gradient",), metrics=("mask",), foreground=foreground)
+        row = dataclasses.replace(made, dataset=source).evaluate(0).iloc[0]
+        found[foreground] = row["tp_pos"] + row["fn_pos"]
+    assert found == {"predicted": 96 * 48, "all": 96 * 96}
+
+
+def test_wrong_options():
+    with pytest.raises(ValueError, match="unknown metrics speed: there are outside-inside, mask, lerf"):
+        Options(metrics=("speed",))
+    with pytest.raises(ValueError, match="foreground='red'"):
+        Options(foreground="red")
+    with pytest.raises(ValueError, match="steps=0: must be at least 1"):
+        Options(steps=0)
+    with pytest.raises(ValueError, match="100 steps of 100 pixels are more than an input of 96x96 has"):
+        shapes_benchmark(names=(), steps=100)
+
+
+def test_a_run_is_continued_and_nothing_is_done_twice(tmp_path, monkeypatch):
+    made = shapes_benchmark(count=6, batch_size=2, metrics=("outside-inside", "mask"))
+    about = manifest.describe("test", model="m")
+    done = []
+    evaluate = Benchmark.evaluate
+
+    def evaluate_some(self, number):
+        if len(done) == 2 and not (tmp_path / "go on").exists():
+            raise KeyboardInterrupt
+        done.append(number)
+        return evaluate(self, number)
+
+    monkeypatch.setattr(Benchmark, "evaluate", evaluate_some)
+    with pytest.raises(KeyboardInterrupt):
+        benchmark.run(made, tmp_path, about)
+    assert engine.unfinished(tmp_path, made.batches) == [2]
+    (tmp_path / "parts" / ".000002.parquet.77").write_bytes(b"half")
+    (tmp_path / "go on").touch()
+    benchmark.run(made, tmp_path, about)
+    assert done == [0, 1, 2]
+    assert not list((tmp_path / "parts").glob(".*"))
+    undisturbed = tmp_path / "undisturbed"
+    benchmark.run(made, undisturbed, about)
+    assert (tmp_path / "table.csv").read_bytes() == (undisturbed / "table.csv").read_bytes()
+
+
+def test_another_run_in_the_folder_is_refused(tmp_path):
+    about = manifest.describe("first", model="m", options={"steps": 40, "metrics": ("mask",)})
+    assert manifest.begin(tmp_path, about) == about
+    again = manifest.describe("second", model="m", options={"steps": 40, "metrics": ("mask",)})
+    assert manifest.begin(tmp_path, {**again, "machine": "another"})["command"] == "first"
+    other = manifest.describe("first", model="m", options={"steps": 10, "metrics": ("mask",)})
+    with pytest.raises(ValueError, match=r"other options \(options steps: 40 there, 10 here\)"):
+        manifest.begin(tmp_path, other)
+    (tmp_path / "manifest.json").write_text("{")
+    with pytest.raises(ValueError, match=r"manifest.json is damaged .* choose another folder"):
+        manifest.begin(tmp_path, about)
+
+
+def test_a_file_is_whole_or_not_there(tmp_path, monkeypatch):
+    whole_file.write(tmp_path / "a", b"old")
+
+    def fail(descriptor):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="disk full"):
+        whole_file.write(tmp_path / "a", b"new")
+    assert (tmp_path / "a").read_bytes() == b"old"
+    assert [file.name for file in tmp_path.iterdir()] == ["a"]
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        return CliRunner().invoke(main, ["benchmark", *map(str, arguments)])
+
+    return run
+
+
+def test_command(run, tmp_path):
+    result = run("--limit", 3, "--methods", "rap,gradient", "--steps", 2)
+    assert result.exit_code == 0, result.output
+    output = tmp_path / "rap-keras-benchmark"
+    table = pd.read_csv(output / "table.csv")
+    assert list(table.columns) == benchmark.summary.TABLE
+    assert set(table["method"]) == set(METHODS)
+    assert set(table["images"]) == {3}
+    mass = table.query("metric == 'mass_inside'").set_index("method")["mean"]
+    assert mass["rap"] > 0.8
+    assert mass["rap"] > mass["gradient"]
+    for name in ("table.md", "table.tex", "curves.csv", "fig7-lerf.png", "heatmaps.png", "report.html"):
+        assert (output / name).stat().st_size > 300, name
+    about = json.loads((output / "manifest.json").read_text())
+    assert about["model"] == "shapes-vgg"
+    assert about["options"]["steps"] == 2
+    assert about["versions"]["innvestigate"].startswith("2.1")
+    assert "RAP" in result.output
+    again = run("--limit", 3, "--methods", "rap,gradient", "--steps", 2)
+    assert again.exit_code == 0
+    assert "going on" in again.output
+    other = run("--limit", 3, "--methods", "rap,gradient", "--steps", 3)
+    assert other.exit_code == 2
+    assert "options steps: 2 there, 3 here" in other.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model", "shapes-vgg"], "both --model and --dataset"),
+        (["--dataset", "voc2012"], "both --model and --dataset"),
+        (["--model", "shapes-vgg", "--dataset", "voc2012"], "say where the data set voc2012 is"),
+        (["--model", "shapes-vgg", "--dataset", "voc2012", "--root", "."], "expected is VOCdevkit"),
+        (["--metrics", "speed"], "unknown metrics speed"),
+        (["--methods", "rapp"], "unknown method 'rapp'"),
+        (["--steps", "200", "--methods", "rap"], "200 steps of 100 pixels"),
+    ],
+)
+def test_wrong_usage(run, arguments, message):
+    result = run(*arguments)
+    assert result.exit_code == 2, result.output
+    assert message in " ".join(result.output.split())
+
+
+def test_a_network_of_other_classes_is_refused(run, tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "masks").mkdir()
+    model = tmp_path / "three.h5"
+    keras = models.keras
+    network = keras.Sequential([keras.Input((96, 96, 3)), keras.layers.Flatten(), keras.layers.Dense(3)])
+    network.save(model)
+    result = run("--model", model, "--dataset", "shapes", "--preprocessing", "tf", "--methods", "rap")
+    assert result.exit_code == 2
+    assert "The network has 3 classes, the data set shapes has 10" in " ".join(result.output.split())
+
+
+def test_broken_data_are_named_counted_and_survived(run, tmp_path):
+    (tmp_path / "data" / "images").mkdir(parents=True)
+    (tmp_path / "data" / "masks").mkdir()
+    for index in range(5):
+        made = shapes.sample(index, shapes.TEST_SEED)
+        Image.fromarray(made.image).save(tmp_path / "data" / "images" / f"{index}.png")
+        Image.fromarray(made.mask).save(tmp_path / "data" / "masks" / f"{index}.png")
+    whole = tmp_path / "data" / "images" / "1.png"
+    whole.write_bytes(whole.read_bytes()[:5000])
+    Image.fromarray(made.mask[:50]).save(tmp_path / "data" / "masks" / "2.png")
+    (tmp_path / "data" / "masks" / "3.png").unlink()
+    result = run(
+        "--model", "shapes-vgg", "--dataset", "folder", "--root", "data", "--methods", "rap", "--metrics", "mask"
+    )  # fmt: skip
+    assert result.exit_code == 1, result.output
+    left_out = pd.read_csv(tmp_path / "rap-keras-benchmark" / "left_out.csv")
+    broken = left_out[left_out["kind"] == "broken"].set_index(left_out["image"].astype(str))["reason"]
+    assert sorted(broken.index) == ["1", "2", "3"]
+    assert "damaged image" in broken["1"]
+    assert "the mask has 96 x 50 pixels" in broken["2"]
+    assert "no such mask" in broken["3"]
+    assert set(pd.read_csv(tmp_path / "rap-keras-benchmark" / "table.csv")["images"]) == {2}
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments_and_continued_it_gives_the_same_table(tmp_path):
+    options = [
+        "--limit",
+        "12",
+        "--batch-size",
+        "1",
+        "--methods",
+        "rap,gradient,lrp.alpha_1_beta_0",
+        "--steps",
+        "10",
+    ]
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    moments = random.Random(1)
+    disturbed = tmp_path / "disturbed"
+    for wanted in sorted(moments.sample(range(1, 11), 3)):
+        process = subprocess.Popen(
+            [*COMMAND, *options, "--output", str(disturbed)], env=environment, stderr=subprocess.DEVNULL
+        )
+        deadline = time.monotonic() + 300
+        while len(list(disturbed.glob("parts/*.parquet"))) < wanted and time.monotonic() < deadline:
+            time.sleep(0.02)
+        time.sleep(moments.random() / 10)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+        assert not (disturbed / "table.csv").exists()
+    shutil.copytree(disturbed / "parts", tmp_path / "before")
+    for output in (disturbed, tmp_path / "undisturbed"):
+        subprocess.run([*COMMAND, *options, "--output", str(output)], env=environment, check=True, timeout=300)
+    for file in (tmp_path / "before").glob("*.parquet"):
+        assert file.stat().st_mtime_ns == (disturbed / "parts" / file.name).stat().st_mtime_ns
+    assert (disturbed / "table.csv").read_bytes() == (tmp_path / "undisturbed" / "table.csv").read_bytes()
+    assert (disturbed / "curves.csv").read_bytes() == (tmp_path / "undisturbed" / "curves.csv").read_bytes()
