@@ -32,9 +32,10 @@ class RAP(ReverseAnalyzerBase):
     relevance marks what the decision rests on, negative what matters least to it. Source: Nam et al.,
     Relative Attributing Propagation, AAAI 2020, arXiv 1904.00605.
 
-    >>> model = innvestigate.model_wo_softmax(model)
-    >>> analyzer = innvestigate.create_analyzer("rap", model)
-    >>> relevance = analyzer.analyze(x)   # shaped as x; its sum over channels is the heatmap
+    Examples:
+        >>> model = innvestigate.model_wo_softmax(model)
+        >>> analyzer = innvestigate.create_analyzer("rap", model)
+        >>> relevance = analyzer.analyze(x)   # shaped as x; its sum over channels is the heatmap
 
     Args:
         model: functional or Sequential Keras model with one output, without softmax, built with eager

@@ -31,8 +31,14 @@ Arrays = Union[np.ndarray, list[np.ndarray]]
 class LayerCheck(NamedTuple):
     """What one layer call did with relevance.
 
-    `arriving` and `given_back` are the sums over all its outputs and over all its inputs, float64, (N,);
-    `excess` is the worst of the samples (see this module), `finite` tells of what the layer gave back.
+    Attributes:
+        name: of the call, as in `RAP.analyze_layers`.
+        kind: the layer's class.
+        rule: what it does with relevance, in a few words.
+        arriving: sum of relevance over all its outputs, float64, (N,).
+        given_back: sum over all its inputs, float64, (N,).
+        excess: the worst of the samples, see this module.
+        finite: whether all that it gave back is.
     """
 
     name: str
@@ -45,9 +51,14 @@ class LayerCheck(NamedTuple):
 
 
 class Check(NamedTuple):
-    """All layer calls in forward order, and the whole way from the output to the input.
+    """What became of relevance in a network, at every layer call and on the whole way.
 
-    `seed` is the sum of relevance at the output, the selected logit, `heatmap` that at the input, (N,).
+    Attributes:
+        layers: all layer calls in forward order.
+        seed: sum of relevance at the output, the selected logit, float64, (N,).
+        heatmap: sum of relevance at the input, float64, (N,).
+        excess: from the output to the input, the worst of the samples, see this module.
+        finite: whether both sums are.
     """
 
     layers: list[LayerCheck]

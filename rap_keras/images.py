@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from PIL import Image, ImageOps
 
 EXTENSIONS = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+"""What the name of an image in a folder ends in, lower case."""
 
 Preprocessing = Union[str, Callable[[np.ndarray], ArrayLike]]
 

@@ -28,7 +28,8 @@ def build_quickly(analyzer: AnalyzerBase) -> AnalyzerBase:
     as they are, as do those that keep or check every tensor on the way (reverse_keep_tensors,
     reverse_check_finite, reverse_check_min_max_values).
 
-    >>> analyzer = rap_keras.build_quickly(innvestigate.create_analyzer("lrp.z", model))
+    Examples:
+        >>> analyzer = rap_keras.build_quickly(innvestigate.create_analyzer("lrp.z", model))
 
     Args:
         analyzer: as `innvestigate.create_analyzer` gives it; a wrapper (Integrated Gradients, SmoothGrad) has

@@ -159,10 +159,7 @@ class PatternNet(_PatternAnalyzer):
 class PatternAttribution(_PatternAnalyzer):
     """How much each input's signal adds to a decision: weights times patterns on the way back.
 
-    Source: Kindermans et al., arXiv 1705.05598.
-
-    Args:
-        model: as for `PatternNet`, with all that follows.
+    Its arguments, and what it raises, are those of `PatternNet`. Source: Kindermans et al., arXiv 1705.05598.
     """
 
     def _weights(self, pattern: tf.Tensor, w: tf.Tensor) -> tf.Tensor:

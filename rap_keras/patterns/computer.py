@@ -20,8 +20,9 @@ from rap_keras.patterns.stored import Patterns, fingerprint
 class PatternComputer:
     """Computes the patterns of a network.
 
-    >>> patterns = PatternComputer(model).compute(photos)
-    >>> analyzer = innvestigate.create_analyzer("pattern.attribution", model, patterns=patterns)
+    Examples:
+        >>> patterns = PatternComputer(model).compute(photos)
+        >>> analyzer = innvestigate.create_analyzer("pattern.attribution", model, patterns=patterns)
 
     Args:
         model: a Keras model, built with eager execution off; it is only read.

@@ -16,7 +16,12 @@ _FORMAT = "rap_keras patterns 1"
 
 @dataclass(frozen=True)
 class Patterns:
-    """The pattern of every linear map of a network, by its name, and the network's fingerprint."""
+    """The patterns of a network.
+
+    Attributes:
+        arrays: the pattern of every linear map by its name, shaped as the map's weights.
+        network: the network's fingerprint, a digest of all its weights.
+    """
 
     arrays: Mapping[str, np.ndarray]
     network: str

@@ -160,15 +160,16 @@ def activation_kind(activation: Any) -> Kind:
 def register_rule(layer: type, rule: Rule) -> None:
     """Makes `rule` the rule of a kind of layer, for all analyzers created from now on.
 
-    >>> def halved(Xs, Ys, Rs, state):
-    ...     return [Rs[0] / 2]
-    >>> rap_keras.register_rule(MyLayer, halved)
-
     A rule is a reverse mapping as iNNvestigate has them: it gets the layer's input tensors, its output tensors
     and the relevances of the outputs, and returns the relevances of the inputs in their order, each shaped as
     its input. `state["layer"]` is the layer, `state["call"].run(Xs)` its outputs on other inputs,
     `state["reference"]` whether the authors' program is followed. Ready-made rules are in
     `rap_keras.rules.unweighted`: `unchanged`, `moved`, `averaged`, `added`. Subclasses do not inherit it.
+
+    Examples:
+        >>> def halved(Xs, Ys, Rs, state):
+        ...     return [Rs[0] / 2]
+        >>> rap_keras.register_rule(MyLayer, halved)
 
     Raises:
         TypeError: `layer` is no Keras layer class, or `rule` cannot be called.

@@ -30,9 +30,17 @@ class Placed(NamedTuple):
 class Sample(NamedTuple):
     """One image with its ground truth.
 
-    A mask holds the pixels that the object covers by at least half. A box is (left, top, right,
-    bottom) of the mask in pixels, right and bottom exclusive: mask[top:bottom, left:right].
     The second object's entries are None where there is none.
+
+    Attributes:
+        image: RGB, uint8, (96, 96, 3).
+        label: the class of the object, an index into `CLASSES`.
+        mask: the pixels that the object covers by at least half, bool, (96, 96).
+        box: (left, top, right, bottom) of the mask in pixels, right and bottom exclusive:
+            mask[top:bottom, left:right].
+        second_label: of the second object, likewise.
+        second_mask: of the second object.
+        second_box: of the second object.
     """
 
     image: np.ndarray
@@ -45,10 +53,16 @@ class Sample(NamedTuple):
 
 
 class Samples(NamedTuple):
-    """N samples, stacked.
+    """N samples, stacked; the second objects' entries are None where there is none.
 
-    uint8 images (N, 96, 96, 3), int64 labels (N,), bool masks (N, 96, 96), int64 boxes (N, 4), and
-    the same of the second objects or None.
+    Attributes:
+        images: RGB, uint8, (N, 96, 96, 3).
+        labels: int64, (N,).
+        masks: bool, (N, 96, 96).
+        boxes: int64, (N, 4), see `Sample`.
+        second_labels: int64, (N,).
+        second_masks: bool, (N, 96, 96).
+        second_boxes: int64, (N, 4).
     """
 
     images: np.ndarray
@@ -117,6 +131,9 @@ def placements(index: int, seed: int, second_object: bool = False) -> list[Place
 
 def preprocess(images: np.ndarray) -> np.ndarray:
     """What the networks take: images of 0 to 255 as float32 of -1 to 1.
+
+    Args:
+        images: RGB, (96, 96, 3), or a batch, (N, 96, 96, 3).
 
     Raises:
         ValueError: the last three axes of `images` are not (96, 96, 3).
