@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
+from tensorflow import keras
 
 from rap_keras.cli import main
-from rap_keras.speed import job, report
+from rap_keras.speed import job, measure, report
 
 
 def found() -> job.Found:
@@ -77,6 +79,31 @@ def test_a_measurement_that_fails_is_named_and_the_rest_goes_on(tmp_path):
     assert "first heatmap of lrp.alpha_beta: failed" in done.stderr
     assert ",bare gradient," in (tmp_path / "first-heatmap.csv").read_text()
     assert "Not measured: mobilenet 32: first heatmap of lrp.alpha_beta" in (tmp_path / "speed.md").read_text()
+
+
+def test_slow_methods_have_a_first_heatmap_and_times_of_their_own(monkeypatch):
+    tasks = []
+
+    def record(**task):
+        tasks.append(task)
+        return {"device": "CPU", "first": {"seconds": 1, "gigabytes": 1}, "times": {}}[task["kind"]]
+
+    monkeypatch.setattr(job, "_task", record)
+    list(job.run(job.Plan(["vgg16"], ["rap"], batches=(8,), slow=["gradient"])))
+    names = ["bare gradient", "rap", "gradient (slow build)"]
+    assert [task["method"] for task in tasks if task["kind"] == "first"] == names
+    assert [task["names"] for task in tasks if task["kind"] == "times"] == [["forward", *names]]
+
+
+def test_the_slow_build_is_another_than_the_quick_one_and_gives_the_same():
+    x = keras.Input((4,))
+    model = keras.Model(x, keras.layers.Dense(3)(keras.layers.Dense(5, activation="relu")(x)))
+    before = model.get_weights()
+    X = np.random.default_rng(0).normal(size=(2, 4)).astype(np.float32)
+    quick, slow = (measure._runner(model, f"gradient{end}", copied=True)(X) for end in ("", measure.SLOW))
+    assert np.abs(quick).max() > 0
+    np.testing.assert_array_equal(quick, slow)
+    np.testing.assert_array_equal(before[0], model.get_weights()[0])
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ MEMORY_BATCH = 8
 
 @dataclass(frozen=True)
 class Plan:
-    """What is measured. `slow` are methods that are also built as iNNvestigate does, for the first heatmap."""
+    """What is measured. `slow` are methods that are also measured as iNNvestigate builds them."""
 
     networks: Sequence[str]
     methods: Sequence[str]
@@ -26,6 +26,11 @@ class Plan:
     batches: Sequence[int] = (1, 8, 32)
     repeats: int = 5
     slow: Sequence[str] = ()
+
+    @property
+    def names(self) -> list[str]:
+        """Of all methods."""
+        return ["bare gradient", *self.methods, *(f"{name}{SLOW}" for name in self.slow)]
 
 
 @dataclass
@@ -50,8 +55,7 @@ def run(plan: Plan) -> Iterator[tuple[str, Found]]:
         for network in plan.networks:
             for size in plan.sizes:
                 where = {"network": network, "size": size, "device": device + precision}
-                names = ["bare gradient", *plan.methods, *(f"{name}{SLOW}" for name in plan.slow)]
-                for method in names:
+                for method in plan.names:
                     yield _attempt(found, found.first, where, plan, tf32, method=method)
                 for batch in plan.batches:
                     yield _attempt(found, found.times, where, plan, tf32, batch=batch)
@@ -66,8 +70,7 @@ def _attempt(
         task.update(kind="first", method=method, batch=MEMORY_BATCH)
     else:
         name = f"{where['network']} {where['size']}: batches of {batch}"
-        names = ["forward", "bare gradient", *plan.methods]
-        task.update(kind="times", names=names, batch=batch, repeats=plan.repeats)
+        task.update(kind="times", names=["forward", *plan.names], batch=batch, repeats=plan.repeats)
     try:
         result = _task(**task)
     except RuntimeError as error:

@@ -1,8 +1,8 @@
 """Time and memory of attribution methods on one network; `python -m rap_keras.speed.measure TASK`, TASK in JSON.
 
 Methods are those of iNNvestigate (with RAP) by name, and three references: "forward", "bare gradient" (one
-`tf.gradients` of the highest logit, as fast as TensorFlow can) and, for the first heatmap, names that end in
-" (slow build)", which are analyzers as iNNvestigate builds them.
+`tf.gradients` of the highest logit, as fast as TensorFlow can) and names that end in " (slow build)", which are
+analyzers as iNNvestigate builds them.
 """
 
 from __future__ import annotations
@@ -79,10 +79,14 @@ def _runner(model: keras.Model, method: str, copied: bool = False) -> Callable[[
         gradient = tf.gradients(tf.reduce_max(model.outputs[0], axis=1), model.inputs)
         function = keras.backend.function(model.inputs, gradient)
         return lambda x: function([x])
+    if method.endswith(SLOW):
+        if copied:
+            copy = keras.models.clone_model(model)
+            copy.set_weights(model.get_weights())
+            model = copy
+        return innvestigate.create_analyzer(method[: -len(SLOW)], model).analyze
     if copied:
         return methods.create(method, model).analyze
-    if method.endswith(SLOW):
-        return innvestigate.create_analyzer(method[: -len(SLOW)], model).analyze
     return build_quickly(innvestigate.create_analyzer(method, model)).analyze
 
 
