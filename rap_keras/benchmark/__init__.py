@@ -4,8 +4,20 @@
 """
 
 from rap_keras.benchmark.engine import run
-from rap_keras.benchmark.evaluate import METRICS, Benchmark, Options
-from rap_keras.benchmark.manifest import describe
+from rap_keras.benchmark.evaluate import DEFAULT_METRICS, METRICS, Benchmark, Options, heatmaps
+from rap_keras.benchmark.figures import perturbation_figure
+from rap_keras.benchmark.published import IMAGENET_SEGMENTATION_MIOU
 from rap_keras.benchmark.summary import Summary, summarise
 
-__all__ = ["METRICS", "Benchmark", "Options", "Summary", "describe", "run", "summarise"]
+__all__ = [
+    "DEFAULT_METRICS",
+    "IMAGENET_SEGMENTATION_MIOU",
+    "METRICS",
+    "Benchmark",
+    "Options",
+    "Summary",
+    "heatmaps",
+    "perturbation_figure",
+    "run",
+    "summarise",
+]

@@ -20,7 +20,7 @@ from rap_keras.visualization import grid
 _EXAMPLES = 5  # photos in the picture of heatmaps
 
 
-def run(benchmark: Benchmark, output: Path, about: dict[str, Any]) -> Summary:
+def run(benchmark: Benchmark, output: str | Path, model: str, command: str = "") -> Summary:
     """Evaluates what is not evaluated yet, with a progress bar, and writes the outcome.
 
     Interrupted at any moment and called again it goes on where it was and ends with the same tables.
@@ -28,14 +28,15 @@ def run(benchmark: Benchmark, output: Path, about: dict[str, Any]) -> Summary:
     Args:
         benchmark: what to evaluate.
         output: the folder of the results, made if it does not exist.
-        about: the manifest of the run, see `rap_keras.benchmark.manifest.describe`; it has "model", the network's
-            name in the tables.
+        model: the network's name in the tables.
+        command: how the user began the run, for the report.
 
     Raises:
         ValueError: `output` holds a run with other options.
         OSError: `output` cannot be written.
     """
-    about = manifest.begin(output, about)
+    output = Path(output)
+    about = manifest.begin(output, manifest.describe(benchmark, model, command))
     missing = unfinished(output, benchmark.batches)
     collect(
         ((number, benchmark.evaluate(number)) for number in missing),

@@ -18,6 +18,8 @@ from rap_keras.visualization import heatmap
 
 METRICS = ("outside-inside", "mask", *metrics.ORDERS)
 """What `Options.metrics` may name: outside-inside ratio and mass inside, segmentation, orders of perturbation."""
+DEFAULT_METRICS = ("outside-inside", "mask", "lerf")
+"""Those of the paper."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Options:
     """What is calculated, apart from network, data and methods.
 
     Attributes:
-        metrics: of `METRICS`.
+        metrics: of `METRICS`; by default those of the paper.
         foreground: "predicted" for objects of the predicted class, "all" for every object.
         batch_size: images at a time. Part of the options, as the last digits of a heatmap may depend on it.
         pixels: set to `fill` at each step of region perturbation.
@@ -33,7 +35,7 @@ class Options:
         fill: what pixels are set to, in units of the network's input.
     """
 
-    metrics: tuple[str, ...] = METRICS
+    metrics: tuple[str, ...] = DEFAULT_METRICS
     foreground: str = "predicted"
     batch_size: int = 8
     pixels: int = 100

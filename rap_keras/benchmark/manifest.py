@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
+from dataclasses import asdict
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
@@ -13,22 +15,38 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from rap_keras import images
 from rap_keras.benchmark import whole_file
+from rap_keras.benchmark.evaluate import Benchmark
+from rap_keras.images import Preprocessing
+from rap_keras.patterns import Patterns
+from rap_keras.patterns.stored import fingerprint
 
 _FILE = "manifest.json"
 _CIRCUMSTANCES = ("machine", "begun", "command")
 """What may differ between a run and its continuation."""
 
 
-def describe(command: str, **settings: Any) -> dict[str, Any]:
-    """The manifest of a run: `settings` (what decides the results), versions, machine and time.
+def describe(benchmark: Benchmark, model: str, command: str = "") -> dict[str, Any]:
+    """The manifest of a run: whatever decides its results, and the machine, the time and the command.
 
     Args:
+        benchmark: what is evaluated.
+        model: the network's name in the tables.
         command: as the user gave it.
-        **settings: whatever JSON can hold.
     """
     manifest = {
-        **settings,
+        "model": model,
+        "model_fingerprint": fingerprint(benchmark.model),
+        "dataset": benchmark.dataset.name,
+        "dataset_digest": benchmark.dataset.digest,
+        "images": len(benchmark.dataset.names),
+        "methods": list(benchmark.analyzers),
+        "patterns": {name: _digest(analyzer) for name, analyzer in benchmark.analyzers.items()},
+        "preprocessing": _name(benchmark.preprocessing),
+        "size": benchmark.size,
+        "short_side": benchmark.short_side,
+        "options": asdict(benchmark.options),
         "versions": {
             "rap_keras": version("rap-keras"),
             "innvestigate": version("innvestigate"),  # its __version__ is that of another release
@@ -73,6 +91,23 @@ def begin(output: Path, manifest: dict[str, Any]) -> dict[str, Any]:
             "options, or choose another folder"
         )
     return old
+
+
+def _digest(analyzer: Any) -> str | None:
+    """A digest of the patterns that an analyzer goes by, if it does."""
+    patterns = getattr(analyzer, "_patterns", None)
+    if not isinstance(patterns, Patterns):
+        return None
+    digest = hashlib.sha256()
+    for name, array in patterns.arrays.items():
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def _name(preprocessing: Preprocessing) -> str:
+    function = images.find_preprocessing(preprocessing) if isinstance(preprocessing, str) else preprocessing
+    return f"{getattr(function, '__module__', '')}:{getattr(function, '__qualname__', repr(function))}"
 
 
 def _settings(manifest: dict[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Callable
 
@@ -34,6 +34,16 @@ class Dataset:
     read: Callable[[str], Example]
     digest: str
     classes: int | None = None
+
+    def first(self, count: int) -> Dataset:
+        """The data set of its first `count` examples, or all if there are fewer.
+
+        Raises:
+            ValueError: `count` is less than 1.
+        """
+        if count < 1:
+            raise ValueError(f"count is {count}: ask for 1 example or more")
+        return replace(self, names=self.names[:count])
 
 
 def fingerprint(names: Iterable[str], files: Iterable[Path]) -> str:
