@@ -96,7 +96,7 @@ def _picture(benchmark: Benchmark, names: list[str], file: Path) -> None:
         values = heatmaps(analyzer, x)
         finite = np.isfinite(values).all(axis=(1, 2), keepdims=True)
         maps[title(method)] = np.where(finite, values, 0)  # nothing is shown of what is not finite
-    grid(photos, maps, [_short(name) for name in names]).savefig(file)
+    grid(photos, maps, [_short(name) for name in names]).savefig(file, dpi=120)
 
 
 def _short(name: str) -> str:
