@@ -128,6 +128,14 @@ def test_heatmaps_that_are_not_finite_are_named_and_the_others_of_the_batch_are_
     assert rows["lerf_logit"][1] == kept["lerf_logit"][0]
 
 
+def test_a_batch_that_is_given_up():
+    made = shapes_benchmark(count=3, batch_size=2, names=("gradient",), metrics=("mask", "lerf"), steps=1)
+    rows = made.given_up(1, "its worker died")
+    assert list(rows.columns) == list(made.evaluate(1).columns)
+    assert rows.dtypes["tp_pos"] == np.float64
+    assert rows[["image", "status", "reason"]].to_numpy().tolist() == [["00002", "broken", "its worker died"]]
+
+
 def test_foreground():
     """Objects of the predicted class, or every object."""
     example = datasets.Example(
@@ -269,6 +277,7 @@ def test_command(run, tmp_path):
         (["--model", "shapes-vgg", "--dataset", "voc2012"], "say where the data set voc2012 is"),
         (["--model", "shapes-vgg", "--dataset", "voc2012", "--root", "."], "expected is VOCdevkit"),
         (["--metrics", "speed"], "unknown metrics speed"),
+        (["--workers", "2"], "are for --engine ray"),
         (["--methods", "rapp"], "unknown method 'rapp'"),
         (["--steps", "200", "--methods", "rap"], "200 steps of 100 pixels"),
     ],

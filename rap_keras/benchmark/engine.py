@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,17 @@ from rap_keras.visualization import grid
 _EXAMPLES = 5  # photos in the picture of heatmaps
 
 
-def run(benchmark: Benchmark, output: str | Path, model: str, command: str = "") -> Summary:
+Results = Iterable[tuple[int, pd.DataFrame]]
+"""Numbers of batches and their rows, in any order."""
+
+
+def run(
+    benchmark: Benchmark,
+    output: str | Path,
+    model: str,
+    command: str = "",
+    evaluate: Callable[[list[int]], Results] | None = None,
+) -> Summary:
     """Evaluates what is not evaluated yet, with a progress bar, and writes the outcome.
 
     Interrupted at any moment and called again it goes on where it was and ends with the same tables.
@@ -30,6 +40,7 @@ def run(benchmark: Benchmark, output: str | Path, model: str, command: str = "")
         output: the folder of the results, made if it does not exist.
         model: the network's name in the tables.
         command: how the user began the run, for the report.
+        evaluate: evaluates the batches of these numbers; by default in this process, one after the other.
 
     Raises:
         ValueError: `output` holds a run with other options.
@@ -38,12 +49,9 @@ def run(benchmark: Benchmark, output: str | Path, model: str, command: str = "")
     output = Path(output)
     about = manifest.begin(output, manifest.describe(benchmark, model, command))
     missing = unfinished(output, benchmark.batches)
-    collect(
-        ((number, benchmark.evaluate(number)) for number in missing),
-        output,
-        len(benchmark.dataset.names),
-        sum(benchmark.batch_length(number) for number in missing),
-    )
+    results = evaluate(missing) if evaluate else ((number, benchmark.evaluate(number)) for number in missing)
+    images_missing = sum(benchmark.batch_length(number) for number in missing)
+    collect(results, output, len(benchmark.dataset.names), images_missing)
     return finish(benchmark, output, about)
 
 
@@ -53,7 +61,7 @@ def unfinished(output: Path, batches: int) -> list[int]:
     return [number for number in range(batches) if number not in done]
 
 
-def collect(results: Iterable[tuple[int, pd.DataFrame]], output: Path, total: int, missing: int) -> None:
+def collect(results: Results, output: Path, total: int, missing: int) -> None:
     """Writes the rows of batches as they come, with a progress bar of images: `missing` of `total` are to come."""
     with progress_bar(total=total, initial=total - missing, unit=" images", smoothing=0.05) as bar:
         for number, rows in results:

@@ -121,6 +121,15 @@ class Benchmark:
             for method, analyzer in self.analyzers.items():
                 rows += self._rows(method, images_used, heatmaps(analyzer, images_used.x))
         rows.sort(key=lambda row: row["number"])  # stable: an image's methods keep their order
+        return self._frame(rows)
+
+    def given_up(self, number: int, reason: str) -> pd.DataFrame:
+        """Rows of a batch that cannot be evaluated: all its images are broken, for the same reason."""
+        start = number * self.options.batch_size
+        names = self.dataset.names[start : start + self.options.batch_size]
+        return self._frame([_unused(index, name, "broken", reason) for index, name in enumerate(names, start)])
+
+    def _frame(self, rows: list[dict[str, Any]]) -> pd.DataFrame:
         return pd.DataFrame(rows, columns=columns(self.options)).astype(_types(self.options))
 
     def _classify(self, number: int) -> tuple[list[dict[str, Any]], _Images | None]:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +19,8 @@ from rap_keras.cli.job import blaming, embedded_patterns, network_of
 from rap_keras.cli.options import photo_options
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from rap_keras.benchmark import Benchmark, Options, Summary
     from rap_keras.datasets import Dataset
 
@@ -78,6 +82,30 @@ _DATASET = "shapes"
     help="Perturbation: what removed pixels are set to, in units of the network's input.",
 )
 @click.option(
+    "--engine",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="Where batches are evaluated: in this process, or by workers of Ray, here or on a cluster (needs "
+    '`pip install "rap-keras[ray]"`). The next four are for ray.',
+)
+@click.option("--address", metavar="ADDRESS", help="Of the cluster, such as auto. Default: this machine only.")
+@click.option("--workers", type=click.IntRange(1), metavar="N", help="At most so many. Default: one per core.")
+@click.option(
+    "--gpus-per-worker",
+    type=click.FloatRange(0),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="A fraction lets workers share a GPU.",
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Of each worker. Default: as many as in a local run, whose results are then met to the last digit.",
+)
+@click.option(
     "--output",
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("rap-keras-benchmark"),
@@ -103,6 +131,11 @@ def benchmark(
     pixels: int,
     steps: int,
     fill: float,
+    engine: str,
+    address: str | None,
+    workers: int | None,
+    gpus_per_worker: float,
+    threads: int | None,
     output: Path,
 ) -> None:
     """Compare methods as the RAP paper does, over the images of a data set.
@@ -127,23 +160,30 @@ def benchmark(
     with blaming("--metrics"):
         wanted = _names(metrics) or DEFAULT_METRICS
         options = Options(wanted, foreground, batch_size, pixels, steps, fill)
+    model = model_name or _MODEL
     settings: dict[str, Any] = {
-        "model_name": model_name or _MODEL,
+        # Absolute, since workers may stand in another folder.
+        "model_name": str(Path(model).resolve()) if Path(model).exists() else model,
         "preprocessing": preprocessing,
         "resize": resize,
         "crop": crop,
         "dataset": dataset or _DATASET,
-        "root": root,
+        "root": root.resolve() if root else None,
         "limit": limit,
-        "methods": _methods(model_name or _MODEL, methods, patterns),
-        "patterns": patterns,
+        "methods": _methods(model, methods, patterns),
+        "patterns": patterns.resolve() if patterns else None,
         "options": options,
     }
+    evaluate = None
+    if engine == "ray":
+        evaluate = partial(_by_ray, settings, workers, gpus_per_worker, threads, address)
+    elif (address, workers, threads, gpus_per_worker) != (None, None, None, 0):
+        raise click.UsageError("--address, --workers, --gpus-per-worker and --threads are for --engine ray.")
     prepared = open_benchmark(**settings)
-    name, command = Path(settings["model_name"]).stem, shlex.join(["rap-keras", *sys.argv[1:]])
+    name, command = Path(model).stem, shlex.join(["rap-keras", *sys.argv[1:]])
     _begin(prepared, output, name, command)
     try:
-        summary = run(prepared, output, name, command)
+        summary = run(prepared, output, name, command, partial(evaluate, prepared) if evaluate else None)
     except KeyboardInterrupt:
         raise click.ClickException("interrupted; the same command goes on from here") from None
     context.exit(_tell(summary, output))
@@ -187,6 +227,28 @@ def open_benchmark(
             built[name] = analyzers.create(name, model, patterns=patterns)
     with blaming("--pixels", "--steps"):
         return Benchmark(model, built, examples, how, size, short_side, options)
+
+
+def _by_ray(
+    settings: dict[str, Any],
+    workers: int | None,
+    gpus_per_worker: float,
+    threads: int | None,
+    address: str | None,
+    prepared: Benchmark,
+    numbers: list[int],
+) -> Iterator[tuple[int, pd.DataFrame]]:
+    """Evaluates batches by workers that open the benchmark themselves, from the same settings."""
+    from rap_keras.benchmark import ray_engine
+
+    factory = partial(open_benchmark, **settings)
+    try:
+        with blaming("--engine", "--address", "--workers", "--gpus-per-worker"):
+            yield from ray_engine.results(
+                factory, numbers, prepared.given_up, workers, gpus_per_worker, threads, address
+            )
+    except (ImportError, RuntimeError) as error:
+        raise click.ClickException(str(error)) from error
 
 
 def _names(given: str | None) -> tuple[str, ...]:
