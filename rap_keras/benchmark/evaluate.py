@@ -298,8 +298,13 @@ def _unused(number: int, name: str, status: str, reason: str = "") -> dict[str, 
 
 
 def heatmaps(analyzer: Any, x: np.ndarray) -> np.ndarray:
-    """Heatmaps (N, H, W) of network inputs (N, H, W, C), by an analyzer of iNNvestigate."""
-    # These explain many variants of every image at once, which is a batch in itself.
+    """Heatmaps by an analyzer of iNNvestigate, (N, H, W).
+
+    Args:
+        analyzer: for one batch at a time, or one image where it makes a batch of every image, as Integrated
+            Gradients does.
+        x: network inputs, (N, H, W, C).
+    """
     if isinstance(analyzer, AugmentReduceBase):
         return np.concatenate([heatmap(analyzer.analyze(x[i : i + 1])) for i in range(len(x))])
     return heatmap(analyzer.analyze(x))

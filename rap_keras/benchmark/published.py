@@ -11,4 +11,4 @@ IMAGENET_SEGMENTATION_MIOU = {
     "Xiong et al.": 64.22,
     "RAP": 62.23,
 }
-"""mIOU in percent on the ImageNet segmentation masks of Guillaumin et al. (4,276 images), as in `SOURCE`."""
+"""Mean IOU in percent on the ImageNet segmentation masks of Guillaumin et al. (4,276 images), as in `SOURCE`."""

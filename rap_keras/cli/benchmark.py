@@ -176,6 +176,9 @@ def benchmark(
     }
     evaluate = None
     if engine == "ray":
+        from rap_keras.benchmark.ray_engine import leave_gpus_to_workers
+
+        leave_gpus_to_workers()
         evaluate = partial(_by_ray, settings, workers, gpus_per_worker, threads, address)
     elif (address, workers, threads, gpus_per_worker) != (None, None, None, 0):
         raise click.UsageError("--address, --workers, --gpus-per-worker and --threads are for --engine ray.")

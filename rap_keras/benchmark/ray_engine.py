@@ -1,0 +1,283 @@
+"""The batches of a benchmark evaluated by workers on many machines, by Ray.
+
+Plain actors of Ray, not Ray Data, which was tried (Ray 2.60): it does not tell which batch failed, so that
+nothing can be set aside by name; a worker that dies while it loads is started again for ever, so that the run
+hangs instead of failing; and it calls a worker from another thread than built it, while Keras has a graph per
+thread.
+
+A worker has one batch at a time, and none before network and analyzers are built. So it is known which batch a
+worker died of, a worker that finds no place keeps no batch waiting, and each batch has one result.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import socket
+import sys
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, Callable, NamedTuple
+
+import pandas as pd
+from tqdm import tqdm
+
+from rap_keras.benchmark.evaluate import Benchmark
+
+_PATIENCE = 60.0  # seconds without any worker until it is told what is waited for
+
+
+def results(
+    factory: Callable[[], Benchmark],
+    numbers: Iterable[int],
+    given_up: Callable[[int, str], pd.DataFrame],
+    workers: int | None = None,
+    gpus_per_worker: float = 0,
+    threads: int | None = None,
+    address: str | None = None,
+    tries: int = 3,
+) -> Iterator[tuple[int, pd.DataFrame]]:
+    """Numbers and rows of batches, in the order in which they are done.
+
+    Workers that die, with their machine or alone, are replaced and their batches done again. A batch whose
+    evaluation fails or kills its worker `tries` times is set aside.
+
+    Args:
+        factory: makes the benchmark in a worker; it is pickled, and must work on every machine.
+        numbers: of the batches.
+        given_up: the rows of a batch that was set aside, from its number and the reason.
+        workers: how many at most; each has one core. Default: as many as there are places for when the run begins.
+        gpus_per_worker: 0 for workers that use none; a fraction lets workers share one.
+        threads: of TensorFlow in each worker. Default: as many as it takes in this process, so that the rows are
+            those of a local run: the last digits of a convolution depend on it.
+        address: of the cluster, "auto" for the one that this machine belongs to. Default: that of the environment
+            variable RAY_ADDRESS, else this machine only.
+        tries: how often a batch may fail.
+
+    Raises:
+        ImportError: Ray is not installed.
+        ValueError: `workers`, `threads` or `tries` is below 1, or this machine has too few GPUs.
+        ConnectionError: there is no cluster at `address`.
+        RuntimeError: no worker can be started, or nothing but failures came back.
+    """
+    numbers = list(numbers)
+    for name, value in (("workers", workers), ("threads", threads), ("tries", tries)):
+        if value is not None and value < 1:
+            raise ValueError(f"{name}={value}: must be at least 1")
+    if not numbers:
+        return
+    with _cluster(address, workers) as (ray, is_local):
+        places = _places(ray.cluster_resources(), gpus_per_worker)
+        if places == 0 and is_local:
+            raise ValueError(f"this machine has not the {gpus_per_worker:g} GPUs that a worker is to have")
+        size = min(workers or max(places, 1), len(numbers))
+        pool = _Pool(ray, factory, threads or _default_threads(), gpus_per_worker, size)
+        try:
+            yield from _evaluate(pool, numbers, given_up, tries)
+        finally:
+            pool.close()
+
+
+def leave_gpus_to_workers() -> None:
+    """Keeps TensorFlow in this process off the GPUs, whose memory it would take; before a model is loaded."""
+    import tensorflow as tf
+
+    tf.config.set_visible_devices([], "GPU")
+
+
+class _Worker:
+    """An actor: a benchmark that is built once and evaluates batches."""
+
+    def start(self, factory: bytes, threads: int, has_gpu: bool) -> None:
+        """Builds the benchmark."""
+        # Workers that share a GPU must not take all its memory.
+        os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+        import tensorflow as tf
+
+        tf.compat.v1.disable_eager_execution()
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(threads)
+        if not has_gpu:
+            tf.config.set_visible_devices([], "GPU")
+        self._benchmark: Benchmark = pickle.loads(factory)()
+
+    def evaluate(self, number: int) -> pd.DataFrame:
+        return self._benchmark.evaluate(number)
+
+
+class _Call(NamedTuple):
+    """What a worker is doing."""
+
+    worker: Any
+    number: int | None  # of a batch; None while it starts
+
+
+class _Pool:
+    """Workers, and what each of them is doing."""
+
+    def __init__(self, ray: Any, factory: Callable[[], Benchmark], threads: int, gpus: float, size: int) -> None:
+        self.ray = ray
+        self.size = size
+        self.calls: dict[Any, _Call] = {}  # by the reference to the result to come
+        self._idle: list[Any] = []
+        self._needs = f"a core and {gpus:g} GPUs" if gpus else "a core"
+        self._settings = pickle.dumps(factory), threads, gpus > 0
+        self._make = ray.remote(num_cpus=1, num_gpus=gpus, max_restarts=0, scheduling_strategy="SPREAD")(_Worker)
+        for _ in range(size):
+            self.start_worker()
+
+    def start_worker(self) -> None:
+        worker = self._make.remote()
+        self.calls[worker.start.remote(*self._settings)] = _Call(worker, None)
+
+    def has_worked(self, worker: Any) -> None:
+        """The worker is ready for a batch."""
+        self._idle.append(worker)
+
+    def hand_out(self, waiting: deque[int]) -> None:
+        """Gives batches to workers that have none."""
+        while self._idle and waiting:
+            worker, number = self._idle.pop(), waiting.popleft()
+            self.calls[worker.evaluate.remote(number)] = _Call(worker, number)
+
+    def wait(self) -> tuple[_Call, Any]:
+        """The next call that is done, and its result or the exception."""
+        told = False
+        while True:
+            done, _ = self.ray.wait(list(self.calls), num_returns=1, timeout=_PATIENCE)
+            if done:
+                break
+            if not told and not self._idle and all(call.number is None for call in self.calls.values()):
+                _tell(f"no worker is ready yet: each needs {self._needs}, which must be free on some machine")
+                told = True
+        call = self.calls.pop(done[0])
+        try:
+            return call, self.ray.get(done[0])
+        except self.ray.exceptions.RayError as error:
+            return call, error
+
+    def is_dead(self, call: _Call, error: Exception) -> bool:
+        """Whether the worker is lost; an error of the evaluation leaves it alive."""
+        if isinstance(error, self.ray.exceptions.RayTaskError):
+            return False
+        self.ray.kill(call.worker)  # that cannot be reached may live, and would keep its place
+        return True
+
+    def close(self) -> None:
+        for worker in [call.worker for call in self.calls.values()] + self._idle:
+            self.ray.kill(worker)
+
+
+def _evaluate(
+    pool: _Pool, numbers: list[int], given_up: Callable[[int, str], pd.DataFrame], tries: int
+) -> Iterator[tuple[int, pd.DataFrame]]:
+    waiting = deque(numbers)
+    left = set(numbers)
+    blame: Counter[int] = Counter()
+    set_aside: list[tuple[int, pd.DataFrame]] = []  # until something succeeds
+    succeeded = False
+    failed_starts = 0  # one after the other
+    while left:
+        pool.hand_out(waiting)
+        call, result = pool.wait()
+        if not isinstance(result, Exception):
+            failed_starts = 0
+            pool.has_worked(call.worker)
+            pool.hand_out(waiting)  # before the rows are written
+            if call.number is not None:
+                succeeded = True
+                left.discard(call.number)
+                yield call.number, result
+                yield from set_aside
+                set_aside.clear()
+            continue
+        if call.number is None:
+            pool.ray.kill(call.worker)
+            failed_starts += 1
+            if failed_starts < tries * pool.size:
+                pool.start_worker()
+            elif not pool.calls:
+                raise RuntimeError(f"no worker can be started: {_reason(result)}") from result
+            continue
+        number = call.number
+        if pool.is_dead(call, result):
+            reason = "its worker died (killed, crashed or out of memory)"
+            pool.start_worker()
+        else:
+            reason = _reason(result)
+            pool.has_worked(call.worker)
+        blame[number] += 1
+        if blame[number] < tries:
+            _tell(f"batch {number} is done again: {reason}")
+            waiting.append(number)  # after the others: a batch that kills workers must not hold them up
+            continue
+        reason = f"given up after {tries} tries: {reason}"
+        _tell(f"batch {number}: {reason}")
+        left.discard(number)
+        set_aside.append((number, given_up(number, reason)))
+        if succeeded:
+            yield from set_aside
+            set_aside.clear()
+        elif len(set_aside) == tries:
+            raise RuntimeError(f"the first {tries} batches all failed, the last: {reason}")
+    yield from set_aside
+
+
+@contextmanager
+def _cluster(address: str | None, workers: int | None) -> Iterator[tuple[Any, bool]]:
+    """Ray, connected, and whether it is this machine only."""
+    # Ray reads these when it is imported.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    try:
+        import ray
+    except ImportError as error:
+        raise ImportError('Ray is not installed: pip install "rap-keras[ray]"') from error
+    if ray.is_initialized():  # by the caller, who will also shut it down
+        yield ray, False
+        return
+    address = address or os.environ.get("RAY_ADDRESS") or "local"
+    is_local = address == "local"
+    options = {"num_cpus": workers, "include_dashboard": False} if is_local else {}
+    _try_address(address)
+    ray.init(address, logging_level="ERROR", log_to_driver=False, **options)
+    try:
+        yield ray, is_local
+    finally:
+        ray.shutdown()
+
+
+def _try_address(address: str) -> None:
+    """Finds out whether somebody listens at host:port: Ray would go on trying for minutes."""
+    host, _, port = address.rpartition(":")
+    if "://" in address or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise ConnectionError(
+            f"no cluster of Ray answers at {address} ({error}): start one with `ray start --head --port {port}`"
+        ) from error
+
+
+def _default_threads() -> int:
+    """As many as TensorFlow takes."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _places(resources: dict[str, float], gpus: float) -> int:
+    """How many workers find a place."""
+    cores = int(resources.get("CPU", 0))
+    return min(cores, int(resources.get("GPU", 0) / gpus)) if gpus else cores
+
+
+def _reason(error: Exception) -> str:
+    """The exception of a worker in one line."""
+    cause = getattr(error, "cause", None) or error
+    text = " ".join(str(cause).split())
+    return f"{type(cause).__name__}: {text}"
+
+
+def _tell(text: str) -> None:
+    tqdm.write(text, file=sys.stderr)
