@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 import io
+import sys
 
 import numpy as np
 import pytest
 from tensorflow import keras
 from tensorflow.keras import layers
-from tqdm import tqdm
 
-from rap_keras import RAP, batches
+from rap_keras import RAP
 from rap_keras.conservation import lively_weights
 
 
@@ -124,13 +123,15 @@ def test_errors_name_the_batch_and_the_sample(model, X):
         RAP(model).analyze(iter([X]), batch_size=2)
 
 
-def test_progress_is_shown_on_a_terminal(model, X, monkeypatch):
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
+class Output(io.StringIO):
+    def __init__(self, terminal):
+        super().__init__()
+        self.isatty = lambda: terminal
 
-    terminal = Terminal()
-    monkeypatch.setattr(batches, "tqdm", functools.partial(tqdm, file=terminal))
+
+def test_progress_is_shown_on_a_terminal(model, X, monkeypatch):
+    terminal = Output(terminal=True)
+    monkeypatch.setattr(sys, "stderr", terminal)
     analyzer = RAP(model)
     analyzer.analyze(X)
     analyzer.analyze(X, batch_size=7)
@@ -139,3 +140,15 @@ def test_progress_is_shown_on_a_terminal(model, X, monkeypatch):
     assert "7/7" in terminal.getvalue()
     analyzer.analyze(Photos(X, 2))
     assert "4/4" in terminal.getvalue()
+
+
+def test_progress_is_shown_in_notebooks_and_not_in_files(model, X, monkeypatch):
+    output = Output(terminal=False)
+    monkeypatch.setattr(sys, "stderr", output)
+    analyzer = RAP(model)
+    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
+    analyzer.analyze(X, batch_size=2)
+    assert output.getvalue() == ""
+    monkeypatch.setitem(sys.modules, "ipykernel", sys)
+    analyzer.analyze(X, batch_size=2)
+    assert "7/7" in output.getvalue()
