@@ -300,6 +300,39 @@ def test_a_network_of_other_classes_is_refused(run, tmp_path):
     assert "The network has 3 classes, the data set shapes has 10" in " ".join(result.output.split())
 
 
+def test_methods_that_cannot_explain_the_network(run, tmp_path):
+    """By default they are left out and named; a method that was asked for is an error."""
+    keras = models.keras
+    network = keras.Sequential(
+        [
+            keras.Input((96, 96, 3)),
+            keras.layers.DepthwiseConv2D(3, strides=8, activation="relu"),
+            keras.layers.Flatten(),
+            keras.layers.Dense(10),
+        ]
+    )
+    network.save(tmp_path / "depthwise.h5")
+    arguments = ["--model", "depthwise.h5", "--dataset", "shapes", "--preprocessing", "tf", "--limit", "10"]
+    result = run(*arguments, "--metrics", "mask")
+    assert result.exit_code == 0, result.output
+    assert "without lrp.alpha_1_beta_0: " in result.output
+    about = json.loads((tmp_path / "rap-keras-benchmark" / "manifest.json").read_text())
+    unable = about["methods that cannot explain this network"]
+    assert set(unable) == {"lrp.alpha_1_beta_0", "lrp.alpha_2_beta_1"}
+    assert "DepthwiseConv2D" in unable["lrp.alpha_1_beta_0"]
+    assert set(about["methods"]) == {
+        "rap",
+        "gradient",
+        "input_t_gradient",
+        "integrated_gradients",
+        "guided_backprop",
+    }
+    assert "DepthwiseConv2D" in (tmp_path / "rap-keras-benchmark" / "report.html").read_text()
+    result = run(*arguments, "--methods", "rap,lrp.alpha_1_beta_0")
+    assert result.exit_code == 2
+    assert "DepthwiseConv2D" in result.output
+
+
 def test_broken_data_are_named_counted_and_survived(run, tmp_path):
     (tmp_path / "data" / "images").mkdir(parents=True)
     (tmp_path / "data" / "masks").mkdir()

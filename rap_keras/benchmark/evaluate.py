@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -82,6 +82,7 @@ class Benchmark:
         size: height and width of the network's input in pixels.
         short_side: as for `rap_keras.images.fit`.
         options: what is calculated.
+        unable: methods that were to be compared but cannot explain this network, and why; for the report.
     """
 
     model: keras.Model
@@ -91,6 +92,7 @@ class Benchmark:
     size: tuple[int, int]
     short_side: int | None = None
     options: Options = Options()
+    unable: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         pixels, steps = self.options.pixels, self.options.steps

@@ -42,6 +42,7 @@ def describe(benchmark: Benchmark, model: str, command: str = "") -> dict[str, A
         "dataset_digest": benchmark.dataset.digest,
         "images": len(benchmark.dataset.names),
         "methods": list(benchmark.analyzers),
+        "methods that cannot explain this network": dict(benchmark.unable),
         "patterns": {name: _digest(analyzer) for name, analyzer in benchmark.analyzers.items()},
         "preprocessing": _name(benchmark.preprocessing),
         "size": benchmark.size,

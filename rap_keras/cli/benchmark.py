@@ -46,7 +46,11 @@ _DATASET = "shapes"
     metavar="DIR",
     help="Where the data set is, in its official layout; folder: images/ and masks/ of the same names.",
 )
-@click.option("--methods", metavar="A,B,C", help="Default: all that the paper compares.")
+@click.option(
+    "--methods",
+    metavar="A,B,C",
+    help="Default: all that the paper compares and that can explain the network; those that cannot are named.",
+)
 @click.option(
     "--metrics",
     metavar="A,B,C",
@@ -171,6 +175,7 @@ def benchmark(
         "root": root.resolve() if root else None,
         "limit": limit,
         "methods": _methods(model, methods, patterns),
+        "all_needed": methods is not None,
         "patterns": patterns.resolve() if patterns else None,
         "options": options,
     }
@@ -202,14 +207,19 @@ def open_benchmark(
     root: Path | None,
     limit: int | None,
     methods: tuple[str, ...],
+    all_needed: bool,
     patterns: Path | None,
     options: Options,
 ) -> Benchmark:
     """The benchmark that the command's options describe, its analyzers built.
 
+    Where not all methods are needed, those that cannot explain the network are left out.
+
     Raises:
         click.UsageError: an option is wrong.
     """
+    from innvestigate import NotAnalyzeableModelException
+
     from rap_keras import methods as analyzers
     from rap_keras.benchmark import Benchmark
 
@@ -223,13 +233,19 @@ def open_benchmark(
         )
     if patterns is None and any(map(analyzers.needs_patterns, methods)):
         patterns = embedded_patterns(model_name)
-    built = {}
+    built, unable = {}, {}
     for name in methods:
         click.echo(f"building {name} ...", err=True)
         with blaming(*(["--patterns"] if analyzers.needs_patterns(name) else ["--model", "--methods"])):
-            built[name] = analyzers.create(name, model, patterns=patterns)
+            try:
+                built[name] = analyzers.create(name, model, patterns=patterns)
+            except NotAnalyzeableModelException as error:
+                if all_needed:
+                    raise
+                unable[name] = str(error)
+                click.echo(f"without {name}: {error}", err=True)
     with blaming("--pixels", "--steps"):
-        return Benchmark(model, built, examples, how, size, short_side, options)
+        return Benchmark(model, built, examples, how, size, short_side, options, unable)
 
 
 def _by_ray(
