@@ -10,6 +10,7 @@ from tensorflow.keras import layers
 
 from rap_keras import RAP
 from rap_keras.equations import linear
+from rap_keras.rules import linear_layers
 from rap_keras.rules.linear_layers import linear_maps
 
 LAYERS = {
@@ -236,3 +237,22 @@ def test_single_precision_in_a_network_with_any_bias(bias, first):
         values, inner.get_weights()[0].astype(float), R["last"].astype(float), False
     )
     assert np.abs(R["inner"] - expected).max() <= 2e-5 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize("name", ["conv1d groups", "conv2d groups"])
+def test_groups_in_single_precision(name, whole, monkeypatch):
+    """Where TensorFlow has no gradient of a grouped convolution, the groups go back one by one."""
+    if whole and not linear_layers._has_grouped_gradients():
+        pytest.skip("TensorFlow has no gradients of grouped convolutions on this processor")
+    monkeypatch.setattr(linear_layers, "_has_grouped_gradients", lambda: whole)
+    make, shape = LAYERS[name]
+    layer = make()
+    J = jacobian.jacobian(layer, shape)
+    (found,) = linear_maps(layer)
+    random = np.random.default_rng(2)
+    x = random.normal(size=(3, *shape)).astype(np.float32)
+    R = random.normal(size=(3, *layer.output_shape[1:])).astype(np.float32)
+    actual = run(lambda x, R: linear.relative_attribution(found.function, x, found.w(), R), x, R)
+    expected = jacobian.relative_attribution(flat(x).astype(float), J.astype(float), flat(R).astype(float), False)
+    assert np.abs(flat(actual) - expected).max() <= 1e-4 * np.abs(expected).max()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 from tensorflow.keras.layers import Layer
@@ -192,13 +194,29 @@ def _convolution(layer: Layer, padding: str, strides: tuple, dilations: tuple, g
         )
 
     def function(x: tf.Tensor, w: tf.Tensor) -> tf.Tensor:
-        if groups == 1 or (x.dtype == tf.float32 and layer.rank < 3):
+        if groups == 1 or (x.dtype == tf.float32 and layer.rank < 3 and _has_grouped_gradients()):
             return one_group(x, w)
-        # On the CPU the way back of a grouped convolution exists for float32 and up to two dimensions only.
+        # The way back of a grouped convolution exists for float32 and up to two dimensions at most.
         parts = zip(tf.split(x, groups, axis=channel_axis), tf.split(w, groups, axis=-1))
         return tf.concat([one_group(*part) for part in parts], axis=channel_axis)
 
     return function
+
+
+@functools.cache
+def _has_grouped_gradients() -> bool:
+    """Whether TensorFlow has gradients of grouped convolutions here; on a CPU it depends on the processor.
+
+    They are part of oneDNN, which TensorFlow takes by itself where the processor has instructions for networks.
+    """
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        x, w = (tf.compat.v1.placeholder(tf.float32, shape) for shape in ([1, 2, 2, 4], [1, 1, 2, 4]))
+        gradients = tf.gradients(tf.nn.conv2d(x, w, 1, "VALID"), [x, w])
+        try:
+            session.run(gradients, {tensor: np.ones(tensor.shape, np.float32) for tensor in (x, w)})
+        except tf.errors.OpError:
+            return False
+    return True
 
 
 def _depthwise_convolution(layer: Layer) -> LinearMap:
