@@ -52,7 +52,8 @@ _METHODS = ("rap", "gradient", "input_t_gradient", "guided_backprop", "lrp.alpha
     "--slow",
     multiple=True,
     metavar="METHOD",
-    help="Time the first heatmap of this method also as iNNvestigate builds it; minutes each on a deep network.",
+    help="Time this method also as iNNvestigate builds it, its first heatmap and every batch size; on a deep "
+    "network each of them takes minutes to build.",
 )
 @click.option("--repeats", type=click.IntRange(1), default=5, show_default=True, help="Runs of each, in turns.")
 @click.option(
