@@ -15,7 +15,7 @@ from rap_keras import datasets, methods, models, shapes
 from rap_keras.benchmark import Benchmark, Options, parts
 from rap_keras.benchmark.engine import collect
 
-ray = pytest.importorskip("ray", reason='needs Ray: pip install "rap-keras[ray]"')
+ray = pytest.importorskip("ray", reason='needs Ray: pip install ".[ray]"')
 
 from rap_keras.benchmark import ray_engine
 

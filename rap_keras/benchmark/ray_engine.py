@@ -233,7 +233,7 @@ def _cluster(address: str | None, workers: int | None) -> Iterator[tuple[Any, bo
     try:
         import ray
     except ImportError as error:
-        raise ImportError('Ray is not installed: pip install "rap-keras[ray]"') from error
+        raise ImportError('Ray is not installed: pip install "ray>=2.10,<3"') from error
     if ray.is_initialized():  # by the caller, who will also shut it down
         yield ray, False
         return

@@ -91,7 +91,7 @@ _DATASET = "shapes"
     default="local",
     show_default=True,
     help="Where batches are evaluated: in this process, or by workers of Ray, here or on a cluster (needs "
-    '`pip install "rap-keras[ray]"`). The next four are for ray.',
+    '`pip install "ray>=2.10,<3"`). The next four are for ray.',
 )
 @click.option("--address", metavar="ADDRESS", help="Of the cluster, such as auto. Default: this machine only.")
 @click.option("--workers", type=click.IntRange(1), metavar="N", help="At most so many. Default: one per core.")
@@ -149,7 +149,7 @@ def benchmark(
     their order (region perturbation). DIR gets table.csv, .md and .tex, curves and pictures, and report.html, one
     page with all of it.
 
-    Without arguments: the network and the images of this package, some two minutes.
+    Without arguments: the network and the images of this package, two to three minutes on two cores.
 
     Exit status: 0 all done, 1 done, but some images could not be read or some heatmaps are not finite, 2 wrong
     usage.
