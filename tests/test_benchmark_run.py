@@ -189,7 +189,7 @@ def test_a_run_is_continued_and_nothing_is_done_twice(tmp_path, monkeypatch):
     assert (tmp_path / "table.csv").read_bytes() == (undisturbed / "table.csv").read_bytes()
 
 
-def test_another_run_in_the_folder_is_refused(tmp_path):
+def test_another_run_in_the_folder_is_refused(tmp_path, monkeypatch):
     made = shapes_benchmark(count=2)
     begun = manifest.begin(tmp_path, manifest.describe(made, "m", "first"))
     again = manifest.describe(made, "m", "second")
@@ -206,6 +206,9 @@ def test_another_run_in_the_folder_is_refused(tmp_path):
     ):
         with pytest.raises(ValueError, match=rf"holds a run with other options \(.*{difference}"):
             manifest.begin(tmp_path, manifest.describe(other, "m", "first"))
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "x")
+    with pytest.raises(ValueError, match=r'\(TF_ENABLE_ONEDNN_OPTS: .* there, "x" here\)'):
+        manifest.begin(tmp_path, manifest.describe(made, "m", "first"))
     (tmp_path / "manifest.json").write_text("{")
     with pytest.raises(ValueError, match=r"manifest.json is damaged .* choose another folder"):
         manifest.begin(tmp_path, again)

@@ -48,6 +48,7 @@ def describe(benchmark: Benchmark, model: str, command: str = "") -> dict[str, A
         "size": benchmark.size,
         "short_side": benchmark.short_side,
         "options": asdict(benchmark.options),
+        "TF_ENABLE_ONEDNN_OPTS": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "not set"),  # changes last digits
         "versions": {
             "rap_keras": version("rap-keras"),
             "innvestigate": version("innvestigate"),  # its __version__ is that of another release
