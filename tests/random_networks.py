@@ -1,4 +1,4 @@
-"""Random small networks out of every kind of layer that RAP knows, and what must hold for each of them.
+"""Random small networks out of every kind of layer that RAP knows.
 
 A network is made by a function `pick(options)` that chooses one of a list: hypothesis in the tests, or
 `random.Random(seed).choice` to hunt with. Weights, statistics and inputs follow from a seed.
@@ -13,8 +13,6 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 from tensorflow.keras import layers
-
-from rap_keras import RAP
 
 Pick = Callable[[Sequence[Any]], Any]
 
@@ -395,30 +393,3 @@ def _samples(random: np.random.Generator, kind: str, shape: tuple[int, ...]) -> 
     else:  # burnt-out white and black beside other values
         x = np.clip(random.normal(0.5, 1, shape), 0, 1)
     return x.astype(np.float32)
-
-
-def excess(R: np.ndarray, logits: np.ndarray) -> np.ndarray:
-    """How far each sample's sum is from its logit, in units of what float32 is allowed: at most 1."""
-    flat = np.asarray(R, np.float64).reshape(len(R), -1)
-    allowed = np.maximum(1e-3 * np.abs(logits), 1e-5 * np.abs(flat).sum(1))
-    return np.abs(flat.sum(1) - logits) / allowed
-
-
-def without_contributions(analyzer: RAP, x: np.ndarray) -> np.ndarray:
-    """Which samples have a weighted layer that must lose relevance.
-
-    Where it arrives at outputs to which no input contributes, as all of them are 0 (a maximum found among dead
-    units, say), every C_i of the layer is 0, and what it gives back is 0 throughout.
-    """
-    R = analyzer.analyze_layers(x)
-    network = analyzer._network
-    arriving = {number: np.ones(len(x)) for number in network.outputs}
-    found = np.zeros(len(x), bool)
-    for call in reversed(network.calls):
-        parts = R[call.name] if isinstance(R[call.name], list) else [R[call.name]]
-        given = [np.abs(part.astype(np.float64)).reshape(len(x), -1).sum(1) for part in parts]
-        if hasattr(call.layer, "kernel") or hasattr(call.layer, "depthwise_kernel"):
-            found |= (arriving[call.outputs[0]] > 0) & (given[0] == 0)
-        for number, part in zip(call.inputs, given):
-            arriving[number] = arriving.get(number, 0) + part
-    return found

@@ -1,4 +1,4 @@
-"""RAP within iNNvestigate: options, neuron selection, batches, layers, and refusals."""
+"""RAP within iNNvestigate: options, neuron selection, batches, layers, and bad arguments."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import sys
 import innvestigate
 import numpy as np
 import pytest
-from innvestigate import NotAnalyzeableModelException
 from innvestigate.analyzer import AnalyzerBase, AugmentReduceBase
 from tensorflow import keras
 from tensorflow.keras import layers
@@ -223,58 +222,6 @@ def test_bad_options():
         RAP(small_network(), batch_norm="merge")
     with pytest.raises(ValueError, match="neuron_selection_mode"):
         RAP(small_network(), neuron_selection_mode="best")
-
-
-@pytest.mark.parametrize("ending", ["fused", "activation", "layer", "nested"])
-def test_softmax_is_refused_with_the_way_out(ending):
-    x = keras.Input((4,))
-    if ending == "fused":
-        y = layers.Dense(3, activation="softmax", name="end")(x)
-    elif ending == "nested":
-        y = keras.Sequential([keras.Input((4,)), layers.Dense(3, activation="softmax", name="end")])(x)
-    else:
-        end = layers.Activation("softmax", name="end") if ending == "activation" else layers.Softmax(name="end")
-        y = end(layers.Dense(3)(x))
-    model = keras.Model(x, y)
-    with pytest.raises(NotAnalyzeableModelException, match=r"end' ends the model in a softmax.*model_wo_softmax"):
-        RAP(model)
-    assert sums(RAP(model, disable_model_checks=True).analyze(np.eye(4))) == pytest.approx(
-        model.predict_on_batch(np.eye(4)).max(1), rel=1e-5
-    )
-
-
-def test_several_outputs_are_refused_by_name():
-    x = keras.Input((4,))
-    model = keras.Model(x, [layers.Dense(2, name="age")(x), layers.Dense(3, name="kind")(x)])
-    with pytest.raises(NotAnalyzeableModelException, match=r"2 outputs \(age, kind\)"):
-        RAP(model)
-
-
-def test_unknown_layers_are_all_named():
-    x = keras.Input((4, 3))
-    y = layers.Dense(2)(layers.GRU(5, name="memory")(layers.LSTM(5, return_sequences=True, name="recall")(x)))
-    with pytest.raises(NotAnalyzeableModelException, match=r"'recall' \(LSTM\), 'memory' \(GRU\)"):
-        RAP(keras.Model(x, y))
-
-
-def test_lambda_layers_need_permission():
-    x = keras.Input((4,))
-    y = layers.Dense(3)(x)
-    model = keras.Model(x, layers.Dense(2)(layers.Lambda(lambda t: 2 * t, name="twice")(y)))
-    with pytest.raises(NotAnalyzeableModelException, match=r"'twice'.*allow_lambda_layers=True"):
-        RAP(model)
-    X = np.random.default_rng(0).normal(size=(2, 4))
-    relevance = RAP(model, allow_lambda_layers=True).analyze(X)
-    assert sums(relevance) == pytest.approx(model.predict_on_batch(X).max(1), rel=1e-4)
-
-
-def test_subclassed_model_is_refused():
-    class Own(keras.Model):
-        def call(self, x):
-            return x
-
-    with pytest.raises(NotAnalyzeableModelException, match="no graph of layers"):
-        RAP(Own(name="own"))
 
 
 def test_bad_input():

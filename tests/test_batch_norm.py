@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import re
-import warnings
-
 import numpy as np
 import pytest
-from random_networks import excess
+from folding import chain, check, samples, scale_and_offset, trained, with_weights_of
 from tensorflow import keras
 from tensorflow.keras import layers
 
@@ -20,86 +16,6 @@ IMAGE, SERIES, VOLUME, VECTOR = (7, 6, 4), (8, 4), (4, 4, 4, 4), (6,)
 @pytest.fixture(autouse=True)
 def double():
     keras.backend.set_floatx("float64")
-
-
-def chain(shape, *parts):
-    """A network of the parts in a row, each a layer or a function, with three logits at its end."""
-    y = inputs = keras.Input(shape)
-    for part in parts:
-        y = part(y)
-    y = layers.Flatten(name="flatten")(y) if y.shape.rank > 2 else y
-    return keras.Model(inputs, layers.Dense(3, name="logits")(y))
-
-
-def trained(model):
-    """Random weights, and statistics as after training, some gamma negative among them."""
-    random = np.random.default_rng(5)
-
-    def value(variable):
-        shape = tuple(variable.shape)
-        if "variance" in variable.name:
-            return random.uniform(0.3, 2, shape)
-        if "gamma" in variable.name:
-            return random.uniform(0.5, 1.5, shape) * random.choice([-1, 1], shape)
-        return random.normal(0, 0.5, shape)
-
-    model.set_weights([value(variable) for variable in model.weights])
-    return model
-
-
-def samples(model):
-    return np.random.default_rng(6).normal(size=(3, *model.input_shape[1:]))
-
-
-def scale_and_offset(bn):
-    """BatchNormalization as x * scale + offset."""
-    gamma, beta, mean, variance = (
-        None if v is None else keras.backend.get_value(v)
-        for v in (bn.gamma, bn.beta, bn.moving_mean, bn.moving_variance)
-    )
-    scale = (1 if gamma is None else gamma) / np.sqrt(variance + bn.epsilon)
-    return scale, (0 if beta is None else beta) - mean * scale
-
-
-def with_weights_of(model, copy, **others):
-    """`copy` with the weights of the layers of the same name in `model`, and those given by layer name."""
-    for layer in copy.layers:
-        if layer.weights:
-            given = others.get(layer.name)
-            layer.set_weights(model.get_layer(layer.name).get_weights() if given is None else given)
-    return copy
-
-
-@contextlib.contextmanager
-def staying(*names):
-    """Expects the one warning that names exactly the layers that stay; none if there are none."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        yield
-    messages = [str(w.message) for w in caught if "batch_norm" in str(w.message)]
-    if not names:
-        assert messages == []
-        return
-    (message,) = messages
-    count, listed = re.fullmatch(r"batch_norm='fold': (\d+) layers? .*: (.*)", message).groups()
-    assert int(count) == len(names)
-    assert listed.split(", ") == list(names)
-
-
-def check(model, by_hand, stays=(), **options):
-    """Folding `model` gives what its hand-folded twin gives, whose BatchNormalizations are those that stay."""
-    x = samples(model)
-    weights, logits = model.get_weights(), model.predict_on_batch(x)
-    assert by_hand.predict_on_batch(x) == pytest.approx(logits, rel=1e-9, abs=1e-9)  # the twin is right
-    expected = RAP(by_hand, **options).analyze(x)
-    with staying(*stays):
-        analyzer = RAP(model, batch_norm="fold", **options)
-    found = analyzer.analyze(x)
-    assert np.abs(found - expected).max() <= 1e-9 * np.abs(expected).max()
-    assert excess(found, logits.max(1)).max() <= 1e-3  # a thousand times what float32 may be off
-    assert all((a == b).all() for a, b in zip(weights, model.get_weights()))
-    assert (model.predict_on_batch(x) == logits).all()
-    return expected
 
 
 def by_output(axes):

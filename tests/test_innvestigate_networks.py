@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from random_networks import excess
+from sums import excess
 from tensorflow import keras
 from tensorflow.keras import layers
 

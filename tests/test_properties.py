@@ -6,7 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
-import random_networks
+import sums
 import tensorflow as tf
 from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
@@ -65,10 +65,10 @@ def properties_hold(network):
     assert R.shape == x.shape
     assert np.isfinite(R).all()
     # Conserved: the relevance of each sample adds up to its logit.
-    excess = random_networks.excess(R, output.max(1))
+    excess = sums.excess(R, output.max(1))
     lost = excess > 1
     if lost.any():
-        lost = random_networks.without_contributions(analyzer, x)
+        lost = sums.without_contributions(analyzer, x)
     assert excess[~lost].max(initial=0) <= 1
     # No sample depends on those beside it.
     alone = np.concatenate([analyzer.analyze(x[i : i + 1]) for i in range(len(x))])
@@ -122,7 +122,7 @@ def test_outputs_of_the_first_layer_that_see_no_pixel_lose_no_relevance(beginnin
     X = np.random.default_rng(1).normal(size=(3, 4, 4, 2)).astype(np.float32)
     for input_rule in ("auto", (-4.0, 4.0), None):
         R = RAP(model, input_rule=input_rule).analyze(X)
-        assert random_networks.excess(R, model.predict_on_batch(X).max(1)).max() <= 1
+        assert sums.excess(R, model.predict_on_batch(X).max(1)).max() <= 1
 
 
 @pytest.mark.parametrize(
@@ -139,4 +139,4 @@ def test_padding_that_takes_part_loses_no_relevance(padding):
     y = layers.Activation("sigmoid")(padding(layers.Conv2D(3, 1)(x)))
     model = with_random_weights(keras.Model(x, layers.Dense(3)(layers.Flatten()(y))))
     X = np.random.default_rng(1).normal(size=(3, 2, 2, 2)).astype(np.float32)
-    assert random_networks.excess(RAP(model).analyze(X), model.predict_on_batch(X).max(1)).max() <= 1
+    assert sums.excess(RAP(model).analyze(X), model.predict_on_batch(X).max(1)).max() <= 1
