@@ -17,12 +17,14 @@ if sys.argv and Path(sys.argv[0]).stem == "rap-keras":
 
 import innvestigate.analyzer
 
+from rap_keras import models
 from rap_keras.analyzer import RAP
+from rap_keras.final_activation import to_logits
 from rap_keras.patterns import PatternAttribution, PatternNet
 from rap_keras.quick_build import build_quickly
 from rap_keras.rules.kinds import register_rule
 
-__all__ = ["RAP", "build_quickly", "register_rule"]
+__all__ = ["RAP", "build_quickly", "models", "register_rule", "to_logits"]
 __version__ = "0.1.0"
 
 for _name, _class in (("rap", RAP), ("pattern.net", PatternNet), ("pattern.attribution", PatternAttribution)):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Union
+from typing import Any
 
 import innvestigate.backend as ibackend
 import innvestigate.layers as ilayers
@@ -13,16 +14,24 @@ import tensorflow as tf
 from innvestigate.analyzer.reverse_base import ReverseAnalyzerBase
 from tensorflow import keras
 
-from rap_keras import batches, checks, storage
+from rap_keras import checks, input_bounds, storage
 from rap_keras.equations import seed
+from rap_keras.final_activation import refuse_final_activation
+from rap_keras.input_bounds import InputRule
 from rap_keras.network import as_float, flatten
+from rap_keras.outputs import one_output
 from rap_keras.plan import plan
 from rap_keras.propagation import Relevance, propagate
 from rap_keras.rules.unweighted import Rule
-from rap_keras.rules.weighted import Bounds
-
-Arrays = Union[np.ndarray, list[np.ndarray]]
-InputRule = Union[str, tuple, None]
+from rap_keras.samples import (
+    Arrays,
+    Samples,
+    are_batches,
+    each_batch,
+    input_names,
+    require_batch_size,
+    valid_samples,
+)
 
 
 class RAP(ReverseAnalyzerBase):
@@ -33,13 +42,13 @@ class RAP(ReverseAnalyzerBase):
     Relative Attributing Propagation, AAAI 2020, arXiv 1904.00605.
 
     Examples:
-        >>> model = innvestigate.model_wo_softmax(model)
+        >>> model = rap_keras.to_logits(model)
         >>> analyzer = innvestigate.create_analyzer("rap", model)
         >>> relevance = analyzer.analyze(x)   # shaped as x; its sum over channels is the heatmap
 
     Args:
-        model: functional or Sequential Keras model with one output, without softmax, built with eager
-            execution off. It is only read: no layer of it is called or changed.
+        model: functional or Sequential Keras model that ends in logits (see `rap_keras.to_logits`), built with
+            eager execution off. It is only read: no layer of it is called or changed.
         variant: "paper" for the equations of the paper, "reference" for the authors' program: in convolutions
             negative relevance follows the negative contributions, and Add and average pooling share out by
             signed instead of absolute values. The two correlate at 0.98 or more on VGG-16; with residual
@@ -47,19 +56,25 @@ class RAP(ReverseAnalyzerBase):
         batch_norm: "identity" passes relevance through BatchNormalization unchanged, as the authors' program
             does; "fold" first makes it part of the convolution or Dense layer before it, where that is exact.
         input_rule: the lowest and highest input, which the rule of the first layer (z^B, Eq. 10) needs.
-            "auto": minimum and maximum of each sample. (low, high): numbers or one value per channel, in units
-            of the model's input. None: no z^B, the first layer goes by the rule of the inner ones.
+            "auto": minimum and maximum of each sample; of a series (N, time, channels) those of each channel; for
+            vectors (N, features) no z^B, as features share no scale. (low, high): numbers or one value per
+            channel, in units of the model's input; `analyze` refuses samples outside of them. None: no z^B, the
+            first layer goes by the rule of the inner ones. For several inputs one of these each, by name or as a
+            list.
         rules: rules for single layers by name (as in `analyze_layers`), in place of those of their kind; see
             `rap_keras.register_rule` for what a rule is.
+        output: of a model with several outputs the one to explain, its name in `model.output_names` or its number.
         neuron_selection_mode: "max_activation", "index" (give `neuron_selection` to `analyze`) or "all".
         allow_lambda_layers: pass relevance through Lambda layers: unchanged where they keep the shape, else as
-            their gradient moves it. Nothing is known of what they calculate, so check conservation.
+            their gradient moves it. Nothing is known of what they calculate: see what `rap-keras check` says of
+            them.
         **kwargs: further options of iNNvestigate's ReverseAnalyzerBase.
 
     Raises:
-        RuntimeError: eager execution is on.
-        NotAnalyzeableModelException: the model has a softmax at its output, several outputs, Lambda layers
-            without permission, weights of half precision, or layers without a rule.
+        RuntimeError: eager execution is on, or was on when the model was built.
+        NotAnalyzeableModelException: the model ends in a softmax, log-softmax or sigmoid, has several outputs of
+            which none is chosen, Lambda layers without permission, weights of half precision, or layers without a
+            rule.
         ValueError: an option has no such value.
         KeyError: `rules` names a layer that is not in the network.
     """
@@ -71,25 +86,31 @@ class RAP(ReverseAnalyzerBase):
         batch_norm: str = "identity",
         input_rule: InputRule = "auto",
         rules: Mapping[str, Rule] | None = None,
+        output: str | int | None = None,
         **kwargs: Any,
     ) -> None:
         checks.require_graph_execution()
+        checks.require_built_for_graphs(model)
+        model = one_output(model, output)
         super().__init__(model, **kwargs)
         checks.require_choice("variant", variant, ("paper", "reference"))
         checks.require_choice("batch_norm", batch_norm, ("identity", "fold"))
-        checks.require_input_rule(input_rule)
-        checks.require_one_output(model)
         self._variant = variant
         self._batch_norm = batch_norm
         self._input_rule = input_rule
         self._rules = dict(rules or {})
         self._network = flatten(model)
+        self._input_rules = input_bounds.valid_rules(input_rule, dict(zip(input_names(model), model.inputs)))
         checks.refuse_half_precision(self._network)
         if not self._disable_model_checks:
-            checks.refuse_softmax(self._network)
+            refuse_final_activation(self._network)
         self._plan = plan(
             self._network,
-            bounded_input=input_rule is not None,
+            bounded_inputs=[
+                number
+                for number, rule, x in zip(self._network.inputs, self._input_rules, model.inputs)
+                if input_bounds.has_bounds(rule, x)
+            ],
             fold_batch_norm=batch_norm == "fold",
             allow_lambda=self._allow_lambda_layers,
             rules=self._rules,
@@ -97,71 +118,80 @@ class RAP(ReverseAnalyzerBase):
         self._relevance: Relevance | None = None
         self._layer_functions: dict[tuple[str, ...], Callable] = {}
 
-    def analyze(
-        self, X: Arrays | Iterable[Any], neuron_selection: Any = None, batch_size: int | None = None
-    ) -> Arrays:
-        """Relevance of every input value, shaped as X; a list of arrays for models with several inputs.
+    def analyze(self, X: Any, neuron_selection: Any = None, batch_size: int | None = None) -> Arrays:
+        """Relevance of every input value, shaped as X; a list or dict of arrays for models with several inputs.
 
         Sample i of the result belongs to sample i of X, and sums to its selected logit ("all": to the sum of
         its logits).
 
         Args:
-            X: samples as the model takes them, (N, ...), or a list of arrays for models with several inputs; or
-                a generator or `keras.utils.Sequence` of batches, as `analyze_batches` takes them.
+            X: samples as the model takes them, (N, ...): an array or a tensor, for models with several inputs a
+                list or tuple of them, or a dict by input name, which gives a dict; or a generator, a
+                `keras.utils.Sequence` or a `tf.data.Dataset` of batches, as `analyze_batches` takes them.
             neuron_selection: with neuron_selection_mode="index" the output to explain: one index for all
                 samples or one for each. For outputs of several dimensions an index is a tuple.
             batch_size: this many samples at a time, with a progress bar, where all at once would not fit into
                 memory. X may be a `numpy.memmap`.
 
+        Warns:
+            UserWarning: the heatmap of a sample is zero everywhere.
+
         Raises:
-            ValueError: X has another shape than the model's input, or NaN or Inf in a sample; an index is out
-                of range, missing, or given in another mode; `batch_size` is no positive integer, or given with
-                batches.
+            ValueError: X has another shape than the model's input, NaN or Inf in a sample, or values outside of
+                the bounds of `input_rule`; an index is out of range, missing, or given in another mode;
+                `batch_size` is no positive integer, or given with batches.
+            TypeError: X is a tensor without a value.
         """
-        batches.require_size(batch_size)
-        if batches.are_batches(X):
+        require_batch_size(batch_size)
+        if are_batches(X):
             if batch_size is not None:
-                raise ValueError("batch_size is for arrays: a generator or Sequence brings batches of its own")
+                raise ValueError("batch_size is for arrays: a generator, Sequence or Dataset has its own batches")
             return _concatenated(self.analyze_batches(X, neuron_selection))
-        feeds = self._feeds(X, neuron_selection)
-        samples = len(feeds[0])
-        if batch_size is None or samples <= batch_size:
-            return self._analyze_feeds(feeds)
+        samples = self.samples(X, neuron_selection)
         results: list[np.ndarray] = []
-        for part in batches.slices(samples, batch_size):
-            found = ibackend.to_list(self._analyze_feeds(_batch_of(feeds, part, len(self._model.inputs))))
-            results = results or [np.empty((samples, *array.shape[1:]), array.dtype) for array in found]
+        for batch, start in zip(samples.batches(batch_size), range(0, len(samples), batch_size or len(samples))):
+            found = self._relevance_of(batch, start)
+            results = results or [np.empty((len(samples), *array.shape[1:]), array.dtype) for array in found]
             for result, array in zip(results, found):
-                result[part] = array
-        return ibackend.unpack_singleton(results)
+                result[start : start + len(batch)] = array
+        return samples.like_given(results)
 
     def analyze_batches(self, X: Iterable[Any], neuron_selection: Any = None) -> Iterator[Arrays]:
         """Relevance of one batch after the other, as `analyze` gives it; nothing is kept in memory.
 
         Args:
-            X: batches of samples, from a generator, a `keras.utils.Sequence` or any other iterable. As in Keras a
-                batch is an array, a list of arrays for models with several inputs, or a tuple of these and the
-                labels, which are left out.
+            X: batches of samples, from a generator, a `keras.utils.Sequence`, a `tf.data.Dataset` or any other
+                iterable. As in Keras a batch is an array, a list or dict of arrays for models with several inputs,
+                or a tuple of these and the labels, which are left out.
             neuron_selection: as in `analyze`, one index for all samples.
 
         Raises:
             ValueError: as in `analyze`; the message begins with the number of the batch.
         """
-        for feeds in batches.each_valid(X, lambda batch: self._feeds(batch, neuron_selection)):
-            yield self._analyze_feeds(feeds)
+        for samples in each_batch(X, lambda batch: self.samples(batch, neuron_selection)):
+            yield samples.like_given(self._relevance_of(samples, 0))
 
-    def _analyze_feeds(self, feeds: list[np.ndarray]) -> Arrays:
+    def _relevance_of(self, samples: Samples, first: int) -> list[np.ndarray]:
+        """Relevance at each input; a warning names samples without any, counted from `first`."""
         if not self._analyzer_model_done:
             self.create_analyzer_model()
-        outputs = ibackend.to_list(self._analyzer_model.predict_on_batch(feeds))
+        outputs = ibackend.to_list(self._analyzer_model.predict_on_batch(samples.feeds()))
         if self._n_debug_output > 0:
             self._handle_debug_output(outputs[-self._n_debug_output :])
             outputs = outputs[: -self._n_debug_output]
-        return ibackend.unpack_singleton(outputs)
+        empty = ~np.any([array.reshape(len(array), -1).any(axis=1) for array in outputs], axis=0)
+        if empty.any():
+            numbers = ", ".join(str(first + index) for index in np.flatnonzero(empty))
+            warnings.warn(
+                f"the heatmap of sample {numbers} is zero everywhere: the logit is 0, or it comes from biases "
+                "alone, as no unit that the input reaches is active. It says nothing about the input",
+                stacklevel=3,
+            )
+        return outputs
 
     def analyze_layers(
-        self, X: Arrays, layers: Iterable[str] | None = None, neuron_selection: Any = None
-    ) -> dict[str, Arrays]:
+        self, X: Any, layers: Iterable[str] | None = None, neuron_selection: Any = None
+    ) -> dict[str, np.ndarray | list[np.ndarray]]:
         """Relevance at the input of each named layer, by name in forward order, e.g. for the paper's Fig. 4.
 
         It is what the layer gives back, batch first and shaped as the layer's input; a list of arrays for
@@ -169,7 +199,7 @@ class RAP(ReverseAnalyzerBase):
         block, each has its own part, and the parts add up to what the layer before receives.
 
         Args:
-            X: as in `analyze`.
+            X: as in `analyze`, but no batches.
             layers: names of layers, all by default. A layer in a nested model is "model/layer", the second use
                 of a layer "layer#2".
             neuron_selection: as in `analyze`.
@@ -181,7 +211,7 @@ class RAP(ReverseAnalyzerBase):
         known = [call.name for call in self._network.calls]
         names = known if layers is None else list(layers)
         checks.require_layers(names, known)
-        feeds = self._feeds(X, neuron_selection)
+        feeds = self.samples(X, neuron_selection).feeds()
         if not self._analyzer_model_done:
             self.create_analyzer_model()
         key = tuple(name for name in known if name in names)
@@ -192,8 +222,12 @@ class RAP(ReverseAnalyzerBase):
         values = self._layer_functions[key](feeds)
         return {name: ibackend.unpack_singleton(list(value)) for name, value in zip(key, values)}
 
-    def _feeds(self, X: Any, neuron_selection: Any) -> list[np.ndarray]:
-        arrays = checks.valid_inputs(X, self._model.inputs)
+    def samples(self, X: Any, neuron_selection: Any = None) -> Samples:
+        """X and the neurons to explain as what the analyzer takes, checked.
+
+        Raises:
+            ValueError, TypeError: as in `analyze`.
+        """
         by_index = self._neuron_selection_mode == "index"
         if by_index and neuron_selection is None:
             raise ValueError("neuron_selection_mode='index' needs neuron_selection, the output to explain")
@@ -201,12 +235,9 @@ class RAP(ReverseAnalyzerBase):
             raise ValueError(
                 f"neuron_selection is for neuron_selection_mode='index', not '{self._neuron_selection_mode}'"
             )
-        if by_index:
-            arrays.append(self._get_neuron_selection_array(neuron_selection, len(arrays[0])))
-        return arrays
-
-    def _get_neuron_selection_array(self, neuron_selection: Any, batch_size: int) -> np.ndarray:
-        return checks.valid_selection(neuron_selection, batch_size, self._model.outputs[0])
+        samples = valid_samples(X, self._model, neuron_selection)
+        input_bounds.require_within(self._input_rules, samples.arrays)
+        return samples
 
     def _prepare_model(self, model: keras.Model) -> tuple[keras.Model, list, list]:
         """The model as it is: the neuron is selected within the propagation, so no layer is added."""
@@ -245,7 +276,7 @@ class RAP(ReverseAnalyzerBase):
             self._plan,
             inputs,
             seed=lambda output: self._seed(output, tensors[len(inputs) :]),
-            bounds=None if self._input_rule is None else [self._bounds(x) for x in inputs],
+            bounds=input_bounds.tensors(self._input_rules, inputs),
             reference=self._variant == "reference",
             finish=self._finish if self._changes_relevance() else None,
         )
@@ -257,15 +288,6 @@ class RAP(ReverseAnalyzerBase):
         if self._neuron_selection_mode == "index":
             return seed.at_index(output, index[0])
         return seed.max_activation(output) if self._neuron_selection_mode == "max_activation" else output
-
-    def _bounds(self, x: tf.Tensor) -> Bounds:
-        if isinstance(self._input_rule, tuple):
-            shape = [1] * x.shape.rank
-            shape[1 if keras.backend.image_data_format() == "channels_first" else -1] = -1
-            low, high = (tf.reshape(tf.constant(b, x.dtype), shape) for b in self._input_rule)
-            return low, high
-        axes = list(range(1, x.shape.rank))
-        return tf.reduce_min(x, axes, keepdims=True), tf.reduce_max(x, axes, keepdims=True)
 
     def _changes_relevance(self) -> bool:
         return bool(self._reverse_project_bottleneck_layers or self._reverse_clip_values or self._reverse_verbose)
@@ -338,16 +360,11 @@ class _Propagation(keras.layers.Layer):
         return outputs + (list(relevance.tensors.values()) if self._all_tensors else [])
 
 
-def _batch_of(feeds: list[np.ndarray], part: slice, inputs: int) -> list[np.ndarray]:
-    """Some of the samples; what follows the `inputs` is a neuron index, which begins with the sample's number."""
-    batch = [array[part] for array in feeds]
-    for index in batch[inputs:]:
-        index[:, 0] -= part.start  # a view: each sample's number is used in one batch only
-    return batch
-
-
 def _concatenated(parts: Iterable[Arrays]) -> Arrays:
-    lists = [ibackend.to_list(part) for part in parts]
-    if not lists:
-        raise ValueError("the generator or Sequence gave no batch")
+    batches = list(parts)
+    if not batches:
+        raise ValueError("the generator, Sequence or Dataset gave no batch")
+    if isinstance(batches[0], dict):
+        return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}  # type: ignore
+    lists = [ibackend.to_list(batch) for batch in batches]
     return ibackend.unpack_singleton([np.concatenate(arrays) for arrays in zip(*lists)])

@@ -93,7 +93,7 @@ def check(analyzer: RAP, x: Arrays, neuron_selection: Any = None) -> Check:
     Raises:
         ValueError: as in `RAP.analyze`.
     """
-    feeds = analyzer._feeds(x, neuron_selection)
+    feeds = analyzer.samples(x, neuron_selection).feeds()
     if not analyzer._analyzer_model_done:
         analyzer.create_analyzer_model()
     relevance, network = analyzer._relevance, analyzer._network
@@ -188,6 +188,7 @@ def _sums_in_graph(R: tf.Tensor) -> tf.Tensor:
 
 _RULES = {
     unweighted.unchanged: "unchanged",
+    unweighted.unchanged_or_moved: "unchanged, or moved where the shape changes",
     unweighted.moved: "moved to where the value came from",
     unweighted.padded: "moved to where the value came from",
     unweighted.moved_evenly: "moved to where the value came from",

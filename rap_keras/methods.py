@@ -13,10 +13,13 @@ from innvestigate import NotAnalyzeableModelException
 from innvestigate.analyzer.reverse_base import ReverseAnalyzerBase
 from tensorflow import keras
 
-from rap_keras.checks import require_graph_execution
-from rap_keras.models import flat_output
+from rap_keras.checks import require_built_for_graphs, require_graph_execution
+from rap_keras.final_activation import refuse_final_activation
+from rap_keras.network import flatten
+from rap_keras.outputs import flat_output, one_output
 from rap_keras.patterns import Patterns
 from rap_keras.quick_build import build_quickly
+from rap_keras.rules.kinds import is_augmentation
 
 TITLES = {
     "rap": "RAP",
@@ -62,6 +65,7 @@ def create(
     model: keras.Model,
     neuron_selection_mode: str = "max_activation",
     patterns: Patterns | str | Path | None = None,
+    output: str | int | None = None,
 ) -> ianalyzer.AnalyzerBase:
     """An analyzer ready to be used, its graph built quickly (`rap_keras.build_quickly`).
 
@@ -72,18 +76,22 @@ def create(
 
     Args:
         name: "rap" or any key of `innvestigate.analyzer.analyzers`.
-        model: The model, without softmax. It stays as it is.
+        model: The model up to its logits, see `rap_keras.to_logits`. It stays as it is.
         neuron_selection_mode: "max_activation", "index" or "all".
         patterns: what "pattern.net" and "pattern.attribution" need, of this model; others take no notice.
+        output: of a model with several outputs the one to explain, its name or number.
 
     Raises:
         RuntimeError: TensorFlow executes eagerly.
         ValueError: There is no such method; or the method needs parameters of its own; or it would
-            pass over a model that is a layer of `model`; or the model has several outputs.
+            pass over a model that is a layer of `model`; or there is no such output.
         innvestigate.NotAnalyzeableModelException: The method cannot explain such a model.
     """
     require_graph_execution()
+    require_built_for_graphs(model)
     cls = find(name)
+    model = one_output(model, output)
+    refuse_final_activation(flatten(model))
     if name == "rap":
         return _built(cls(model, neuron_selection_mode=neuron_selection_mode))
     if needs_patterns(name):
@@ -143,6 +151,9 @@ def _copy(model: keras.Model, copied: Callable) -> keras.Model:
 
 
 def _copied(layer: keras.layers.Layer) -> keras.layers.Layer:
+    if is_augmentation(layer):
+        # iNNvestigate knows no such layer, and with eager execution off Keras leaves it switched on.
+        return keras.layers.Activation("linear", name=layer.name)
     return type(layer).from_config(layer.get_config())
 
 

@@ -1,4 +1,4 @@
-"""Keras models by name or from a file, and without their softmax."""
+"""Keras models by name or from a file, up to their logits."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from tensorflow import keras
 
 from rap_keras import shapes
 from rap_keras.checks import require_graph_execution
+from rap_keras.final_activation import to_logits
+from rap_keras.outputs import flat_output, two_classes
 
 
 def applications() -> dict[str, Callable[..., keras.Model]]:
@@ -24,6 +26,18 @@ def applications() -> dict[str, Callable[..., keras.Model]]:
     members = vars(keras.applications).items()
     return {name.lower(): member for name, member in members if callable(member) and not name.startswith("_")}
 
+
+__all__ = [
+    "EMBEDDED",
+    "applications",
+    "flat_output",
+    "load_model",
+    "own_preprocessing",
+    "photo_size",
+    "to_logits",
+    "two_classes",
+    "without_softmax",
+]
 
 EMBEDDED = {"shapes-vgg": "vgg", "shapes-resnet": "resnet"}
 """The networks in this package, trained on the images of `rap_keras.shapes`."""
@@ -185,44 +199,6 @@ def _require_known_layers(loaded: Any) -> None:
             )
 
 
-def without_softmax(model: keras.Model) -> keras.Model:
-    """The model up to the logits: a softmax at its end taken away, whatever form it has.
-
-    That is a softmax as the activation of the last layer or as a layer of its own, also behind it
-    layers that only move values (Flatten, Reshape, Permute, Dropout), also inside a model that is
-    the last layer. The new model has the same weights, not copies; the given one keeps working.
-
-    Returns:
-        The new model; the given one itself if it does not end in a softmax.
-
-    Raises:
-        ValueError: The model is subclassed or not built, so that its layers are unknown.
-    """
-    if not model.outputs:
-        raise ValueError(
-            f"model {model.name!r} has no outputs yet: build it with the functional API, or as a "
-            "Sequential that begins with keras.Input(shape)"
-        )
-    logits = [_before_softmax(output) for output in model.outputs]
-    if all(tensor is None for tensor in logits):
-        return model
-    outputs = [old if new is None else new for old, new in zip(model.outputs, logits)]
-    return keras.Model(model.inputs, outputs, name=model.name)
-
-
-def flat_output(model: keras.Model) -> keras.Model:
-    """The model with its output flattened to (N, classes); the given one if it is so already.
-
-    Raises:
-        ValueError: The model has several outputs.
-    """
-    if len(model.outputs) != 1:
-        raise ValueError(f"model {model.name!r} has {len(model.outputs)} outputs, it must have one")
-    if len(model.outputs[0].shape) <= 2:
-        return model
-    return keras.Model(model.inputs, keras.layers.Flatten()(model.outputs[0]), name=model.name)
-
-
 def photo_size(model: keras.Model) -> tuple[int, int] | None:
     """Height and width of the photos that a model takes, None if it takes any size.
 
@@ -239,45 +215,5 @@ def photo_size(model: keras.Model) -> tuple[int, int] | None:
     return None if height is None or width is None else (height, width)
 
 
-_MOVING = (
-    keras.layers.Dropout,
-    keras.layers.Flatten,
-    keras.layers.Permute,
-    keras.layers.Reshape,
-)
-
-
-def _before_softmax(tensor: Any) -> Any:
-    """What `tensor` would be without a softmax at its end, None if there is none."""
-    layer, node, position = tensor._keras_history
-    if isinstance(layer, keras.Model):
-        inner = without_softmax(layer)
-        if inner is layer:
-            return None
-        outputs = tf.nest.flatten(inner(layer.get_input_at(node)))
-        return outputs[position]
-    linear = getattr(layer, "activation", None) is keras.activations.linear
-    if isinstance(layer, _MOVING) or (linear and isinstance(layer, keras.layers.Activation)):
-        before = _before_softmax(layer.get_input_at(node))
-        return None if before is None else type(layer).from_config(layer.get_config())(before)
-    if isinstance(layer, keras.layers.Softmax) or _has_softmax(layer):
-        given = layer.get_input_at(node)
-        if isinstance(layer, (keras.layers.Activation, keras.layers.Softmax)):
-            return given
-        return _without_activation(layer, given)
-    return None
-
-
-def _has_softmax(layer: keras.layers.Layer) -> bool:
-    # softmax_v2 is the name that tf.nn.softmax has.
-    name = getattr(getattr(layer, "activation", None), "__name__", "")
-    return name in ("softmax", "softmax_v2")
-
-
-def _without_activation(layer: keras.layers.Layer, given: Any) -> Any:
-    """Output of the layer for the tensor `given` without its activation, its variables shared."""
-    copy = type(layer).from_config({**layer.get_config(), "activation": "linear"})
-    # Calling the layer itself would give it another node, and changing its activation would change
-    # the user's model. The copy gets the layer's variables when it asks for new ones.
-    with tf.variable_creator_scope(lambda _, **wanted: getattr(layer, wanted["name"])):
-        return copy(given)
+without_softmax = to_logits
+"""The former name of `to_logits`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -26,7 +26,8 @@ class Call:
 
     `name` is the layer's name, behind the names of the models around it and a slash each; a second use of a
     layer is `name#2`. `inputs` and `outputs` are tensor numbers in the layer's own order. What does not depend
-    on the network's inputs has no number: it stands in the arguments as it is.
+    on the network's inputs has no number: it stands in the arguments as it is. `dtypes` are the data types that
+    the inputs of a functional operation have in the model; empty for every other layer.
     """
 
     name: str
@@ -35,6 +36,23 @@ class Call:
     kwargs: dict[str, Any]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+    dtypes: tuple[tf.DType, ...] = ()
+
+    def cast(self, xs: list[tf.Tensor]) -> list[tf.Tensor]:
+        """The input tensors in the data type that the layer calculates in, as Keras casts them before a call.
+
+        A layer casts floating-point inputs, an operation nothing: it gets what it has in the model. Integers
+        stay as they are here, for relevance needs tensors that have gradients; `run` casts them.
+        """
+        if self.dtypes:
+            wanted = [dtype if dtype.is_floating else None for dtype in self.dtypes]
+        else:
+            own = self.layer.variable_dtype if self.layer._autocast else None
+            wanted = [tf.as_dtype(own) if own and tf.as_dtype(own).is_floating else None] * len(xs)
+        return [
+            tf.cast(x, dtype) if dtype and dtype.size >= 4 and x.dtype.is_floating else x
+            for x, dtype in zip(xs, wanted)
+        ]
 
     def run(self, xs: list[tf.Tensor]) -> list[tf.Tensor]:
         """Outputs of the layer at inference for the input tensors `xs`, in the order of `inputs`.
@@ -42,6 +60,9 @@ class Call:
         A layer of mixed precision calculates in the data type of its weights here: in float16 relevance
         would be lost.
         """
+        xs = self.cast(xs)
+        if self.dtypes:
+            xs = [tf.cast(x, dtype) if dtype.is_integer else x for x, dtype in zip(xs, self.dtypes)]
         values = dict(zip(self.inputs, xs))
 
         def fill(argument: Any) -> Any:
@@ -117,6 +138,17 @@ def flatten(model: keras.Model) -> Network:
     return _Flattening().network(model)
 
 
+def predictor(model: keras.Model) -> Callable[[Any], np.ndarray]:
+    """A function from a batch, an array or one per input, to the model's output at inference.
+
+    With eager execution off, Keras 2 leaves augmentation layers switched on when a model predicts.
+    """
+    network = flatten(model)
+    output = network.values(map(as_float, model.inputs))[network.outputs[0]]
+    function = keras.backend.function(model.inputs, output)
+    return lambda x: np.asarray(function(x if isinstance(x, list) else [x]))
+
+
 class _Flattening:
     """Numbers tensors and names calls while the models are walked."""
 
@@ -147,7 +179,7 @@ class _Flattening:
             if not xs:
                 constants.update(map(id, tf.nest.flatten(node.outputs)))
                 continue
-            if _is_chain(node.layer):
+            if is_chain(node.layer):
                 inner, ys = self._chain(node.layer, xs[0], f"{prefix}{node.layer.name}/")
                 calls += inner
             elif isinstance(node.layer, keras.Model):
@@ -159,7 +191,9 @@ class _Flattening:
                     (tuple(node.call_args), node.call_kwargs),
                     lambda a: Ref(numbers[id(a)]) if id(a) in numbers else a,
                 )
-                calls.append(Call(self._name(f"{prefix}{node.layer.name}"), node.layer, args, kwargs, xs, ys))
+                name = self._name(f"{prefix}{node.layer.name}")
+                dtypes = _dtypes(node, numbers)
+                calls.append(Call(name, node.layer, args, kwargs, xs, ys, dtypes))
             numbers.update(zip(map(id, tf.nest.flatten(node.outputs)), ys))
         return calls, tuple(numbers[id(tensor)] for tensor in model.outputs)
 
@@ -170,7 +204,7 @@ class _Flattening:
             if isinstance(layer, keras.layers.InputLayer):
                 continue
             name = f"{prefix}{layer.name}"
-            if _is_chain(layer):
+            if is_chain(layer):
                 inner, (output,) = self._chain(layer, number, f"{name}/")
             elif isinstance(layer, keras.Model):
                 inner, (output,) = self._walk(layer, (number,), f"{name}/")
@@ -190,6 +224,18 @@ class _Flattening:
         return unique
 
 
+def is_operation(layer: keras.layers.Layer) -> bool:
+    """Whether a layer is one that Keras made of a functional operation, such as `tf.nn.relu(x)`."""
+    return type(layer).__name__ in ("TensorFlowOpLayer", "TFOpLambda", "SlicingOpLambda")
+
+
+def _dtypes(node: Any, numbers: dict[int, int]) -> tuple[tf.DType, ...]:
+    """The data types of an operation's inputs, those without a number left out."""
+    if not is_operation(node.layer):
+        return ()
+    return tuple(tf.as_dtype(tensor.dtype) for tensor in node.keras_inputs if id(tensor) in numbers)
+
+
 def _in_full_precision(layer: keras.layers.Layer) -> keras.layers.Layer:
     if layer.compute_dtype in (None, layer.variable_dtype):
         return layer
@@ -204,7 +250,7 @@ def _is_value(argument: Any) -> bool:
     return isinstance(argument, float) or (isinstance(argument, np.ndarray) and argument.dtype.kind == "f")
 
 
-def _is_chain(layer: keras.layers.Layer) -> bool:
+def is_chain(layer: keras.layers.Layer) -> bool:
     """Whether a layer is a Sequential made without an input shape: called in a model it stays no graph."""
     return isinstance(layer, keras.Sequential) and not getattr(layer, "_nodes_by_depth", None)
 

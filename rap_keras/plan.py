@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from rap_keras.network import Call, Network
 from rap_keras.rules import batch_norm
 from rap_keras.rules.kinds import Kind, activation_kind, is_registered, kind_of
 from rap_keras.rules.linear_layers import Linear, dot_map, linear_maps
-from rap_keras.rules.unweighted import Rule, moved, unchanged
+from rap_keras.rules.unweighted import Rule, averaged, moved, moved_evenly, padded, unchanged_or_moved
 from rap_keras.rules.weighted import Position
 
 
@@ -23,10 +23,10 @@ class PlannedCall:
     """One layer call with its rule.
 
     A weighted layer has `linears`, its linear maps, with the `position` that decides on its equation and whether
-    its input is `nonnegative`; every other layer has a `rule`, and a `kind` unless the rule is the user's own for
-    this layer. `gates` tells which inputs are bounded and so may be gates. `folded` marks a BatchNormalization
-    that has become part of a layer beside it. `bounded` tells that bounds of the input image give bounds of the
-    call's outputs.
+    its input is `nonnegative`; every other layer has a `rule`, and a `kind` if it is known what it does to values.
+    `own` marks a rule of the user's. `gates` tells which inputs are bounded and so may be gates. `folded` marks a
+    BatchNormalization that has become part of a layer beside it. `bounded` tells that bounds of the input image
+    give bounds of the call's outputs.
     """
 
     call: Call
@@ -35,6 +35,7 @@ class PlannedCall:
     nonnegative: bool = False
     rule: Rule | None = None
     kind: Kind | None = None
+    own: bool = False
     gates: tuple[bool, ...] = ()
     folded: bool = False
     bounded: bool = False
@@ -48,7 +49,7 @@ class PlannedCall:
 
 def plan(
     network: Network,
-    bounded_input: bool = True,
+    bounded_inputs: Collection[int] = (),
     fold_batch_norm: bool = False,
     allow_lambda: bool = False,
     rules: Mapping[str, Rule] | None = None,
@@ -57,10 +58,11 @@ def plan(
 
     Args:
         network: the calls.
-        bounded_input: layers that see the image go by z^B; else they are inner ones.
+        bounded_inputs: numbers of the inputs that have bounds: layers that see them go by z^B, all others are
+            inner ones. A warning names a layer of the user's where bounds end.
         fold_batch_norm: BatchNormalization becomes part of the linear layer before or behind it where that is
             exact; a warning names those that stay.
-        allow_lambda: Lambda layers are passed as activations if they keep the shape, else moved.
+        allow_lambda: relevance passes Lambda layers unchanged if they keep the shape, else it is moved.
         rules: rules for single layers by the names of their calls, in place of those of their kind.
 
     Raises:
@@ -76,26 +78,30 @@ def plan(
     _refuse_unknown(planned)
     if fold_batch_norm:
         planned = _fold(planned, network)
-    return _with_positions(_with_facts(planned, network), network, bounded_input)
+    return _with_positions(_with_facts(planned, bounded_inputs), network, bounded_inputs)
 
 
 def _with_rule(call: Call, allow_lambda: bool, own: Rule | None) -> PlannedCall:
+    kind = kind_of(call)
     if own is not None:
-        return PlannedCall(call, rule=own)
+        return PlannedCall(call, rule=own, kind=kind, own=True)
     linears = None if is_registered(call.layer) else linear_maps(call.layer) or dot_map(call)
     if linears:
         return PlannedCall(call, linears=linears)
-    kind = kind_of(call)
     if kind:
-        return PlannedCall(call, rule=kind.rule, kind=kind)
+        return PlannedCall(call, rule=kind.rule, kind=kind, own=is_registered(call.layer))
     if allow_lambda and isinstance(call.layer, keras.layers.Lambda):
-        keeps_shape = call.layer.input_shape == call.layer.output_shape
-        return PlannedCall(call, rule=unchanged if keeps_shape else moved)
+        return PlannedCall(call, rule=unchanged_or_moved, own=True)
     return PlannedCall(call)
 
 
 def _refuse_unknown(planned: list[PlannedCall]) -> None:
     for p in planned:
+        if p.rule in _BY_GRADIENT and any(dtype.is_integer for dtype in p.call.dtypes):
+            raise NotAnalyzeableModelException(
+                f"operation '{p.call.name}' calculates with integers, which relevance cannot follow: build the "
+                "model with tf.cast(x, tf.float32) before that operation"
+            )
         if getattr(p.call.layer, "mask_zero", False) or isinstance(p.call.layer, keras.layers.Masking):
             raise NotAnalyzeableModelException(
                 f"layer '{p.call.name}' masks time steps, and RAP does not follow masks: it would explain "
@@ -117,6 +123,10 @@ def _refuse_unknown(planned: list[PlannedCall]) -> None:
         )
 
 
+# These follow the gradient of the layer, which integers have not.
+_BY_GRADIENT = (moved, moved_evenly, padded, averaged)
+
+
 def _plural(calls: list[Call]) -> str:
     return "this layer" if len(calls) == 1 else "these layers"
 
@@ -134,7 +144,7 @@ def _fold(planned: list[PlannedCall], network: Network) -> list[PlannedCall]:
     result = list(planned)
     stay = []
     for index, p in enumerate(planned):
-        if not isinstance(p.call.layer, keras.layers.BatchNormalization) or p.kind is None:
+        if not isinstance(p.call.layer, keras.layers.BatchNormalization) or p.own:
             continue
         layer, (before,), (after,) = p.call.layer, p.call.inputs, p.call.outputs
         previous = producer.get(before)
@@ -173,11 +183,11 @@ def _folds_on(layer: keras.layers.Layer, follower: PlannedCall) -> bool:
     return batch_norm.is_foldable(layer, follower.linears[0], follower.linears[0].input_axes)
 
 
-def _with_facts(planned: list[PlannedCall], network: Network) -> list[PlannedCall]:
+def _with_facts(planned: list[PlannedCall], bounded_inputs: Collection[int]) -> list[PlannedCall]:
     """What is known of values: inputs that are non-negative or bounded, and where bounds can be followed."""
     nonnegative: set[int] = set()
     saturating: set[int] = set()
-    bounded = set(network.inputs)
+    bounded = set(bounded_inputs)
     result = []
     for p in planned:
         kind = activation_kind(p.activation) if p.linears else p.kind
@@ -185,7 +195,10 @@ def _with_facts(planned: list[PlannedCall], network: Network) -> list[PlannedCal
         signs = all(number in nonnegative for number in p.call.inputs)
         saturated = [number in saturating for number in p.call.inputs]
         follows = not p.linears and kind is not None and (kind.keeps_order or p.folded)
-        follows = follows and all(number in bounded for number in p.call.inputs)
+        has_bounds = all(number in bounded for number in p.call.inputs)
+        if p.own and has_bounds and not follows:
+            _warn_of_lost_bounds(p.call)
+        follows = follows and has_bounds
         result.append(replace(p, nonnegative=signs, gates=tuple(saturated), bounded=follows))
         if kind is not None:
             if kind.nonnegative or (identity and signs and (kind.keeps_sign or p.folded)):
@@ -197,7 +210,18 @@ def _with_facts(planned: list[PlannedCall], network: Network) -> list[PlannedCal
     return result
 
 
-def _with_positions(planned: list[PlannedCall], network: Network, bounded_input: bool) -> list[PlannedCall]:
+def _warn_of_lost_bounds(call: Call) -> None:
+    warnings.warn(
+        f"nothing is known of what layer '{call.name}' does to values, as its rule is yours. So the bounds of the "
+        "input end there, and the layers behind it go by the rule of inner layers in place of z^B (Eq. 10). "
+        "With input_rule=None they do so in any case",
+        stacklevel=5,
+    )
+
+
+def _with_positions(
+    planned: list[PlannedCall], network: Network, bounded_inputs: Collection[int]
+) -> list[PlannedCall]:
     """Position.OUTPUT with no weighted layer behind, else Position.INPUT where the image itself is seen.
 
     A network of one weighted layer has both; the output's rule it is then, which needs no bounds.
@@ -209,11 +233,11 @@ def _with_positions(planned: list[PlannedCall], network: Network, bounded_input:
         positions.append(Position.OUTPUT if first and p.linears else Position.INNER)
         if first and not p.linears:
             before_output.update(p.call.inputs)
-    image = set(network.inputs).union(*(p.call.outputs for p in planned if p.bounded))
+    image = set(bounded_inputs).union(*(p.call.outputs for p in planned if p.bounded))
     result = []
     for p, position in zip(planned, reversed(positions)):
         sees_image = bool(p.linears) and p.call.inputs[0] in image
-        if sees_image and bounded_input and position is Position.INNER:
+        if sees_image and position is Position.INNER:
             position = Position.INPUT
         result.append(replace(p, position=position))
     return result

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import tensorflow as tf
+from tensorflow import keras
 
 from rap_keras.network import Network
 from rap_keras.plan import PlannedCall
 from rap_keras.rules import weighted
-from rap_keras.rules.kinds import is_registered
 from rap_keras.rules.weighted import Bounds, Position
 
 _UNIT = 2.0**-40
@@ -47,7 +47,7 @@ def propagate(
     planned: Sequence[PlannedCall],
     inputs: Sequence[tf.Tensor],
     seed: Callable[[tf.Tensor], tf.Tensor],
-    bounds: Sequence[Bounds] | None,
+    bounds: Sequence[Bounds | None],
     reference: bool,
     finish: Callable[[int, tf.Tensor], tf.Tensor] | None = None,
 ) -> Relevance:
@@ -58,7 +58,8 @@ def propagate(
         planned: their rules.
         inputs: the network's input tensors.
         seed: makes the relevance of the output out of the output.
-        bounds: lowest and highest value of each input, of shapes that broadcast to it; None without z^B.
+        bounds: lowest and highest value of each input, of shapes that broadcast to it; None for an input that has
+            none.
         reference: the authors' program in place of the paper where they differ.
         finish: is given each tensor's number and its complete relevance, and may change it.
     """
@@ -69,7 +70,9 @@ def propagate(
 
     def complete(number: int) -> tf.Tensor:
         if number not in tensors:
-            parts = arriving.get(number) or [tf.zeros_like(passed.values[number])]
+            value = passed.values[number]
+            dtype = value.dtype if value.dtype.is_floating else keras.backend.floatx()
+            parts = [tf.cast(part, dtype) for part in arriving.get(number) or [tf.zeros_like(value)]]
             R = parts[0] if len(parts) == 1 else tf.add_n(parts)
             tensors[number] = R if finish is None else finish(number, R / _UNIT) * _UNIT
         return tensors[number]
@@ -95,15 +98,15 @@ def _forward(
     network: Network,
     planned: Sequence[PlannedCall],
     inputs: Sequence[tf.Tensor],
-    bounds: Sequence[Bounds] | None,
+    bounds: Sequence[Bounds | None],
 ) -> _Forward:
     passed = _Forward(
         values=dict(zip(network.inputs, inputs)),
         steps={},
-        bounds=dict(zip(network.inputs, bounds)) if bounds else {},
+        bounds={number: pair for number, pair in zip(network.inputs, bounds) if pair},
     )
     for p in planned:
-        xs = [passed.values[number] for number in p.call.inputs]
+        xs = p.call.cast([passed.values[number] for number in p.call.inputs])
         with tf.name_scope(_scope("forward", p.call.name)):
             if p.linears:
                 z, steps = weighted.forward(p.linears, p.position, xs[0], p.nonnegative)
@@ -113,7 +116,7 @@ def _forward(
                 ys = xs
             else:
                 ys = p.call.run(xs)
-            if p.bounded and bounds:
+            if p.bounded:
                 _bound(p, passed)
         passed.values.update(zip(p.call.outputs, ys))
     return passed
@@ -137,10 +140,11 @@ def _bound(p: PlannedCall, passed: _Forward) -> None:
 def _backward(p: PlannedCall, nid: int, passed: _Forward, Rs: list[tf.Tensor], reference: bool) -> list[tf.Tensor]:
     if p.linears:
         bounds = passed.bounds.get(p.call.inputs[0]) if p.position is Position.INPUT else None
-        return [weighted.backward(passed.steps[p.call.name], Rs[0], bounds, reference)]
+        low_high = tuple(p.call.cast([bound])[0] for bound in bounds) if bounds else None
+        return [weighted.backward(passed.steps[p.call.name], Rs[0], low_high, reference)]
     if p.folded:
         return Rs
-    Xs = [passed.values[number] for number in p.call.inputs]
+    Xs = p.call.cast([passed.values[number] for number in p.call.inputs])
     Ys = [passed.values[number] for number in p.call.outputs]
     state: dict[str, Any] = {
         "layer": p.call.layer,
@@ -150,7 +154,7 @@ def _backward(p: PlannedCall, nid: int, passed: _Forward, Rs: list[tf.Tensor], r
         "reference": reference,
     }
     assert p.rule is not None
-    if p.kind is None or is_registered(p.call.layer):  # a user's own, which may be anything
+    if p.own:  # it may be anything
         return [R * _UNIT for R in p.rule(Xs, Ys, [R / _UNIT for R in Rs], state)]
     return list(p.rule(Xs, Ys, Rs, state))
 

@@ -16,10 +16,10 @@ def back(model, X, R, reference=False, **options):
     inputs = [tf.constant(np.asarray(x), tf.keras.backend.floatx()) for x in X]
     relevance = propagate(
         network,
-        plan(network, bounded_input=False, **options),
+        plan(network, **options),
         inputs,
         seed=lambda output: tf.constant(np.asarray(R), output.dtype),
-        bounds=None,
+        bounds=[],
         reference=reference,
     )
     session = tf.compat.v1.keras.backend.get_session()

@@ -203,10 +203,10 @@ def test_input_rule_bounds_and_none():
     assert by_channel == pytest.approx(np.array([[2 / 3 + 7, 4 / 3]]))
     mixed = RAP(model, input_rule=(1, [3, 5])).analyze(X)
     assert mixed == pytest.approx(by_channel)
-    # Automatic, (1, 3): neuron 1 by 2 and 2, neuron 2 by 4 and 0.
-    assert RAP(model).analyze(X) == pytest.approx(np.array([[1 + 7, 1.0]]))
-    # None: the inner rule. Neuron 1: Z+ = 3, Z- = 1, neuron 2: Z+ = 7. C = (2 + 6, 1/4 * 2 + 1), 1/2 too much.
-    assert RAP(model, input_rule=None).analyze(X) == pytest.approx(np.array([[7.75, 1.25]]))
+    # None, and automatic, as features share no scale: the inner rule. Neuron 1: Z+ = 3, Z- = 1, neuron 2: Z+ = 7.
+    # C = (2 + 6, 1/4 * 2 + 1), 1/2 too much.
+    for rule in (None, "auto"):
+        assert RAP(model, input_rule=rule).analyze(X) == pytest.approx(np.array([[7.75, 1.25]]))
 
 
 @pytest.mark.parametrize("x", [(1,), "minmax", (2, 1), (0, np.inf), ([[0]], [[1]]), ("a", "b")])

@@ -69,7 +69,7 @@ def logits_of(network: keras.Model, colour: object = COLOUR) -> np.ndarray:
 def printed(output: str, start: str) -> tuple[float, float]:
     """The logit and the sum of relevance in the line that ends a path with `start`."""
     number = r"(-?[\d.e+-]+)"
-    pattern = rf"{re.escape(start)}  logit {number}  sum {number}  \d+ ms$"
+    pattern = rf"{re.escape(start)}  (?:probability [\d.e-]+  )?logit {number}  sum {number}  \d+ ms$"
     (found,) = re.findall(pattern, output, re.MULTILINE)
     return float(found[0]), float(found[1])
 
@@ -80,11 +80,14 @@ def test_numbers_of_a_photo(photo, network):
     logits = logits_of(network)
     target = logits.argmax()
     data = written()
-    assert set(data) == {"gradient", "rap", "input_size", "target", "logit", "methods"}
+    assert set(data) == {"gradient", "rap", "input_size", "target", "logit", "probability", "methods"}
     np.testing.assert_array_equal(data["input_size"], SIZE)
     np.testing.assert_array_equal(data["methods"], ["gradient", "rap"])
     assert data["target"] == target
     np.testing.assert_allclose(data["logit"], logits[target], rtol=1e-4)
+    probability = np.exp(logits[target]) / np.exp(logits).sum()
+    np.testing.assert_allclose(data["probability"], probability, rtol=1e-4)
+    assert f"class {target}  probability {probability:.4g}" in result.stdout
     kernel = network.get_weights()[0][:, target].reshape(*SIZE, 3)
     np.testing.assert_allclose(data["gradient"], kernel, rtol=1e-5)
     assert data["rap"].dtype == np.float32
@@ -113,7 +116,7 @@ def test_target(here, photo, network, target, number):
     (here / "classes.txt").write_text("cat\ndog\nn01440764 tench, Tinca tinca\n")
     result = explain(photo, "--method", "gradient", "--target", target, "--classes", "classes.txt")
     assert result.exit_code == 0, result.output
-    assert f"gradient  {['cat', 'dog', 'tench, Tinca tinca'][number]}  logit" in result.output
+    assert f"gradient  {['cat', 'dog', 'tench, Tinca tinca'][number]}  probability 0." in result.output
     data = written()
     assert data["target"] == number
     np.testing.assert_allclose(data["logit"], logits_of(network)[number], rtol=1e-4)

@@ -9,7 +9,6 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-import tensorflow as tf
 from tensorflow import keras
 
 from rap_keras import models
@@ -200,130 +199,6 @@ def test_weights_that_cannot_be_downloaded(tmp_path, monkeypatch):
     assert list((tmp_path / ".keras" / "models").iterdir()) == []
 
 
-def dense_softmax() -> keras.Model:
-    inputs = keras.Input((6, 6, 3))
-    x = layers.Flatten()(layers.Conv2D(4, 3, activation="relu")(inputs))
-    return keras.Model(inputs, layers.Dense(3, activation="softmax", name="predictions")(x))
-
-
-def sequential() -> keras.Model:
-    return keras.Sequential([keras.Input((6, 6, 3)), layers.Flatten(), layers.Dense(3, activation="softmax")])
-
-
-def activation_layer() -> keras.Model:
-    return keras.Sequential(
-        [keras.Input((6, 6, 3)), layers.Flatten(), layers.Dense(3), layers.Activation("softmax")]
-    )
-
-
-def softmax_layer() -> keras.Model:
-    return keras.Sequential([keras.Input((6, 6, 3)), layers.Flatten(), layers.Dense(3), layers.Softmax()])
-
-
-def softmax_of_tensorflow() -> keras.Model:
-    return keras.Sequential([keras.Input((6, 6, 3)), layers.Flatten(), layers.Dense(3, activation=tf.nn.softmax)])
-
-
-def convolution_then_moving() -> keras.Model:
-    inputs = keras.Input((6, 6, 3))
-    x = layers.Conv2D(3, 6, activation="softmax", use_bias=False)(inputs)
-    return keras.Model(inputs, layers.Dropout(0.5)(layers.Reshape((3,))(x)))
-
-
-def head_in_a_model() -> keras.Model:
-    head = keras.Sequential(
-        [keras.Input((36, 4)), layers.Flatten(), layers.Dense(3, activation="softmax")], name="head"
-    )
-    inputs = keras.Input((6, 6, 3))
-    x = layers.Reshape((36, 4))(layers.Conv2D(4, 3, padding="same")(inputs))
-    return keras.Model(inputs, head(x))
-
-
-def whole_model_in_a_model() -> keras.Model:
-    inputs = keras.Input((6, 6, 3))
-    return keras.Sequential([inputs, keras.Sequential([inputs, dense_softmax()])])
-
-
-WITH_SOFTMAX = [
-    dense_softmax,
-    sequential,
-    activation_layer,
-    softmax_layer,
-    softmax_of_tensorflow,
-    convolution_then_moving,
-    head_in_a_model,
-    whole_model_in_a_model,
-]
-
-
-def all_layers(model: keras.Model) -> list[keras.layers.Layer]:
-    inner = [deep for layer in model.layers for deep in getattr(layer, "layers", [])]
-    return [*model.layers, *inner]
-
-
-@pytest.mark.parametrize("build", WITH_SOFTMAX)
-def test_without_softmax(build):
-    model = build()
-    x = np.random.default_rng(0).normal(size=(4, 6, 6, 3)).astype(np.float32)
-    before = model.predict_on_batch(x)
-    outputs = {layer: layer.output for layer in all_layers(model)}
-    variables = len(tf.compat.v1.global_variables())
-
-    stripped = models.without_softmax(model)
-    logits = stripped.predict_on_batch(x)
-
-    assert abs(logits.sum(axis=-1) - 1).min() > 1e-3
-    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    np.testing.assert_allclose(powers / powers.sum(axis=-1, keepdims=True), before, rtol=1e-4)
-    # The same variables, no others, and the given model as it was.
-    assert {id(v) for v in stripped.weights} == {id(v) for v in model.weights}
-    assert len(tf.compat.v1.global_variables()) == variables
-    np.testing.assert_array_equal(model.predict_on_batch(x), before)
-    assert all(layer.output is output for layer, output in outputs.items())
-    # Training the one trains the other.
-    model.set_weights([2 * value for value in model.get_weights()])
-    assert abs(stripped.predict_on_batch(x) - logits).max() > 1e-3
-
-
-def test_logits_are_those_of_the_last_layer():
-    model = sequential()
-    x = np.random.default_rng(0).normal(size=(4, 6, 6, 3)).astype(np.float32)
-    kernel, _ = model.get_weights()
-    model.set_weights([kernel, np.array([1, 2, 3])])
-    np.testing.assert_allclose(
-        models.without_softmax(model).predict_on_batch(x),
-        x.reshape(4, -1) @ kernel + [1, 2, 3],
-        rtol=1e-4,
-        atol=1e-5,
-    )
-
-
-def test_model_can_be_saved_after_its_softmax_was_removed(tmp_path):
-    model = head_in_a_model()
-    stripped = models.without_softmax(model)
-    x = np.random.default_rng(0).normal(size=(4, 6, 6, 3)).astype(np.float32)
-    for given in (model, stripped):
-        given.save(tmp_path / "model.h5")
-        np.testing.assert_allclose(
-            models.load_model(tmp_path / "model.h5").predict_on_batch(x),
-            given.predict_on_batch(x),
-            rtol=1e-5,
-        )
-
-
-def test_model_without_softmax_is_returned_as_it_is():
-    inputs = keras.Input((4,))
-    inner = layers.Dense(3, activation="softmax")(inputs)
-    for output in (layers.Dense(2)(inner), layers.Flatten()(layers.Dense(2, "sigmoid")(inputs))):
-        model = keras.Model(inputs, output)
-        assert models.without_softmax(model) is model
-
-
-def test_softmax_of_a_model_that_is_not_built():
-    with pytest.raises(ValueError, match=r"no outputs yet.*keras\.Input"):
-        models.without_softmax(keras.Sequential([layers.Dense(3)]))
-
-
 def test_flat_output():
     inputs = keras.Input((5, 5, 3))
     maps = keras.Model(inputs, layers.Conv2D(2, 4)(inputs))
@@ -333,6 +208,10 @@ def test_flat_output():
     assert models.flat_output(flat) is flat
     with pytest.raises(ValueError, match="2 outputs"):
         models.flat_output(keras.Model(inputs, [inputs, inputs]))
+
+
+def test_the_former_name_of_to_logits_stays():
+    assert models.without_softmax is models.to_logits
 
 
 @pytest.mark.parametrize(("shape", "size"), [((5, 7, 3), (5, 7)), ((None, None, 3), None), ((None, 7, 3), None)])

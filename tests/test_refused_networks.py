@@ -12,31 +12,6 @@ from tensorflow.keras import layers
 from rap_keras import RAP
 
 
-@pytest.mark.parametrize("ending", ["fused", "activation", "layer", "nested"])
-def test_softmax_is_refused_with_the_way_out(ending):
-    x = keras.Input((4,))
-    if ending == "fused":
-        y = layers.Dense(3, activation="softmax", name="end")(x)
-    elif ending == "nested":
-        y = keras.Sequential([keras.Input((4,)), layers.Dense(3, activation="softmax", name="end")])(x)
-    else:
-        end = layers.Activation("softmax", name="end") if ending == "activation" else layers.Softmax(name="end")
-        y = end(layers.Dense(3)(x))
-    model = keras.Model(x, y)
-    with pytest.raises(NotAnalyzeableModelException, match=r"end' ends the model in a softmax.*model_wo_softmax"):
-        RAP(model)
-    assert RAP(model, disable_model_checks=True).analyze(np.eye(4)).sum(1) == pytest.approx(
-        model.predict_on_batch(np.eye(4)).max(1), rel=1e-5
-    )
-
-
-def test_several_outputs_are_refused_by_name():
-    x = keras.Input((4,))
-    model = keras.Model(x, [layers.Dense(2, name="age")(x), layers.Dense(3, name="kind")(x)])
-    with pytest.raises(NotAnalyzeableModelException, match=r"2 outputs \(age, kind\)"):
-        RAP(model)
-
-
 def test_unknown_layers_are_all_named():
     x = keras.Input((4, 3))
     y = layers.Dense(2)(layers.GRU(5, name="memory")(layers.LSTM(5, return_sequences=True, name="recall")(x)))

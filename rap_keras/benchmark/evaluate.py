@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ from tensorflow import keras
 from rap_keras import images, metrics
 from rap_keras.datasets import Dataset, Example, Truth, truth
 from rap_keras.images import Preprocessing
+from rap_keras.network import predictor
 from rap_keras.visualization import heatmap
 
 METRICS = ("outside-inside", "mask", *metrics.ORDERS)
@@ -102,6 +104,11 @@ class Benchmark:
                 "take fewer"
             )
 
+    @cached_property
+    def predict(self) -> Callable[[np.ndarray], np.ndarray]:
+        """From a batch to its logits."""
+        return predictor(self.model)
+
     @property
     def batches(self) -> int:
         """How many batches the data set has."""
@@ -150,7 +157,7 @@ class Benchmark:
         if not examples:
             return rows, None
         x = images.preprocess(photos, self.preprocessing)
-        logits = np.asarray(self.model.predict_on_batch(x))
+        logits = self.predict(x)
         targets = logits.argmax(axis=1)
         right = [e.labels is None or int(target) in e.labels for e, target in zip(examples, targets)]
         rows += [_unused(i, e.name, "misclassified") for i, e, used in zip(numbers, examples, right) if not used]
@@ -214,7 +221,7 @@ class Benchmark:
         if maps is None:
             maps = np.zeros(x.shape[:3])
         result = metrics.region_perturbation(
-            self.model.predict_on_batch,
+            self.predict,
             x,
             maps,
             targets,

@@ -16,7 +16,7 @@ import click
 
 from rap_keras.cli.explain import start_tensorflow
 from rap_keras.cli.job import blaming, embedded_patterns, network_of
-from rap_keras.cli.options import photo_options
+from rap_keras.cli.options import output_option, photo_options
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,6 +66,7 @@ _DATASET = "shapes"
     help="Patterns of the network, for PatternAttribution; `rap-keras fit-patterns` makes them.",
 )
 @photo_options
+@output_option
 @click.option(
     "--foreground",
     type=click.Choice(["predicted", "all"]),
@@ -130,6 +131,7 @@ def benchmark(
     preprocessing: str | None,
     resize: int | None,
     crop: int | None,
+    output_layer: str | None,
     foreground: str,
     batch_size: int,
     pixels: int,
@@ -171,6 +173,7 @@ def benchmark(
         "preprocessing": preprocessing,
         "resize": resize,
         "crop": crop,
+        "output_layer": output_layer,
         "dataset": dataset or _DATASET,
         "root": root.resolve() if root else None,
         "limit": limit,
@@ -203,6 +206,7 @@ def open_benchmark(
     preprocessing: str | None,
     resize: int | None,
     crop: int | None,
+    output_layer: str | None,
     dataset: str,
     root: Path | None,
     limit: int | None,
@@ -224,12 +228,11 @@ def open_benchmark(
     from rap_keras.benchmark import Benchmark
 
     examples = _dataset(dataset, root, limit)
-    model, how, size, short_side = network_of(model_name, preprocessing, resize, crop)
-    classes = model.output_shape[-1]
-    if examples.classes is not None and examples.classes != classes:
+    network = network_of(model_name, preprocessing, resize, crop, output_layer)
+    if examples.classes is not None and examples.classes != network.classes:
         raise click.UsageError(
-            f"The network has {classes} classes, the data set {dataset} has {examples.classes}: give a network "
-            "that was trained on these classes, in their official order."
+            f"The network has {network.classes} classes, the data set {dataset} has {examples.classes}: give a "
+            "network that was trained on these classes, in their official order."
         )
     if patterns is None and any(map(analyzers.needs_patterns, methods)):
         patterns = embedded_patterns(model_name)
@@ -238,14 +241,23 @@ def open_benchmark(
         click.echo(f"building {name} ...", err=True)
         with blaming(*(["--patterns"] if analyzers.needs_patterns(name) else ["--model", "--methods"])):
             try:
-                built[name] = analyzers.create(name, model, patterns=patterns)
+                built[name] = analyzers.create(name, network.model, patterns=patterns)
             except NotAnalyzeableModelException as error:
                 if all_needed:
                     raise
                 unable[name] = str(error)
                 click.echo(f"without {name}: {error}", err=True)
     with blaming("--pixels", "--steps"):
-        return Benchmark(model, built, examples, how, size, short_side, options, unable)
+        return Benchmark(
+            network.model,
+            built,
+            examples,
+            network.preprocessing,
+            network.size,
+            network.short_side,
+            options,
+            unable,
+        )
 
 
 def _by_ray(

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rap_keras.cli.explain import start_tensorflow
-from rap_keras.cli.job import blaming, preprocessing_of
+from rap_keras.cli.job import blaming, logits_of, preprocessing_of
+from rap_keras.cli.options import output_option
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,12 +39,19 @@ _SIDE = 224  # of networks that take any size
     metavar="caffe|tf|torch|MODULE:FUNCTION",
     help="As in `rap-keras explain`; with a model file, --input needs it.",
 )
+@output_option
 @click.pass_context
-def check(context: click.Context, model_name: str, photo: Path | None, preprocessing: str | None) -> None:
+def check(
+    context: click.Context,
+    model_name: str,
+    photo: Path | None,
+    preprocessing: str | None,
+    output_layer: str | None,
+) -> None:
     """Check that RAP conserves relevance in a network, layer by layer.
 
     MODEL is a network of keras.applications, such as vgg16, or a .h5 file, .keras file or SavedModel.
-    A softmax at its end is removed. Where the weights of a named network cannot be had, random ones
+    A final softmax or sigmoid is removed. Where the weights of a named network cannot be had, random ones
     do as well.
 
     For every layer the table has its rule, the sums of the relevance that arrives at it and that it
@@ -56,7 +64,7 @@ def check(context: click.Context, model_name: str, photo: Path | None, preproces
     start_tensorflow()
     from rap_keras import RAP, conservation
 
-    model = _load(model_name)
+    model = _load(model_name, output_layer)
     with blaming("MODEL"):
         analyzer = RAP(model)
     x, origin = _input(model_name, analyzer, photo, preprocessing)
@@ -70,17 +78,18 @@ def check(context: click.Context, model_name: str, photo: Path | None, preproces
     context.exit(0 if found.passed() else 1)
 
 
-def _load(model_name: str) -> keras.Model:
+def _load(model_name: str, output_layer: str | None) -> keras.Model:
     """The network up to the logits; one of keras.applications with random weights where there are no others."""
     from rap_keras import models
     from rap_keras.conservation import lively_weights
 
     with blaming("MODEL"):
         try:
-            return models.without_softmax(models.load_model(model_name))
+            model = models.load_model(model_name)
         except ConnectionError:
             click.echo(f"the weights of {model_name} could not be had: random weights instead", err=True)
-        return models.without_softmax(lively_weights(models.load_model(model_name, weights=None)))
+            model = lively_weights(models.load_model(model_name, weights=None))
+    return logits_of(model, output_layer)[0]
 
 
 def _input(

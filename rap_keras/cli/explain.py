@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from rap_keras.cli.job import Job, blaming, prepare
-from rap_keras.cli.options import photo_options
+from rap_keras.cli.options import output_option, photo_options
 from rap_keras.cli.results import Explained, free_name, lines, write
 
 if TYPE_CHECKING:
@@ -31,9 +31,10 @@ _SHAPES = 5
     "model_name",
     metavar="NAME_OR_PATH",
     help="A network of keras.applications, such as vgg16, or a .h5 file, .keras file or "
-    "SavedModel. A softmax at its end is removed. shapes-vgg and shapes-resnet come with this package.",
+    "SavedModel. A final softmax or sigmoid is removed. shapes-vgg and shapes-resnet come with this package.",
 )
 @photo_options
+@output_option
 @click.option(
     "--method",
     "methods",
@@ -60,7 +61,7 @@ _SHAPES = 5
     "--classes",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Names of the classes, one per line.",
+    help="Names of the classes, one per line; two for a network with one sigmoid unit, class 1 being its own.",
 )
 @click.option("--layers", is_flag=True, help="Also a picture of RAP's relevance layer by layer.")
 @click.option(
@@ -79,6 +80,7 @@ def explain(
     preprocessing: str | None,
     resize: int | None,
     crop: int | None,
+    output_layer: str | None,
     methods: tuple[str, ...],
     patterns: Path | None,
     target: str,
@@ -121,6 +123,7 @@ def explain(
         preprocessing=preprocessing,
         resize=resize,
         crop=crop,
+        output_layer=output_layer,
         methods=methods,
         patterns=patterns,
         target=target,
@@ -154,6 +157,8 @@ def start_tensorflow() -> None:
     tf.get_logger().setLevel("ERROR")
     # Keras warns about itself whenever a model predicts without eager execution.
     warnings.filterwarnings("ignore", message=".*state_updates")
+    # The commands say so in their own way.
+    warnings.filterwarnings("ignore", message="the heatmap of sample")
 
 
 def _run(job: Job, paths: list[Path], output: Path) -> int:
@@ -178,6 +183,8 @@ def _run(job: Job, paths: list[Path], output: Path) -> int:
             for method in explained.not_finite():
                 spoilt += 1
                 click.echo(f"not finite: the heatmap of {method} for {path}", err=True)
+            for method in explained.empty():
+                click.echo(f"zero everywhere, so it says nothing: the heatmap of {method} for {path}", err=True)
     summary = f"{len(paths) - skipped} explained, {skipped} skipped"
     if spoilt:
         summary += f", not finite heatmaps (shown empty): {spoilt}"
@@ -189,9 +196,10 @@ def _read(job: Job, path: Path) -> tuple[np.ndarray, np.ndarray]:
     """A photo in the network's size, and as a batch of one network input."""
     from rap_keras import images
 
-    photo = images.fit(images.load_photo(path), job.size, job.short_side)
+    network = job.network
+    photo = images.fit(images.load_photo(path), network.size, network.short_side)
     try:
-        return photo, images.preprocess([photo], job.preprocessing)
+        return photo, images.preprocess([photo], network.preprocessing)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
@@ -199,7 +207,10 @@ def _read(job: Job, path: Path) -> tuple[np.ndarray, np.ndarray]:
 def _explain(job: Job, photo: np.ndarray, batch: np.ndarray) -> Explained:
     import numpy as np
 
-    logits = np.ravel(job.model.predict_on_batch(batch))
+    from rap_keras.final_activation import probabilities
+
+    logits = np.ravel(job.predict(batch))
+    activation = job.network.activation
     target = int(logits.argmax()) if job.target is None else job.target
     choice = {} if job.target is None else {"neuron_selection": job.target}
     relevances, milliseconds = {}, {}
@@ -212,6 +223,7 @@ def _explain(job: Job, photo: np.ndarray, batch: np.ndarray) -> Explained:
         target=target,
         label=f"class {target}" if job.names is None else job.names[target],
         logit=float(logits[target]),
+        probability=float(probabilities(logits, activation)[target]) if activation else None,
         relevances=relevances,
         milliseconds=milliseconds,
         layers=job.analyzers["rap"].analyze_layers(batch, **choice) if job.layers else {},

@@ -9,18 +9,19 @@ import click
 
 from rap_keras.cli.explain import start_tensorflow
 from rap_keras.cli.job import blaming, network_of
-from rap_keras.cli.options import photo_options
+from rap_keras.cli.options import output_option, photo_options
 
 if TYPE_CHECKING:
     from tensorflow import keras
 
-    from rap_keras.images import Preprocessing
+    from rap_keras.cli.job import Network
 
 
 @click.command("fit-patterns")
 @click.argument("model_name", metavar="MODEL")
 @click.argument("images", nargs=-1, type=click.Path(exists=True, path_type=Path), metavar="IMAGE...")
 @photo_options
+@output_option
 @click.option(
     "--pattern-type",
     type=click.Choice(["relu", "linear"]),
@@ -43,6 +44,7 @@ def fit_patterns(
     preprocessing: str | None,
     resize: int | None,
     crop: int | None,
+    output_layer: str | None,
     pattern_type: str,
     batch_size: int,
     output: Path,
@@ -64,8 +66,8 @@ def fit_patterns(
     with blaming("--output"):
         output.resolve().parent.mkdir(parents=True, exist_ok=True)
     if images:
-        model, how, size, short_side = network_of(model_name, preprocessing, resize, crop)
-        photos: Any = _photos(images, how, size, short_side, batch_size)
+        network = network_of(model_name, preprocessing, resize, crop, output_layer)
+        model, photos = network.model, _photos(images, network, batch_size)
     else:
         model, photos = _embedded(model_name)
     with blaming("MODEL", "IMAGE..."):
@@ -81,12 +83,10 @@ def _embedded(model_name: str) -> tuple[keras.Model, Any]:
     from rap_keras import models, shapes
 
     samples = shapes.generate(2000, shapes.TRAINING_SEED)
-    return models.without_softmax(models.load_model(model_name)), shapes.preprocess(samples.images)
+    return models.to_logits(models.load_model(model_name)), shapes.preprocess(samples.images)
 
 
-def _photos(
-    given: tuple[Path, ...], how: Preprocessing, size: tuple[int, int], short_side: int | None, batch_size: int
-) -> Any:
+def _photos(given: tuple[Path, ...], network: Network, batch_size: int) -> Any:
     """The photos as a Keras Sequence; files that are no images are found before any work is done."""
     from PIL import Image
     from tensorflow import keras
@@ -105,6 +105,7 @@ def _photos(
 
         def __getitem__(self, index: int) -> Any:
             batch = paths[index * batch_size : (index + 1) * batch_size]
-            return images.preprocess([images.fit(images.load_photo(p), size, short_side) for p in batch], how)
+            photos = [images.fit(images.load_photo(p), network.size, network.short_side) for p in batch]
+            return images.preprocess(photos, network.preprocessing)
 
     return Photos()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -12,23 +12,41 @@ import click
 from rap_keras.cli import classes as class_names
 
 if TYPE_CHECKING:
+    import numpy as np
     from tensorflow import keras
 
     from rap_keras.images import Preprocessing
 
 
-class Job(NamedTuple):
-    """What is the same for all photos.
+class Network(NamedTuple):
+    """A network up to its logits, and how photos become its input.
 
-    `size` and `short_side` are as `images.fit` takes them; `target` is None for the class with the
-    largest logit, `names` is None where the classes have only numbers.
+    `activation` is what made probabilities of the logits, one of `final_activation.NAMES`, None where nothing
+    did; `size` and `short_side` are as `images.fit` takes them.
     """
 
     model: keras.Model
-    analyzers: Mapping[str, Any]
+    activation: str | None
     preprocessing: Preprocessing
     size: tuple[int, int]
     short_side: int | None
+
+    @property
+    def classes(self) -> int:
+        """How many classes it has."""
+        return int(self.model.output_shape[-1])
+
+
+class Job(NamedTuple):
+    """What is the same for all photos.
+
+    `predict` gives the logits of a batch; `target` is None for the class with the largest logit, `names` is None
+    where the classes have only numbers.
+    """
+
+    network: Network
+    predict: Callable[[np.ndarray], np.ndarray]
+    analyzers: Mapping[str, Any]
     target: int | None
     names: list[str] | None
     layers: bool
@@ -52,6 +70,7 @@ def prepare(
     preprocessing: str | None,
     resize: int | None,
     crop: int | None,
+    output_layer: str | None,
     methods: tuple[str, ...],
     patterns: Path | None,
     target: str,
@@ -66,6 +85,7 @@ def prepare(
     """
     from rap_keras import methods as analyzers
     from rap_keras import models
+    from rap_keras.network import predictor
     from rap_keras.shapes import CLASSES
 
     with blaming("--method"):
@@ -73,8 +93,8 @@ def prepare(
             analyzers.find(name)
     if patterns is None and any(map(analyzers.needs_patterns, methods)):
         patterns = embedded_patterns(model_name)
-    model, how, size, short_side = network_of(model_name, preprocessing, resize, crop)
-    count = model.output_shape[-1]
+    network = network_of(model_name, preprocessing, resize, crop, output_layer)
+    count = network.classes
     with blaming("--classes"):
         names = class_names.read_names(classes, count) if classes else None
     if names is None and model_name.lower() in models.EMBEDDED:
@@ -89,14 +109,18 @@ def prepare(
         click.echo(f"building {name} ...", err=True)
         with blaming(*(["--patterns"] if analyzers.needs_patterns(name) else ["--model", "--method"])):
             mode = "max_activation" if number is None else "index"
-            built[name] = analyzers.create(name, model, mode, patterns)
-    return Job(model, built, how, size, short_side, number, names, layers)
+            built[name] = analyzers.create(name, network.model, mode, patterns)
+    return Job(network, predictor(network.model), built, number, names, layers)
 
 
 def network_of(
-    model_name: str, preprocessing: str | None, resize: int | None, crop: int | None
-) -> tuple[keras.Model, Preprocessing, tuple[int, int], int | None]:
-    """The network up to its logits, how photos are preprocessed, and `size` and `short_side` as in `Job`.
+    model_name: str,
+    preprocessing: str | None,
+    resize: int | None,
+    crop: int | None,
+    output_layer: str | None = None,
+) -> Network:
+    """The network that the options describe. One with a single sigmoid unit has the logits of two classes.
 
     Raises:
         click.UsageError: an option is wrong.
@@ -105,11 +129,34 @@ def network_of(
 
     how = preprocessing_of(model_name, preprocessing)
     with blaming("--model"):
-        model = models.flat_output(models.without_softmax(models.load_model(model_name)))
+        loaded = models.load_model(model_name)
+    model, activation = logits_of(loaded, output_layer)
+    with blaming("--model"):
+        model = models.flat_output(model)
+        if activation == "sigmoid" and model.output_shape[-1] == 1:
+            model = models.two_classes(model)
         fixed = models.photo_size(model)
     size, short_side = _geometry(fixed, resize, crop)
     _try_preprocessing(how, size)
-    return model, how, size, short_side
+    return Network(model, activation, how, size, short_side)
+
+
+def logits_of(model: keras.Model, output_layer: str | None) -> tuple[keras.Model, str | None]:
+    """The model with one output, up to the logits, and the final activation that was removed, if there was one.
+
+    Raises:
+        click.UsageError: there is no such output, or it must be said which of several.
+    """
+    from rap_keras import final_activation
+    from rap_keras.network import flatten
+    from rap_keras.outputs import one_output
+
+    is_number = output_layer is not None and output_layer.isdecimal() and output_layer not in model.output_names
+    with blaming("--output-layer"):
+        model = one_output(model, int(output_layer) if output_layer and is_number else output_layer)
+    with blaming("--model"):
+        found = final_activation.find(flatten(model))
+        return final_activation.to_logits(model), found[-1].kind if found else None
 
 
 def embedded_patterns(model_name: str) -> Path:

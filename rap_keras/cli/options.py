@@ -6,6 +6,13 @@ from typing import Any, Callable
 
 import click
 
+output_option = click.option(
+    "--output-layer",
+    metavar="NAME|NUMBER",
+    help="Of a model with several outputs the one to use, by its name or its number from 0.",
+)
+"""Which output of a model is explained."""
+
 
 def photo_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """How photos become a network's input: --preprocessing, --resize and --crop."""

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 class Explained(NamedTuple):
     """What was found out about one photo.
 
-    `photo` is as the network saw it, uint8, (H, W, 3); `relevances` has the relevance at the input,
+    `photo` is as the network saw it, uint8, (H, W, 3); `probability` is None where the network makes none of its
+    logits; `relevances` has the relevance at the input,
     (H, W, C), of each method, `milliseconds` how long it took; `layers` is what
     `RAP.analyze_layers` gave, empty if it was not asked for.
     """
@@ -22,6 +23,7 @@ class Explained(NamedTuple):
     target: int
     label: str
     logit: float
+    probability: float | None
     relevances: dict[str, np.ndarray]
     milliseconds: dict[str, float]
     layers: dict[str, Any]
@@ -32,12 +34,17 @@ class Explained(NamedTuple):
 
         return [name for name, values in self.relevances.items() if not np.isfinite(values).all()]
 
+    def empty(self) -> list[str]:
+        """The methods whose relevance is zero everywhere."""
+        return [name for name, values in self.relevances.items() if not values.any()]
+
 
 def lines(path: Path, explained: Explained) -> Iterator[str]:
     """What is printed of a photo: a line per method."""
+    probability = "" if explained.probability is None else f"probability {explained.probability:.4g}  "
     for method, relevance in explained.relevances.items():
         yield (
-            f"{path}  {method}  {explained.label}  logit {explained.logit:.6g}  "
+            f"{path}  {method}  {explained.label}  {probability}logit {explained.logit:.6g}  "
             f"sum {relevance.sum(dtype=float):.6g}  {explained.milliseconds[method]:.0f} ms"
         )
 
@@ -56,6 +63,8 @@ def write(explained: Explained, output: Path, name: str) -> None:
         "logit": np.array(explained.logit),
         "methods": np.array(list(explained.relevances)),
     }
+    if explained.probability is not None:
+        arrays["probability"] = np.array(explained.probability)
     np.savez_compressed(output / f"{name}.npz", **arrays)
     heatmaps = {title(method): [heatmap(_shown(relevance))] for method, relevance in explained.relevances.items()}
     # Of ImageNet's "tench, Tinca tinca" a picture has room for the first.
@@ -63,6 +72,8 @@ def write(explained: Explained, output: Path, name: str) -> None:
     if explained.logit < 0:
         # The sum of RAP's relevance is the logit, so with it all its signs are the other way round.
         label += "\nnegative logit:\nblue is relevant"
+    if explained.empty():
+        label += "\nno relevance:\n" + "\n".join(map(title, explained.empty()))
     figure = grid([explained.photo], heatmaps, [label])
     figure.savefig(output / f"{name}.png")
     if explained.layers:

@@ -12,7 +12,9 @@ from tensorflow import keras
 
 from rap_keras import checks
 from rap_keras.equations.numerics import divide, transposed
+from rap_keras.final_activation import refuse_final_activation
 from rap_keras.network import flatten
+from rap_keras.outputs import one_output
 from rap_keras.patterns.computer import PatternComputer
 from rap_keras.patterns.maps import maps_by_layer
 from rap_keras.patterns.stored import Patterns
@@ -27,14 +29,16 @@ class _PatternAnalyzer(ReverseAnalyzerBase):
         model: keras.Model,
         patterns: Patterns | str | Path | None = None,
         pattern_type: str = "relu",
+        output: str | int | None = None,
         **kwargs: Any,
     ) -> None:
         checks.require_graph_execution()
+        checks.require_built_for_graphs(model)
+        model = one_output(model, output)
         super().__init__(model, **kwargs)
         checks.require_choice("pattern_type", pattern_type, ("relu", "linear"))
-        checks.require_one_output(model)
         network = flatten(model)
-        checks.refuse_softmax(network)
+        refuse_final_activation(network)
         self._maps = maps_by_layer(network)
         self._pattern_type = pattern_type
         self._patterns = Patterns.load(patterns) if isinstance(patterns, (str, Path)) else patterns
@@ -133,17 +137,18 @@ class PatternNet(_PatternAnalyzer):
     Shown as it is, it looks like the input's detected part. Source: Kindermans et al., arXiv 1705.05598.
 
     Args:
-        model: a Keras model with one output, without softmax.
+        model: a Keras model that ends in logits, see `rap_keras.to_logits`.
         patterns: of this model, as `PatternComputer` gives them, or the file that they were saved to. Without,
             `fit` has to be called.
         pattern_type: of `fit`, see `PatternComputer`.
+        output: of a model with several outputs the one to explain, its name or number.
         **kwargs: options of iNNvestigate's ReverseAnalyzerBase, neuron_selection_mode among them.
 
     Raises:
         RuntimeError: eager execution is on.
         ValueError: the patterns are of another network.
-        NotAnalyzeableModelException: the model has several outputs, a softmax, or a weighted layer that is
-            neither Dense nor a convolution.
+        NotAnalyzeableModelException: the model has several outputs of which none is chosen, ends in a softmax,
+            log-softmax or sigmoid, or has a weighted layer that is neither Dense nor a convolution.
     """
 
     def _weights(self, pattern: tf.Tensor, w: tf.Tensor) -> tf.Tensor:

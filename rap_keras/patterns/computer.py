@@ -9,12 +9,13 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
-from rap_keras import batches, checks
+from rap_keras import checks
 from rap_keras.equations.numerics import transposed
 from rap_keras.network import as_float, flatten
 from rap_keras.patterns.estimators import Sums, pattern
 from rap_keras.patterns.maps import Map, maps_by_layer
 from rap_keras.patterns.stored import Patterns, fingerprint
+from rap_keras.samples import are_batches, each_batch, require_batch_size, valid_samples
 
 
 class PatternComputer:
@@ -52,15 +53,14 @@ class PatternComputer:
         the sums over all positions of a convolution are the gradients of its kernel.
 
         Args:
-            X: samples as the model takes them, (N, ...), a list of arrays for models with several inputs, or a
-                generator or `keras.utils.Sequence` of batches. The more the better: neurons that are never
-                active have no pattern.
+            X: samples as the model takes them, (N, ...), as `RAP.analyze` takes them, batches among them. The more
+                the better: neurons that are never active have no pattern.
             batch_size: samples at a time, where X is an array.
 
         Raises:
             ValueError: X is empty, or not what the model takes, or has NaN or Inf.
         """
-        batches.require_size(batch_size)
+        require_batch_size(batch_size)
         maps = [m for maps in self._by_layer.values() for m in maps]
         values = keras.backend.batch_get_value([m.linear.w() for m in maps])
         weights = {m.name: value for m, value in zip(maps, values)}
@@ -82,12 +82,12 @@ class PatternComputer:
         )
 
     def _batches(self, X: Any, batch_size: int) -> Iterator[list[np.ndarray]]:
-        if batches.are_batches(X):
-            yield from batches.each_valid(X, lambda batch: checks.valid_inputs(batch, self._model.inputs))
-            return
-        arrays = checks.valid_inputs(X, self._model.inputs)
-        for part in batches.slices(len(arrays[0]), batch_size):
-            yield [array[part] for array in arrays]
+        if are_batches(X):
+            found = each_batch(X, lambda batch: valid_samples(batch, self._model))
+        else:
+            found = valid_samples(X, self._model).batches(batch_size)
+        for samples in found:
+            yield samples.feeds()
 
     def _functions(self, maps: list[Map]) -> tuple[Callable, Callable]:
         """Of a batch: the means of all neurons; and, of a batch and these, the five sums of each map by name."""
@@ -109,7 +109,7 @@ class PatternComputer:
         values = self._network.values(map(as_float, self._model.inputs))
         found: dict[str, list[tuple[tf.Tensor, tf.Tensor, tf.Tensor]]] = {}
         for call in self._network.calls:
-            x = values[call.inputs[0]]
+            (x,) = call.cast([values[call.inputs[0]]])
             for m in self._by_layer.get(id(call.layer), ()):
                 z = m.linear.function(x, m.linear.w())
                 preactivation = m.linear.preactivation(x, z)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from tensorflow.keras.layers import Layer
+
 from rap_keras.network import Call, Ref
 
 
@@ -49,12 +51,12 @@ _MOVED = set(
 _AVERAGED = set(
     "mean reduce_mean sum reduce_sum avgpool avgpool3d avg_pool avg_pool1d avg_pool2d avg_pool3d".split()
 )
-_AFFINE = set("identity neg negative cast stop_gradient stopgradient biasadd bias_add".split())
+_AFFINE = set("identity neg negative cast convert_image_dtype stop_gradient stopgradient biasadd bias_add".split())
 
 
 def operation(call: Call) -> Operation | None:
     """What the operation of a functional layer is to relevance; None for other layers and operations."""
-    name = _name(call)
+    name = operation_name(call.layer)
     tensors = len(call.inputs)
     if name is None or tensors == 0:
         return None
@@ -91,12 +93,13 @@ def _division(call: Call) -> Operation | None:
     return None if over_tensor else Operation("affine")
 
 
-def _name(call: Call) -> str | None:
-    kind = type(call.layer).__name__
+def operation_name(layer: Layer) -> str | None:
+    """The operation of a functional layer in lower case, without its module; None for other layers."""
+    kind = type(layer).__name__
     if kind == "TensorFlowOpLayer":
-        return str(call.layer.node_def.op).lower()
+        return str(layer.node_def.op).lower()
     if kind == "TFOpLambda":
-        return str(call.layer.symbol).split(".")[-1].lower()
+        return str(layer.symbol).split(".")[-1].lower()
     if kind == "SlicingOpLambda":
         return "getitem"
     return None

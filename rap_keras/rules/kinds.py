@@ -55,6 +55,12 @@ _AFFINE = Kind(unchanged, keeps_order=True, keeps_saturation=True)
 _MOVED = Kind(moved, **_KEEPS_ALL)
 _ADDED = Kind(added, **_KEEPS_ALL)
 
+# These do nothing at inference.
+_AUGMENTATION = (
+    "RandomBrightness RandomContrast RandomFlip RandomHeight RandomRotation RandomTranslation RandomWidth "
+    "RandomZoom"
+)
+
 _GROUPS: list[tuple[str, Kind]] = [
     ("ELU LeakyReLU PReLU", _ELEMENTWISE),
     ("Softmax", Kind(unchanged, nonnegative=True, saturates=True)),
@@ -66,13 +72,15 @@ _GROUPS: list[tuple[str, Kind]] = [
         "SpatialDropout2D SpatialDropout3D",
         Kind(unchanged, **_KEEPS_ALL),
     ),
+    (_AUGMENTATION, Kind(unchanged, **_KEEPS_ALL)),
     (
         "Concatenate Cropping1D Cropping2D Cropping3D Flatten Permute RepeatVector Reshape UpSampling1D "
         "UpSampling3D CenterCrop MaxPooling1D MaxPooling2D MaxPooling3D GlobalMaxPooling1D GlobalMaxPooling2D "
         "GlobalMaxPooling3D Maximum Minimum",
         _MOVED,
     ),
-    ("UpSampling2D Resizing", _MOVED),
+    # At inference RandomCrop cuts out the centre, and resizes it.
+    ("UpSampling2D Resizing RandomCrop", _MOVED),
     ("ZeroPadding1D ZeroPadding2D ZeroPadding3D", Kind(padded, **_KEEPS_ALL)),
     (
         "AveragePooling1D AveragePooling2D AveragePooling3D GlobalAveragePooling1D GlobalAveragePooling2D "
@@ -92,7 +100,7 @@ _LAYERS: dict[type, Kind] = {
     if hasattr(keras.layers, name)
 }
 
-_REGISTERED: dict[type, Kind] = {}
+_REGISTERED: dict[type, Rule] = {}
 
 # Layers that keras.applications defines for itself, out of reach by import.
 _OF_APPLICATIONS = {
@@ -120,9 +128,11 @@ _OPERATIONS = {
 
 def kind_of(call: Call) -> Kind | None:
     """What is known of the layer of a call; None for a layer without a rule."""
-    if is_registered(call.layer):
-        return _REGISTERED[type(call.layer)]
     kind = _kind_of(call)
+    if is_registered(call.layer):
+        rule = _REGISTERED[type(call.layer)]
+        # What a layer that we know does to values does not depend on what the user does with relevance.
+        return replace(kind, rule=rule) if kind else Kind(rule)
     if kind and call.has_constants():
         return replace(kind, rule=moved_evenly if kind.rule is moved else kind.rule, keeps_sign=False)
     return kind
@@ -178,12 +188,18 @@ def register_rule(layer: type, rule: Rule) -> None:
         raise TypeError(f"{layer!r} is no Keras layer class: give the class, not a layer")
     if not callable(rule):
         raise TypeError(f"{rule!r} is no rule: give a function of (Xs, Ys, Rs, state)")
-    _REGISTERED[layer] = Kind(rule)
+    _REGISTERED[layer] = rule
 
 
 def is_registered(layer: Layer) -> bool:
     """Whether the user has given a rule for this kind of layer."""
     return type(layer) in _REGISTERED
+
+
+def is_augmentation(layer: Layer) -> bool:
+    """Whether a layer is one of Keras' that changes images at random in training and does nothing at inference."""
+    kinds = [getattr(keras.layers, name, None) for name in _AUGMENTATION.split()]
+    return bool(lookup(layer, {kind: True for kind in kinds if kind}))
 
 
 def lookup(layer: Layer, table: dict[type, Value]) -> Value | None:

@@ -33,6 +33,12 @@ def moved(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tenso
     return transposed(lambda *xs: run(list(xs)), Xs, Rs)
 
 
+def unchanged_or_moved(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
+    """A Lambda that the user allows: `unchanged` where it keeps the shape, else `moved`."""
+    same = len(Xs) == len(Ys) == 1 and Xs[0].shape[1:] == Ys[0].shape[1:]
+    return unchanged(Xs, Ys, Rs, state) if same else moved(Xs, Ys, Rs, state)
+
+
 def averaged(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
     """Average pooling: in proportion to |x| over each window, or to x itself in the authors' program."""
     run = state["call"].run

@@ -1,0 +1,296 @@
+"""A softmax, log-softmax or sigmoid at the end of a model: found in every spelling, and removed.
+
+Relevance starts with a logit, a class's score before it is made a probability. Behind a softmax the classes are
+mixed, and a probability near 0 leaves no relevance at all: such a model is refused, and `to_logits` makes the one
+to explain out of it. Both go by the same detector.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from innvestigate import NotAnalyzeableModelException
+from tensorflow import keras
+from tensorflow.keras.layers import Layer
+
+from rap_keras.network import Call, Network, flatten, is_chain, is_operation
+from rap_keras.rules import functional
+from rap_keras.rules.kinds import is_registered, kind_of, lookup
+from rap_keras.rules.linear_layers import dot_map, linear_maps
+from rap_keras.rules.unweighted import divided, multiplied
+
+NAMES = {"softmax": "softmax", "log_softmax": "log-softmax", "sigmoid": "sigmoid"}
+"""The kinds of final activation, and what messages call them."""
+
+
+class FinalActivation(NamedTuple):
+    """Where a network's logits become something else: the kind, one of `NAMES`, and the layer call."""
+
+    kind: str
+    call: Call
+
+
+def find(network: Network) -> list[FinalActivation]:
+    """The final activations of a network, from the last call back; empty for one that ends in logits.
+
+    Everything is looked at that lies behind the last weighted layer or gate, on every branch: what moves,
+    averages or adds up probabilities makes no logits of them.
+    """
+    reached = set(network.outputs)
+    found = []
+    for call in reversed(network.calls):
+        if not reached.intersection(call.outputs):
+            continue
+        kind = activation_kind(call.layer) or _written_out(call, network)
+        if kind:
+            found.append(FinalActivation(kind, call))
+        elif _passes_on(call):
+            reached.update(call.inputs)
+    return found
+
+
+def refuse_final_activation(network: Network) -> None:
+    """Raises NotAnalyzeableModelException if the network ends in a softmax, log-softmax or sigmoid."""
+    for kind, call in find(network)[:1]:
+        why = "leaves no relevance where it saturates" if kind == "sigmoid" else "mixes the classes"
+        raise NotAnalyzeableModelException(
+            f"layer '{call.name}' ends the model in a {NAMES[kind]}, which {why}: what is explained is the logit "
+            "before it. Remove it with rap_keras.to_logits(model)"
+        )
+
+
+def probabilities(logits: np.ndarray, kind: str) -> np.ndarray:
+    """What a final activation makes of logits (N, classes): the probability of each class, in float64.
+
+    `kind` is one of `NAMES`. For log-softmax it is the probability as well, not its logarithm.
+    """
+    z = np.asarray(logits, np.float64)
+    if kind == "sigmoid":
+        return np.exp(-np.logaddexp(0, -z))
+    shifted = np.exp(z - z.max(axis=-1, keepdims=True))
+    return shifted / shifted.sum(axis=-1, keepdims=True)
+
+
+def to_logits(model: keras.Model) -> keras.Model:
+    """The model up to the logits: a softmax, log-softmax or sigmoid at its end is removed, whatever its form.
+
+    That is the activation of the last layer, a layer of its own or a functional operation; also in a model that
+    is the last layer, and in front of layers that only move values (Flatten, Reshape, Permute, Dropout). The new
+    model shares the weights of the given one, which keeps working. Of a sigmoid over one unit stays the logit of
+    class 1; `rap_keras.models.two_classes` makes one for each class out of it.
+
+    Examples:
+        >>> analyzer = innvestigate.create_analyzer("rap", rap_keras.to_logits(model))
+
+    Returns:
+        The new model; the given one itself if it ends in logits.
+
+    Raises:
+        ValueError: the model is subclassed or not built, so that its layers are unknown; or the activation cannot
+            be removed, as the layers behind it calculate with probabilities.
+    """
+    outputs = _outputs(model)
+    logits = [_before(output) for output in outputs]
+    _require_removed(model, outputs, logits)
+    if all(tensor is None for tensor in logits):
+        return model
+    wanted = [old if new is None else new for old, new in zip(outputs, logits)]
+    # Once more: a softmax may have stood behind another one.
+    return to_logits(keras.Model(model.inputs, wanted, name=model.name))
+
+
+def activation_kind(layer: Layer) -> str | None:
+    """Which of `NAMES` a layer, or the activation fused into it, is; None for any other.
+
+    Names are not enough: an activation may be any function of the user's. A function that is not Keras' own is
+    tried on some numbers.
+    """
+    if isinstance(layer, keras.layers.Softmax):
+        return "softmax"
+    if is_operation(layer):
+        return _operation_kind(layer)
+    activation = getattr(layer, "activation", None)
+    if activation is not None:
+        return _function_kind(activation)
+    if isinstance(layer, keras.layers.Lambda) or is_registered(layer):
+        return _function_kind(layer.call)
+    return None
+
+
+_BY_NAME = {
+    "softmax": "softmax",
+    "log_softmax": "log_softmax",
+    "logsoftmax": "log_softmax",
+    "sigmoid": "sigmoid",
+    "hard_sigmoid": "sigmoid",
+}
+
+
+def _operation_kind(layer: Layer) -> str | None:
+    return _BY_NAME.get(functional.operation_name(layer) or "")
+
+
+def _function_kind(function: Callable) -> str | None:
+    """What a function of tensors is, found out by its values on four axes of different length."""
+    if function is keras.activations.linear or function is keras.activations.relu:
+        return None
+    random = np.random.default_rng(0).normal(size=(2, 3, 4, 5)).astype(np.float32)
+    for rank in (4, 2, 3):
+        x = random[(0,) * (4 - rank)]
+        try:
+            y, low, middle, high = _values(function, [x, x * 0 - 60, x * 0, x * 0 + 60])
+        # It is the user's function, which may not take numbers of that shape.
+        except Exception:
+            continue
+        if y.shape != x.shape or not np.isfinite(y).all():
+            return None
+        if np.allclose(low, 0, atol=1e-3) and np.allclose(middle, 0.5) and np.allclose(high, 1, atol=1e-3):
+            return "sigmoid"
+        if (y >= 0).all() and _adds_up_to_one(y):
+            return "softmax"
+        return "log_softmax" if _adds_up_to_one(np.exp(y)) else None
+    return None
+
+
+def _values(function: Callable, xs: list[np.ndarray]) -> list[np.ndarray]:
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        return session.run([tf.convert_to_tensor(function(tf.constant(x))) for x in xs])
+
+
+def _adds_up_to_one(y: np.ndarray) -> bool:
+    return any(np.allclose(y.sum(axis), 1, atol=1e-4) for axis in range(y.ndim))
+
+
+def _written_out(call: Call, network: Network) -> str | None:
+    """A softmax as exp(z) / sum(exp(z))."""
+    kind = kind_of(call)
+    if kind is None or kind.rule is not divided:
+        return None
+    producers = {number: c for c in network.calls for number in c.outputs}
+    numerator = producers.get(call.inputs[0])
+    is_exp = numerator is not None and functional.operation_name(numerator.layer) == "exp"
+    return "softmax" if is_exp else None
+
+
+def _passes_on(call: Call) -> bool:
+    """Whether probabilities stay what they are, or averages of them; weights and gates make new scores."""
+    kind = kind_of(call)
+    if linear_maps(call.layer) or dot_map(call) or (kind is not None and kind.rule is multiplied):
+        return False
+    is_known = kind is not None and not is_registered(call.layer)
+    return is_known or not call.layer.weights
+
+
+def _outputs(model: keras.Model) -> list[Any]:
+    """The output tensors of a model whose layers are known."""
+    outputs = getattr(model, "outputs", None)
+    if not outputs or not all(hasattr(tensor, "_keras_history") for tensor in outputs):
+        raise ValueError(
+            f"model '{model.name}' is no graph of layers, so that its end is unknown: build it with the "
+            "functional API, or as a Sequential that begins with keras.Input(shape)"
+        )
+    return list(outputs)
+
+
+def _require_removed(model: keras.Model, outputs: list[Any], logits: list[Any]) -> None:
+    """Raises ValueError where an activation is found that `_before` does not reach."""
+    try:
+        network = flatten(model)
+    except NotAnalyzeableModelException as error:
+        raise ValueError(str(error)) from error
+    for number, removed in zip(network.outputs, logits):
+        left = [] if removed is not None else find(Network(network.calls, network.inputs, (number,)))
+        for kind, call in left[:1]:
+            first = call.name.split("/")[0]
+            layer = model.get_layer(first)
+            part = f"model.get_layer('{first}')"
+            one = part if isinstance(layer, keras.Model) else f"keras.Model(model.inputs, {part}.output)"
+            raise ValueError(
+                f"the {NAMES[kind]} of layer '{call.name}' cannot be removed, as layers behind it calculate with "
+                f"its probabilities. Explain the part that it ends: rap_keras.to_logits({one})"
+            )
+
+
+_MOVING = (
+    keras.layers.Cropping1D,
+    keras.layers.Cropping2D,
+    keras.layers.Cropping3D,
+    keras.layers.Dropout,
+    keras.layers.Flatten,
+    keras.layers.Permute,
+    keras.layers.RepeatVector,
+    keras.layers.Reshape,
+)
+_MOVING_OPERATIONS = set(
+    "cast expand_dims expanddims getitem identity reshape slice squeeze stop_gradient stopgradient stridedslice "
+    "transpose".split()
+)
+
+
+def _before(tensor: Any) -> Any:
+    """What `tensor` would be without a final activation, None if there is none that can be removed."""
+    layer, index, position = tensor._keras_history
+    node = layer._inbound_nodes[index]
+    if isinstance(layer, keras.Model):
+        return _before_model(layer, node, position)
+    kind = activation_kind(layer)
+    if kind:
+        given = node.input_tensors
+        return _without_activation(layer, given) if layer.weights else given
+    if isinstance(layer, keras.layers.Concatenate):
+        return _before_concatenation(layer, node.input_tensors)
+    if not _only_moves(layer):
+        return None
+    before = _before(node.input_tensors)
+    return None if before is None else type(layer).from_config(layer.get_config())(before)
+
+
+def _only_moves(layer: Layer) -> bool:
+    if is_operation(layer):
+        return functional.operation_name(layer) in _MOVING_OPERATIONS and not isinstance(
+            layer._inbound_nodes[0].input_tensors, (list, tuple)
+        )
+    if isinstance(layer, keras.layers.Activation):
+        return layer.activation is keras.activations.linear
+    return bool(lookup(layer, dict.fromkeys(_MOVING, True)))
+
+
+def _before_concatenation(layer: Layer, tensors: list[Any]) -> Any:
+    """Of several heads side by side each loses its own activation."""
+    logits = [_before(tensor) for tensor in tensors]
+    if all(tensor is None for tensor in logits):
+        return None
+    wanted = [old if new is None else new for old, new in zip(tensors, logits)]
+    return type(layer).from_config(layer.get_config())(wanted)
+
+
+def _before_model(model: keras.Model, node: Any, position: int) -> Any:
+    graph = _connected(model, node.input_tensors) if is_chain(model) else model
+    inner = to_logits(graph)
+    if inner is graph:
+        return None
+    given = node.call_args[0] if node.call_args else next(iter(node.call_kwargs.values()))
+    return tf.nest.flatten(inner(given))[position]
+
+
+def _connected(chain: keras.Sequential, tensor: Any) -> keras.Model:
+    """A Sequential that was made without an input shape, as a graph of its layers."""
+    inputs = x = keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype)
+    for layer in chain.layers:
+        x = layer(x)
+    return keras.Model(inputs, x, name=chain.name)
+
+
+def _without_activation(layer: Layer, given: Any) -> Any:
+    """Output of the layer for the tensor `given` without its activation, its variables shared."""
+    shadow = copy.copy(layer)  # its configuration can be had whatever function the activation is
+    object.__setattr__(shadow, "activation", keras.activations.linear)
+    twin = type(layer).from_config(shadow.get_config())
+    # Calling the layer itself would give it another node, and changing its activation would change
+    # the user's model. The twin gets the layer's variables when it asks for new ones.
+    with tf.variable_creator_scope(lambda _, **wanted: getattr(layer, wanted["name"])):
+        return twin(given)

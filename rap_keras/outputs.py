@@ -1,0 +1,88 @@
+"""Which output of a model is explained, in the form that its classes are counted in."""
+
+from __future__ import annotations
+
+import numpy as np
+from innvestigate import NotAnalyzeableModelException
+from tensorflow import keras
+
+from rap_keras.rules.kinds import lookup
+
+
+def one_output(model: keras.Model, output: str | int | None = None) -> keras.Model:
+    """The model with one of its outputs; the given one if it has no other.
+
+    Args:
+        model: functional or Sequential. The new one shares its layers.
+        output: a name of `model.output_names`, or the output's number.
+
+    Raises:
+        NotAnalyzeableModelException: the model has several outputs and none is chosen.
+        ValueError: there is no such output.
+    """
+    names = list(getattr(model, "output_names", None) or [])
+    if output is None:
+        if len(names) > 1:
+            raise NotAnalyzeableModelException(
+                f"the model has {len(names)} outputs ({', '.join(names)}), and one is explained at a time: say "
+                f"which by its name or number, output='{names[0]}' or output=0 (--output-layer in the command)"
+            )
+        return model
+    number = _number(output, names)
+    return model if len(names) == 1 else keras.Model(model.inputs, model.outputs[number], name=model.name)
+
+
+def _number(output: str | int, names: list[str]) -> int:
+    is_number = isinstance(output, (int, np.integer)) and not isinstance(output, bool)
+    if is_number and 0 <= int(output) < len(names):
+        return int(output)
+    if not isinstance(output, str) or names.count(output) != 1:
+        raise ValueError(
+            f"output={output!r}: the model has the outputs {', '.join(names) or '(none)'}, numbered from 0"
+        )
+    return names.index(output)
+
+
+def flat_output(model: keras.Model) -> keras.Model:
+    """The model with its output flattened to (N, classes); the given one if it is so already.
+
+    Raises:
+        ValueError: The model has several outputs.
+    """
+    if len(model.outputs) != 1:
+        raise ValueError(f"model {model.name!r} has {len(model.outputs)} outputs, it must have one")
+    if len(model.outputs[0].shape) <= 2:
+        return model
+    return keras.Model(model.inputs, keras.layers.Flatten()(model.outputs[0]), name=model.name)
+
+
+def two_classes(model: keras.Model) -> keras.Model:
+    """A model of one logit z, that of class 1, as one of two logits: -z for class 0 and z for class 1.
+
+    So class 0 can be explained, by any method: it is what speaks against class 1. The class with the positive
+    logit is the one decided for.
+
+    Args:
+        model: (N, ...) to (N, 1), without sigmoid: see `to_logits`. The new model shares its layers except a last
+            Dense layer, whose weights are copied.
+
+    Raises:
+        ValueError: the output is not of shape (N, 1).
+    """
+    shape = tuple(model.output_shape) if len(model.outputs) == 1 else ()
+    if shape[1:] != (1,):
+        raise ValueError(
+            f"model '{model.name}' must have one output of shape (None, 1), but it has {model.output_shape}"
+        )
+    (logit,) = model.outputs
+    layer, index, _ = logit._keras_history
+    if lookup(layer, {keras.layers.Dense: True}) and layer.activation is keras.activations.linear:
+        # LRP must see the weights of class 0: behind a Dense layer of one unit it would follow those of class 1.
+        config = {**layer.get_config(), "units": 2}
+        twin = type(layer).from_config(config)
+        both = twin(layer._inbound_nodes[index].input_tensors)
+        twin.set_weights([np.concatenate([-weight, weight], axis=-1) for weight in layer.get_weights()])
+    else:
+        minus = keras.layers.Rescaling(-1.0, name=f"{layer.name}_class_0")(logit)
+        both = keras.layers.Concatenate(name=f"{layer.name}_classes")([minus, logit])
+    return keras.Model(model.inputs, both, name=model.name)

@@ -1,0 +1,109 @@
+"""Augmentation layers count as what they are at inference, in heatmaps and in every prediction."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from tensorflow import keras
+from tensorflow.keras import layers
+
+from rap_keras import RAP, methods
+from rap_keras.benchmark import Benchmark, Options
+from rap_keras.conservation import check
+from rap_keras.network import predictor
+
+LAYERS = {
+    "RandomBrightness": lambda: layers.RandomBrightness(0.5),
+    "RandomContrast": lambda: layers.RandomContrast(0.5),
+    "RandomFlip": lambda: layers.RandomFlip("horizontal"),
+    "RandomHeight": lambda: layers.RandomHeight(0.3),
+    "RandomRotation": lambda: layers.RandomRotation(0.5),
+    "RandomTranslation": lambda: layers.RandomTranslation(0.5, 0.5),
+    "RandomWidth": lambda: layers.RandomWidth(0.3),
+    "RandomZoom": lambda: layers.RandomZoom(0.5),
+}
+
+
+def networks(front, size=16, seen=16):
+    """A network behind `front`, and the same without it."""
+    conv, last = layers.Conv2D(8, 5, activation="relu", name="conv"), layers.Dense(3)
+
+    def end(x):
+        return last(layers.GlobalAveragePooling2D()(conv(layers.Rescaling(1 / 255)(x))))
+
+    inputs, plain = keras.Input((size, size, 3)), keras.Input((seen, seen, 3))
+    return keras.Model(inputs, end(front(inputs))), keras.Model(plain, end(plain))
+
+
+def photos(size=16):
+    return np.random.default_rng(0).integers(0, 256, (4, size, size, 3)).astype(np.float32)
+
+
+def nested(*fronts):
+    return keras.Sequential([keras.Input((16, 16, 3)), *fronts])
+
+
+@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("wrap", ["none", "nested", "nested without an input"])
+def test_they_do_nothing_and_bounds_pass_them(name, wrap):
+    layer = LAYERS[name]()
+    if wrap != "none":
+        layer = nested(layer) if wrap == "nested" else keras.Sequential([layer])
+    model, plain = networks(layer)
+    x = photos()
+    analyzer = RAP(model)
+    np.testing.assert_allclose(analyzer.analyze(x), RAP(plain).analyze(x), rtol=1e-5, atol=1e-7)
+    (conv,) = [layer for layer in check(analyzer, x).layers if layer.name == "conv"]
+    assert conv.rule == "z^B (Eq. 10)"
+    np.testing.assert_allclose(predictor(model)(x), plain.predict_on_batch(x), rtol=1e-5)
+
+
+def test_all_augmentation_layers_of_keras_are_tried():
+    of_keras = {name for name in dir(layers) if name.startswith("Random")}
+    assert of_keras == {*LAYERS, "RandomCrop"}
+
+
+def test_random_crop_is_the_centre_crop():
+    model, plain = networks(layers.RandomCrop(8, 8), size=16, seen=8)
+    x = photos()
+    # Keras resizes the largest centre cut of the crop's aspect; 16 x 16 to 8 x 8 is the mean of the middle.
+    shrunk = predictor(keras.Model(model.inputs, model.layers[1].output))(x)
+    expected = RAP(plain).analyze(shrunk)
+    found = RAP(model).analyze(x)
+    np.testing.assert_allclose(found.sum((1, 2, 3)), expected.sum((1, 2, 3)), rtol=1e-4)
+    np.testing.assert_allclose(found.sum((1, 2, 3)), plain.predict_on_batch(shrunk).max(1), rtol=1e-4)
+    wide = networks(layers.RandomCrop(16, 8), size=16, seen=8)[0]
+    relevance = RAP(wide).analyze(x)
+    assert (relevance[:, :, :4] == 0).all()
+    assert (relevance[:, :, 12:] == 0).all()
+    assert (relevance[:, :, 4:12] != 0).any()
+
+
+def test_every_prediction_is_at_inference():
+    """With eager execution off Keras 2 leaves the layers switched on in `predict`."""
+    model, plain = networks(nested(LAYERS["RandomTranslation"](), LAYERS["RandomRotation"]()))
+    x = photos()
+    assert not np.allclose(model.predict_on_batch(x), model.predict_on_batch(x))
+    expected = plain.predict_on_batch(x)
+    options = Options(metrics=("mask",))
+    np.testing.assert_allclose(
+        Benchmark(model, {}, None, "tf", (16, 16), options=options).predict(x), expected, rtol=1e-5
+    )
+    for name in ("gradient", "input_t_gradient"):
+        found, wanted = (methods.create(name, network).analyze(x) for network in (model, plain))
+        np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-8)
+    flat, plain = networks(LAYERS["RandomTranslation"]())
+    found, wanted = (methods.create("lrp.alpha_1_beta_0", strip(n)).analyze(x) for n in (flat, plain))
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-7)
+
+
+def strip(model):
+    """Without Rescaling, which iNNvestigate's LRP does not know."""
+
+    def copied(layer):
+        same = layers.Activation("linear") if isinstance(layer, layers.Rescaling) else None
+        return same or type(layer).from_config(layer.get_config())
+
+    copy = keras.models.clone_model(model, clone_function=copied)
+    copy.set_weights(model.get_weights()[-4:])
+    return copy

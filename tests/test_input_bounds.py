@@ -1,0 +1,165 @@
+"""The option `input_rule`: in which forms it is taken, when z^B is used, and which samples it refuses."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+from tensorflow import keras
+from tensorflow.keras import layers
+
+from rap_keras import RAP
+from rap_keras.conservation import check
+from rap_keras.rules.unweighted import unchanged
+
+
+def photo_network():
+    return keras.Sequential(
+        [
+            keras.Input((8, 8, 3), name="photo"),
+            layers.Conv2D(4, 3, activation="relu", name="first"),
+            layers.GlobalAveragePooling2D(),
+            layers.Dense(3),
+        ]
+    )
+
+
+def photos(count=2):
+    return np.random.default_rng(0).integers(0, 256, (count, 8, 8, 3)).astype(np.float32)
+
+
+def rule_of_first(analyzer, x):
+    return check(analyzer, x).layers[0].rule
+
+
+def test_any_sequence_of_two_is_a_pair():
+    model, x = photo_network(), photos()
+    expected = RAP(model, input_rule=(0, 255)).analyze(x)
+    assert not np.allclose(expected, RAP(model).analyze(x), rtol=1e-3)
+    for pair in ([0, 255], np.array([0, 255]), ([0, 0, 0], 255), (np.zeros(3), [255.0] * 3), range(0, 256, 255)):
+        np.testing.assert_array_equal(RAP(model, input_rule=pair).analyze(x), expected)
+
+
+@pytest.mark.parametrize("rule", [([0], [255]), ([0, 0], [255, 255]), ([0] * 4, 255), ([[0] * 3], 255), (0, 1, 2)])
+def test_bounds_must_fit_the_channels(rule):
+    with pytest.raises(ValueError, match=r"input_rule=.*(number|channel)"):
+        RAP(photo_network(), input_rule=rule)
+
+
+def test_a_sample_outside_of_the_bounds_is_refused_by_name_and_value():
+    model, x = photo_network(), photos(3)
+    x[2, 4, 5, 1] = 300
+    analyzer = RAP(model, input_rule=(0, [255, 255, 255]))
+    with pytest.raises(ValueError, match=r"'photo': sample 2 has the value 300 at \(4, 5, 1\).* 0 to 255"):
+        analyzer.analyze(x)
+    with pytest.raises(ValueError, match=r"batch 1: input 'photo': sample 0 has the value 300"):
+        analyzer.analyze(iter([x[:2], x[2:]]))
+    with pytest.raises(ValueError, match="sample 2"):
+        analyzer.analyze_layers(x)
+    assert RAP(model, input_rule="auto").analyze(x).shape == x.shape  # the way out
+    for rule in ((0, 1), (300, 400)):
+        with pytest.raises(ValueError, match="outside of the bounds"):
+            RAP(model, input_rule=rule).analyze(photos())
+
+
+def test_a_bound_that_single_precision_rounds_is_no_reason_to_refuse():
+    x = np.full((1, 8, 8, 3), 0.1)
+    x[0, 0, 0, 0] = 0.7
+    assert np.float32(0.1) > 0.1
+    assert RAP(photo_network(), input_rule=(0.1, 0.7)).analyze(x.astype(np.float32)).shape == x.shape
+
+
+def test_features_of_a_vector_share_no_scale():
+    """One feature of large values and no weight at all: z^B over all features would give it everything."""
+    x = keras.Input((3,))
+    model = keras.Model(x, layers.Dense(1)(layers.Dense(4, "relu", name="first")(x)))
+    W = np.zeros((3, 4))
+    W[1], W[2] = 1.0, -0.01
+    model.set_weights([W, np.zeros(4), np.full((4, 1), 0.25), np.zeros(1)])
+    X = np.array([[100.0, 1.0, 1.0]])
+    found = RAP(model).analyze(X)
+    np.testing.assert_array_equal(found, RAP(model, input_rule=None).analyze(X))
+    assert found[0, 0] == 0
+    # Bounds of each feature: z^B by hand, (x - l) w+ + (h - x) |w-| = 0, 0.5 * 1, 1 * 0.01.
+    fixed = RAP(model, input_rule=([0, 0.5, 0], [200, 2, 2])).analyze(X)
+    assert fixed == pytest.approx(0.99 * np.array([[0, 0.5 / 0.51, 0.01 / 0.51]]), rel=1e-4)
+
+
+def test_channels_of_a_series_may_have_different_units():
+    """Only channel 0 carries evidence; channel 1 runs at 100 with tiny weights."""
+    random = np.random.default_rng(0)
+    inputs = keras.Input((64, 2))
+    y = layers.GlobalAveragePooling1D()(layers.Conv1D(8, 5, activation="relu")(inputs))
+    model = keras.Model(inputs, layers.Dense(1)(y))
+    kernel = random.normal(size=(5, 2, 8))
+    kernel[:, 1] *= 1e-3
+    model.set_weights([kernel, np.zeros(8), np.ones((8, 1)), np.zeros(1)])
+    x = np.stack([random.normal(size=(4, 64)), 100 + random.normal(size=(4, 64))], -1).astype(np.float32)
+    R = abs(RAP(model).analyze(x)).sum((0, 1))
+    assert R[1] < 0.01 * R[0]
+    # The bounds are each channel's own.
+    low, high = x[:1].min((0, 1)), x[:1].max((0, 1))
+    np.testing.assert_allclose(
+        RAP(model).analyze(x[:1]), RAP(model, input_rule=(low, high)).analyze(x[:1]), rtol=1e-4, atol=1e-7
+    )
+
+
+def two_inputs():
+    photo, numbers = keras.Input((8, 8, 3), name="photo"), keras.Input((2,), name="numbers")
+    y = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3, activation="relu", name="seen")(photo))
+    y = layers.Concatenate()([y, layers.Dense(4, "relu", name="known")(numbers)])
+    return keras.Model([photo, numbers], layers.Dense(2)(y))
+
+
+def test_a_rule_for_each_input():
+    model = two_inputs()
+    X = [photos(), np.random.default_rng(1).random((2, 2))]
+
+    def rules(input_rule):
+        found = check(RAP(model, input_rule=input_rule), X)
+        return {layer.name: layer.rule.split(" ")[0] for layer in found.layers if layer.name in ("seen", "known")}
+
+    assert rules("auto") == {"seen": "z^B", "known": "relative"}
+    by_name = {"photo": (0, 255), "numbers": None}
+    assert rules(by_name) == rules([(0, 255), None]) == {"seen": "z^B", "known": "relative"}
+    assert rules({"photo": None, "numbers": ([0, 0], [1, 1])}) == {"seen": "relative", "known": "z^B"}
+    assert rules([(0, 255), ([0, 0], [1, 1])]) == {"seen": "z^B", "known": "z^B"}
+    found = RAP(model, input_rule=by_name).analyze(X)
+    listed = RAP(model, input_rule=[[0, 255], None]).analyze(X)
+    for a, b in zip(found, listed):
+        np.testing.assert_array_equal(a, b)
+    # Low and high of two channels do not fit a photo, so these are a pair for each input.
+    assert rules([(0, 255), (0, 1)]) == {"seen": "z^B", "known": "z^B"}
+    with pytest.raises(ValueError, match=r"must have a rule for each input: photo, numbers"):
+        RAP(model, input_rule={"photo": (0, 255)})
+
+
+def test_what_can_be_read_in_two_ways_is_refused_and_the_way_out_works():
+    a, b = keras.Input((2,), name="a"), keras.Input((2,), name="b")
+    model = keras.Model([a, b], layers.Dense(1)(layers.Dense(3)(layers.Concatenate()([a, b]))))
+    with pytest.raises(ValueError, match="can be read in two ways"):
+        RAP(model, input_rule=[(0, 1), (2, 3)])
+    X = [np.full((1, 2), 0.5), np.full((1, 2), 2.5)]
+    assert len(RAP(model, input_rule={"a": (0, 1), "b": (2, 3)}).analyze(X)) == 2
+
+
+def test_bounds_do_not_end_at_a_rule_of_the_user_without_a_word():
+    class Own(layers.Layer):
+        def call(self, x):
+            return 2 * x
+
+    def network(layer):
+        inputs = keras.Input((8, 8, 3))
+        y = layers.Conv2D(4, 3, activation="relu", name="first")(layer(inputs))
+        return keras.Model(inputs, layers.Dense(3)(layers.GlobalAveragePooling2D()(y)))
+
+    with pytest.warns(UserWarning, match=r"layer 'own'.*bounds of the input end there"):
+        analyzer = RAP(network(Own(name="own")), rules={"own": unchanged})
+    assert "relative attribution" in check(analyzer, photos()).layers[1].rule
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        RAP(network(Own(name="own")), rules={"own": unchanged}, input_rule=None)  # the way out
+        # What Rescaling does to values is known, whatever the rule.
+        known = RAP(network(layers.Rescaling(1 / 255, name="own")), rules={"own": unchanged})
+    assert "z^B" in check(known, photos()).layers[1].rule
