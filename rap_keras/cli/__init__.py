@@ -34,7 +34,10 @@ class _Commands(click.Group):
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="rap-keras")
 def main() -> None:
-    """Relative Attributing Propagation: what in a photo is relevant to a network's decision."""
+    """Relative Attributing Propagation: what in a photo is relevant to a network's decision.
+
+    A command that is interrupted has exit status 130.
+    """
 
 
 main.add_command(explain)

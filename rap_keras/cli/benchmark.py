@@ -105,7 +105,7 @@ _DATASET = "shapes"
     "--workers",
     type=click.IntRange(1),
     metavar="N",
-    help="Maximum number of workers. Default: as many as there are cores, or GPUs for them.",
+    help="Maximum number of workers. Default: one per core, or as many as the GPUs allow.",
 )
 @click.option(
     "--gpus-per-worker",
