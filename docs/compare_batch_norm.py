@@ -26,7 +26,7 @@ from tensorflow import keras
 from tqdm import tqdm
 
 from rap_keras import RAP
-from rap_keras.models import without_softmax
+from rap_keras.models import to_logits
 
 SIZE = 224
 BATCH = 8
@@ -162,7 +162,7 @@ def main() -> None:
         parser.error("name the folder of models and photos, or set RAP_KERAS_SHARED")
     tf.compat.v1.disable_eager_execution()
     model = keras.models.load_model(shared / "models/efficientnet_lite0.h5", compile=False)
-    model = without_softmax(model)
+    model = to_logits(model)
     x, masks, labels = load(shared / "data/ILSVRC")
     correct = model.predict(x, batch_size=BATCH, verbose=0).argmax(1) == labels
     print(f"{len(x)} photos, {correct.sum()} classified correctly, {BATCH} at a time\n")

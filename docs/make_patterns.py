@@ -20,7 +20,7 @@ def main() -> None:
     """Writes one file for each network."""
     x = shapes.preprocess(shapes.generate(IMAGES, shapes.TRAINING_SEED).images)
     for name in shapes.NETWORKS:
-        model = models.without_softmax(shapes.load_network(name))
+        model = models.to_logits(shapes.load_network(name))
         found = PatternComputer(model).compute(x)
         small = Patterns({key: a.astype(np.float16) for key, a in found.arrays.items()}, found.network)
         small.save(shapes.patterns_path(name))

@@ -25,7 +25,7 @@ CLASSES = {7: "cat", 14: "person"}
 
 def main(model_path: str, picture: str) -> None:
     """Explains the highest class of each photo by every method, and writes the figure."""
-    model = models.without_softmax(models.load_model(model_path))
+    model = models.to_logits(models.load_model(model_path))
     photos = [images.fit(photo, (224, 224)) for photo in (skimage.data.chelsea(), skimage.data.astronaut())]
     batch = images.preprocess(photos, "caffe")
     logits = model.predict_on_batch(batch)

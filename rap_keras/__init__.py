@@ -6,14 +6,9 @@ and PatternAttribution, which iNNvestigate 2 dropped.
 
 from __future__ import annotations
 
-import os
-import sys
-from pathlib import Path
+from rap_keras import startup
 
-if sys.argv and Path(sys.argv[0]).stem == "rap-keras":
-    # TensorFlow reads this when it is first imported, below, and our command's output is no place for its
-    # notes on GPUs and memory. In other programs that is not for us to decide.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+startup.begin()
 
 import innvestigate.analyzer
 

@@ -43,6 +43,11 @@ EMBEDDED = {"shapes-vgg": "vgg", "shapes-resnet": "resnet"}
 """The networks in this package, trained on the images of `rap_keras.shapes`."""
 
 
+def is_network_name(text: str) -> bool:
+    """Whether a text names a network: such a name goes before a file or folder of the same name."""
+    return text.lower() in EMBEDDED or text.lower() in applications()
+
+
 def own_preprocessing(name: str) -> Callable[[np.ndarray], np.ndarray] | None:
     """What a network known by name does with photos before it sees them, None for any other name."""
     if name.lower() in EMBEDDED:

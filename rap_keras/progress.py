@@ -1,4 +1,4 @@
-"""Progress of long work, where somebody watches."""
+"""Progress of long work, where somebody watches, and what happens meanwhile."""
 
 from __future__ import annotations
 
@@ -20,3 +20,8 @@ def progress_bar(iterable: Iterable[Any] | None = None, shown: bool = True, **op
     # To tqdm itself a notebook is no terminal.
     watched = sys.stderr.isatty() or "ipykernel" in sys.modules
     return tqdm(iterable, disable=not (shown and watched), **options)
+
+
+def tell(text: str) -> None:
+    """Writes a line to standard error, above a bar if there is one."""
+    tqdm.write(text, file=sys.stderr)

@@ -13,7 +13,8 @@ import pytest
 
 from rap_keras import datasets, methods, models, shapes
 from rap_keras.benchmark import Benchmark, Options, parts
-from rap_keras.benchmark.engine import collect
+from rap_keras.benchmark.attempts import Attempts
+from rap_keras.benchmark.engine import collect, one_by_one
 
 ray = pytest.importorskip("ray", reason='needs Ray: pip install ".[ray]"')
 
@@ -26,7 +27,7 @@ def shapes_benchmark(folder=None):
     """A benchmark of 8 batches of 2 images; leaves a file in `folder` that is named after the process."""
     if folder is not None:
         (folder / str(os.getpid())).touch()
-    model = models.without_softmax(shapes.load_network("vgg"))
+    model = models.to_logits(shapes.load_network("vgg"))
     analyzers = {name: methods.create(name, model) for name in METHODS}
     options = Options(metrics=("outside-inside", "mask", "lerf"), batch_size=2, steps=2)
     return Benchmark(model, analyzers, datasets.shapes(16), shapes.preprocess, (96, 96), options=options)
@@ -81,7 +82,7 @@ def test_same_rows_as_without_although_a_worker_is_killed(tmp_path):
     processes.mkdir()
 
     def with_one_killed():
-        found = ray_engine.results(functools.partial(shapes_benchmark, processes), range(8), given_up, workers=2)
+        found = ray_engine.results(functools.partial(shapes_benchmark, processes), Attempts(range(8), given_up), 2)
         for count, result in enumerate(found):
             if count == 0:
                 os.kill(int(next(processes.iterdir()).name), signal.SIGKILL)
@@ -100,7 +101,7 @@ def test_same_rows_as_without_although_a_worker_is_killed(tmp_path):
 def test_bad_batches_are_set_aside_and_named(tmp_path, capsys):
     fake = Fake(str(tmp_path), raises=(1,), kills=(4,))
     factory = functools.partial(Fake, **dataclasses.asdict(fake))
-    found = list(ray_engine.results(factory, range(6), given_up, 2, tries=2))
+    found = list(ray_engine.results(factory, Attempts(range(6), given_up, tries=2), 2))
     assert sorted(number for number, _ in found) == [0, 1, 2, 3, 4, 5]
     broken = {number: rows["reason"][0] for number, rows in found if rows["status"][0] == "broken"}
     assert broken == {
@@ -110,28 +111,42 @@ def test_bad_batches_are_set_aside_and_named(tmp_path, capsys):
     assert [fake.tries(number) for number in range(6)] == [1, 2, 1, 1, 2, 1]
     told = capsys.readouterr().err.splitlines()
     assert "batch 1: given up after 2 tries: ValueError: no result of 1" in told
-    assert len([line for line in told if "is done again" in line]) == 2
+    assert len([line for line in told if "is tried again: " in line]) == 2
+
+
+def test_failures_have_the_rows_that_they_have_in_a_local_run(tmp_path):
+    fake = Fake(str(tmp_path), raises=(1, 3))
+    factory = functools.partial(Fake, **dataclasses.asdict(fake))
+    by_ray = dict(ray_engine.results(factory, Attempts(range(5), given_up), 2))
+    local = dict(one_by_one(fake, Attempts(range(5), given_up)))
+    assert sorted(by_ray) == sorted(local) == [0, 1, 2, 3, 4]
+    for number, rows in local.items():
+        expected = rows.drop(columns="pid", errors="ignore")
+        pd.testing.assert_frame_equal(by_ray[number].drop(columns="pid", errors="ignore"), expected)
+    assert [fake.tries(number) for number in range(5)] == [2, 6, 2, 6, 2]
 
 
 def test_nothing_but_failures_ends_the_run(tmp_path):
     factory = functools.partial(Fake, str(tmp_path), raises=tuple(range(8)))
-    with pytest.raises(RuntimeError, match=r"first 2 batches all failed.*no result"):
-        list(ray_engine.results(factory, range(8), given_up, 1, tries=2))
+    with pytest.raises(
+        RuntimeError, match=r"the first 2 batches failed 2 times, at last by ValueError: no result of 1"
+    ):
+        list(ray_engine.results(factory, Attempts(range(8), given_up, tries=2), 1))
 
 
 def test_workers_that_cannot_start_end_the_run():
     with pytest.raises(RuntimeError, match="no worker can be started: FileNotFoundError: no data on this machine"):
-        list(ray_engine.results(no_benchmark, range(8), given_up, 1, tries=2))
+        list(ray_engine.results(no_benchmark, Attempts(range(8), given_up, tries=2), 1))
 
 
 def test_no_batches_no_workers():
-    assert list(ray_engine.results(no_benchmark, [], given_up)) == []
+    assert list(ray_engine.results(no_benchmark, Attempts([], given_up))) == []
 
 
-@pytest.mark.parametrize("wrong", [{"workers": 0}, {"tries": 0}])
+@pytest.mark.parametrize("wrong", [{"workers": 0}, {"threads": 0}])
 def test_wrong_numbers(wrong):
     with pytest.raises(ValueError, match=f"{next(iter(wrong))}=0: must be at least 1"):
-        list(ray_engine.results(no_benchmark, range(2), given_up, **wrong))
+        list(ray_engine.results(no_benchmark, Attempts(range(2), given_up), **wrong))
 
 
 def test_places():

@@ -100,7 +100,7 @@ def test_a_given_photo(here):
     Image.new("RGB", (20, 16), COLOUR).save("photo.png")
     result = check("net.h5", "--input", "photo.png", "--preprocessing", "tf")
     assert result.exit_code == 0, result.output
-    logits = keras.Model(model.input, models.without_softmax(model).output)
+    logits = keras.Model(model.input, models.to_logits(model).output)
     x = np.broadcast_to(np.array(COLOUR) / 127.5 - 1, (1, *SIZE, 3))
     np.testing.assert_allclose(summary(result.stdout)[1], logits.predict_on_batch(x).max(), rtol=1e-4)
     assert "with photo.png, 8x10" in result.output
@@ -195,7 +195,7 @@ def test_a_named_network_without_its_weights(monkeypatch):
     assert result.exit_code == 0, result.output
     assert "the weights of tiny could not be had: random weights instead" in result.output
     assert "a photo of noise, 8x10" in result.output
-    logits = models.without_softmax(Tiny(None))
+    logits = models.to_logits(Tiny(None))
     x = np.random.default_rng(0).integers(0, 256, (1, *SIZE, 3), np.uint8) / 255
     np.testing.assert_allclose(summary(result.stdout)[1], logits.predict_on_batch(x).max(), rtol=1e-4)
 

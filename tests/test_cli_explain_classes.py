@@ -69,17 +69,7 @@ def binary(here) -> np.ndarray:
 
 
 def test_a_sigmoid_unit_is_two_classes_and_the_decision_is_named(binary):
-    options = (
-        "--model",
-        "binary.h5",
-        "--preprocessing",
-        "own:unit",
-        "--classes",
-        "classes.txt",
-        "--method",
-        "rap",
-    )
-    result = explain("red.png", "blue.png", *options, "--method", "lrp.alpha_1_beta_0", "--method", "gradient")
+    result = explain("red.png", "blue.png", *NAMED, "--method", "rap", "--method", "lrp.alpha_1_beta_0")
     assert result.exit_code == 0, result.output
     for name in ("red", "blue"):
         found = written(name)
@@ -99,17 +89,7 @@ def test_a_sigmoid_unit_is_two_classes_and_the_decision_is_named(binary):
 
 @pytest.mark.parametrize(("target", "sign"), [("0", -1), ("blue thing", -1), ("1", 1), ("red thing", 1)])
 def test_explaining_class_0_explains_minus_the_logit(binary, target, sign):
-    result = explain(
-        "red.png",
-        "--model",
-        "binary.h5",
-        "--preprocessing",
-        "own:unit",
-        "--classes",
-        "classes.txt",
-        "--target",
-        target,
-    )
+    result = explain("red.png", *NAMED, "--target", target)
     assert result.exit_code == 0, result.output
     found = written("red")
     assert np.sign(found["logit"]) == np.sign(found["rap"].sum()) == sign

@@ -216,7 +216,7 @@ def test_bad_masks():
 
 @pytest.mark.slow
 def test_rap_marks_the_shape_better_than_every_other_method():
-    model = models.without_softmax(shapes.load_network("vgg"))
+    model = models.to_logits(shapes.load_network("vgg"))
     samples = shapes.generate(200, shapes.TEST_SEED)
     x = shapes.preprocess(samples.images)
     inside = np.zeros(samples.masks.shape, bool)

@@ -12,7 +12,7 @@ from tensorflow.keras import layers
 
 from rap_keras import shapes
 from rap_keras.metrics import outside_inside_ratio
-from rap_keras.models import without_softmax
+from rap_keras.models import to_logits
 from rap_keras.patterns import PatternAttribution, PatternComputer, PatternNet, Patterns
 from rap_keras.visualization import heatmap
 
@@ -282,7 +282,7 @@ def test_pattern_attribution_marks_the_shape():
     inside = np.zeros(samples.masks.shape, bool)
     for box, (left, top, right, bottom) in zip(inside, samples.boxes):
         box[top:bottom, left:right] = True
-    model = without_softmax(shapes.load_network("vgg"))
+    model = to_logits(shapes.load_network("vgg"))
 
     def ratio(analyzer):
         maps = heatmap(analyzer.analyze(x))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import io
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +11,16 @@ import numpy as np
 import pandas as pd
 
 from rap_keras import images
-from rap_keras.benchmark import manifest, parts, report
+from rap_keras.benchmark import manifest, parts, report, whole_file
+from rap_keras.benchmark.attempts import Attempts, Results, in_one_line
 from rap_keras.benchmark.evaluate import Benchmark, heatmaps
+from rap_keras.benchmark.lock import locked
 from rap_keras.benchmark.summary import Summary, summarise
 from rap_keras.methods import title
-from rap_keras.progress import progress_bar
+from rap_keras.progress import progress_bar, tell
 from rap_keras.visualization import grid
 
 _EXAMPLES = 5  # photos in the picture of heatmaps
-
-
-Results = Iterable[tuple[int, pd.DataFrame]]
-"""Numbers of batches and their rows, in any order."""
 
 
 def run(
@@ -29,30 +28,52 @@ def run(
     output: str | Path,
     model: str,
     command: str = "",
-    evaluate: Callable[[list[int]], Results] | None = None,
+    evaluate: Callable[[Attempts], Results] | None = None,
 ) -> Summary:
     """Evaluates what is not evaluated yet, with a progress bar, and writes the outcome.
 
-    Interrupted at any moment and called again it goes on where it was and ends with the same tables.
+    Interrupted at any moment and called again it goes on where it was and ends with the same tables. A batch that
+    fails is tried three times, then its images are broken, with the reason, and the run goes on.
 
     Args:
         benchmark: what to evaluate.
         output: the folder of the results, made if it does not exist.
         model: the network's name in the tables.
         command: how the user began the run, for the report.
-        evaluate: evaluates the batches of these numbers; by default in this process, one after the other.
+        evaluate: evaluates batches; by default in this process, one after the other.
 
     Raises:
-        ValueError: `output` holds a run with other options.
-        OSError: `output` cannot be written.
+        ValueError: `output` holds a run with other options, or a file in it is damaged.
+        OSError: `output` cannot be written, or another run works there (BlockingIOError).
+        RuntimeError: nothing but failures came back; or no image was used, which the report says too.
     """
     output = Path(output)
-    about = manifest.begin(output, manifest.describe(benchmark, model, command))
-    missing = unfinished(output, benchmark.batches)
-    results = evaluate(missing) if evaluate else ((number, benchmark.evaluate(number)) for number in missing)
-    images_missing = sum(benchmark.batch_length(number) for number in missing)
-    collect(results, output, len(benchmark.dataset.names), images_missing)
-    return finish(benchmark, output, about)
+    with locked(output):
+        about = manifest.begin(output, manifest.describe(benchmark, model, command))
+        whole_file.remove_leftovers(output)
+        parts.remove_leftovers(output)
+        missing = unfinished(output, benchmark.batches)
+        done = benchmark.batches - len(missing)
+        if done:
+            tell(f"going on in {output}, where {done} batches are done")
+        batches = Attempts(missing, benchmark.given_up, begun=done > 0)
+        results = evaluate(batches) if evaluate else one_by_one(benchmark, batches)
+        images_missing = sum(benchmark.batch_length(number) for number in missing)
+        collect(results, output, len(benchmark.dataset.names), images_missing)
+        return finish(benchmark, output, about)
+
+
+def one_by_one(benchmark: Benchmark, batches: Attempts) -> Results:
+    """Evaluates batches in this process."""
+    while batches.waiting:
+        number = batches.waiting.popleft()
+        reason = ""
+        try:
+            rows = benchmark.evaluate(number)
+        except Exception as error:
+            reason = in_one_line(error)
+        # The exception is gone here, and with it what the failed attempt kept in memory.
+        yield from batches.failed(number, reason) if reason else batches.succeeded(number, rows)
 
 
 def unfinished(output: Path, batches: int) -> list[int]:
@@ -70,16 +91,46 @@ def collect(results: Results, output: Path, total: int, missing: int) -> None:
 
 
 def finish(benchmark: Benchmark, output: Path, about: dict[str, Any]) -> Summary:
-    """Writes tables, curves, pictures and the report of a run whose batches are all done."""
+    """Writes tables, curves, pictures and the report of a run whose batches are all done.
+
+    Raises:
+        RuntimeError: no image was used.
+    """
     results = parts.read(output, benchmark.batches)
     summary = summarise(results, about["model"], benchmark.dataset.name)
     pictures = []
     names = _examples(parts.read(output, benchmark.batches))
     if names:
-        pictures.append(output / "heatmaps.png")
-        _picture(benchmark, names, pictures[0])
+        try:
+            picture = _picture(benchmark, names)
+        # As for a batch: whatever an analyzer meets, the tables of a long run are not lost for it.
+        except Exception as error:
+            tell(f"there is no picture of heatmaps: {in_one_line(error)}")
+        else:
+            pictures.append(output / "heatmaps.png")
+            whole_file.write(pictures[0], picture)
     report.write(output, summary, about, pictures, benchmark.options.pixels)
+    if summary.used == 0:
+        raise RuntimeError(_nothing_used(summary, output))
     return summary
+
+
+def _nothing_used(summary: Summary, output: Path) -> str:
+    left = summary.left_out
+    counts = left.groupby("kind")["images"].sum()
+    misclassified, broken = (int(counts.get(kind, 0)) for kind in ("misclassified", "broken"))
+    if not misclassified + broken:
+        return "no image was used: the data set has none"
+    text = f"no image was used: {misclassified} were misclassified and {broken} were broken"
+    if misclassified:
+        text += (
+            "; check that the preprocessing is what the network was trained with, and that its classes are those "
+            "of the data set in their official order"
+        )
+    if broken:
+        first = left[left["kind"] == "broken"].iloc[0]
+        text += f"; {output / 'left_out.csv'} tells what is broken, first {first.names[0]}: {first.reason}"
+    return f"{text}; then take another folder for the results, or delete this one"
 
 
 def _examples(results: Iterator[pd.DataFrame]) -> list[str]:
@@ -93,8 +144,8 @@ def _examples(results: Iterator[pd.DataFrame]) -> list[str]:
     return list(chosen.values())[:_EXAMPLES]
 
 
-def _picture(benchmark: Benchmark, names: list[str], file: Path) -> None:
-    """Photos and heatmaps of all methods side by side, as in the paper's Figures 5 and 6."""
+def _picture(benchmark: Benchmark, names: list[str]) -> bytes:
+    """Photos and heatmaps of all methods side by side, as in the paper's Figures 5 and 6; a PNG."""
     photos = [
         images.fit(benchmark.dataset.read(name).photo, benchmark.size, benchmark.short_side) for name in names
     ]
@@ -104,7 +155,9 @@ def _picture(benchmark: Benchmark, names: list[str], file: Path) -> None:
         values = heatmaps(analyzer, x)
         finite = np.isfinite(values).all(axis=(1, 2), keepdims=True)
         maps[title(method)] = np.where(finite, values, 0)  # nothing is shown of what is not finite
-    grid(photos, maps, [_short(name) for name in names]).savefig(file, dpi=120)
+    file = io.BytesIO()
+    grid(photos, maps, [_short(name) for name in names]).savefig(file, format="png", dpi=120)
+    return file.getvalue()
 
 
 def _short(name: str) -> str:

@@ -270,10 +270,11 @@ def columns(options: Options) -> list[str]:
     outside_inside_pos, mass_inside, counts of pixels (tp_pos and so on), and curves of steps + 1 values
     (lerf_correct and so on).
     """
-    return [*_WORDS, "target", "logit", *_measures(options), *_curves(options)]
+    return [*WORDS, "target", "logit", *_measures(options), *_curves(options)]
 
 
-_WORDS = ("image", "status", "reason", "method", "flaw")
+WORDS = ("image", "status", "reason", "method", "flaw")
+"""The columns that every row has, whatever is measured; `columns` tells what they hold."""
 
 
 def _measures(options: Options) -> list[str]:

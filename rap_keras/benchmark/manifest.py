@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from rap_keras import images
-from rap_keras.benchmark import whole_file
+from rap_keras.benchmark import parts, whole_file
 from rap_keras.benchmark.evaluate import Benchmark
 from rap_keras.images import Preprocessing
 from rap_keras.patterns import Patterns
@@ -74,16 +74,25 @@ def begin(output: Path, manifest: dict[str, Any]) -> dict[str, Any]:
         The manifest of the run: that of its beginning where it is continued.
 
     Raises:
-        ValueError: there is another run in `output`; the message names every difference.
+        ValueError: there is another run in `output`, and the message names every difference; or its manifest is
+            damaged.
+        FileNotFoundError: there are results in `output` without a manifest.
         OSError: `output` cannot be written.
     """
     file = output / _FILE
     if not file.exists():
+        if parts.finished(output):
+            raise FileNotFoundError(
+                f"{file} is missing, so nobody knows which options the results in {output} were made with: put it "
+                "back, choose another folder, or delete this one"
+            )
         output.mkdir(parents=True, exist_ok=True)
         whole_file.write(file, f"{json.dumps(manifest, indent=2)}\n".encode())
         return manifest
     try:
         old = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(old, dict):
+            raise ValueError("no JSON object")
     except ValueError as error:
         raise ValueError(f"{file} is damaged ({error}): choose another folder, or delete this one") from error
     differences = list(_differences("", _settings(old), _settings(manifest)))

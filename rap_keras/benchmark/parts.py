@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 
 from rap_keras.benchmark import whole_file
+from rap_keras.benchmark.attempts import in_one_line
+from rap_keras.benchmark.evaluate import WORDS
 
 _FOLDER = "parts"
+_NAME = re.compile(r"(\d{6}|[1-9]\d{6,})\.parquet", re.ASCII)
 
 
 def write(output: Path, number: int, rows: pd.DataFrame) -> None:
@@ -27,21 +31,41 @@ def write(output: Path, number: int, rows: pd.DataFrame) -> None:
 
 
 def finished(output: Path) -> set[int]:
-    """Numbers of the batches that are done; what a killed run left unfinished is removed."""
-    folder = output / _FOLDER
-    for leftover in folder.glob(".*"):
-        leftover.unlink()
-    return {int(file.stem) for file in folder.glob("*.parquet")}
+    """Numbers of the batches that are done; files of other names than ours are passed over."""
+    files = (output / _FOLDER).glob("*.parquet")
+    return {int(file.stem) for file in files if _NAME.fullmatch(file.name) and file.is_file()}
+
+
+def remove_leftovers(output: Path) -> None:
+    """Removes what a killed run left unfinished."""
+    whole_file.remove_leftovers(output / _FOLDER)
 
 
 def read(output: Path, count: int) -> Iterator[pd.DataFrame]:
     """The rows of batches 0 to `count` - 1 one after the other, whatever the order that they were done in.
 
     Raises:
-        FileNotFoundError: a batch is not done yet.
+        OSError: a batch is not done yet, or its file cannot be read.
+        ValueError: a file is damaged.
     """
     for number in range(count):
-        yield pd.read_parquet(_file(output, number))
+        yield _read(_file(output, number))
+
+
+def _read(file: Path) -> pd.DataFrame:
+    data = file.read_bytes()
+    try:
+        rows = pd.read_parquet(io.BytesIO(data))
+        missing = [name for name in WORDS if name not in rows]
+        if missing:
+            raise ValueError(f"no column {' or '.join(missing)}")
+    # Damage has no exception of its own.
+    except Exception as error:
+        raise ValueError(
+            f"{file} is damaged ({in_one_line(error)}): delete this file and give the same command again, which "
+            "evaluates its batch anew"
+        ) from error
+    return rows
 
 
 def _file(output: Path, number: int) -> Path:

@@ -14,67 +14,62 @@ from __future__ import annotations
 import os
 import pickle
 import socket
-import sys
-from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Callable, NamedTuple
 
 import pandas as pd
-from tqdm import tqdm
 
+from rap_keras.benchmark.attempts import Attempts, Results, in_one_line
 from rap_keras.benchmark.evaluate import Benchmark
+from rap_keras.progress import tell
 
 _PATIENCE = 60.0  # seconds without any worker until it is told what is waited for
 
 
 def results(
     factory: Callable[[], Benchmark],
-    numbers: Iterable[int],
-    given_up: Callable[[int, str], pd.DataFrame],
+    batches: Attempts,
     workers: int | None = None,
     gpus_per_worker: float = 0,
     threads: int | None = None,
     address: str | None = None,
-    tries: int = 3,
-) -> Iterator[tuple[int, pd.DataFrame]]:
+) -> Results:
     """Numbers and rows of batches, in the order in which they are done.
 
-    Workers that die, with their machine or alone, are replaced and their batches done again. A batch whose
-    evaluation fails or kills its worker `tries` times is set aside.
+    Workers that die, with their machine or alone, are replaced and their batches tried again. To kill its worker
+    is a failure of the batch.
 
     Args:
         factory: makes the benchmark in a worker; it is pickled, and must work on every machine.
-        numbers: of the batches.
-        given_up: the rows of a batch that was set aside, from its number and the reason.
+        batches: what is to be evaluated.
         workers: how many at most; each has one core. Default: as many as there are places for when the run begins.
         gpus_per_worker: 0 for workers that use none; a fraction lets workers share one.
         threads: of TensorFlow in each worker. Default: as many as it takes in this process, so that the rows are
             those of a local run: the last digits of a convolution depend on it.
         address: of the cluster, "auto" for the one that this machine belongs to. Default: that of the environment
             variable RAY_ADDRESS, else this machine only.
-        tries: how often a batch may fail.
 
     Raises:
         ImportError: Ray is not installed.
-        ValueError: `workers`, `threads` or `tries` is below 1, or this machine has too few GPUs.
+        ValueError: `workers` or `threads` is below 1, or this machine has too few GPUs.
         ConnectionError: there is no cluster at `address`.
         RuntimeError: no worker can be started, or nothing but failures came back.
     """
-    numbers = list(numbers)
-    for name, value in (("workers", workers), ("threads", threads), ("tries", tries)):
+    for name, value in (("workers", workers), ("threads", threads)):
         if value is not None and value < 1:
             raise ValueError(f"{name}={value}: must be at least 1")
-    if not numbers:
+    if not batches.left:
         return
     with _cluster(address, workers) as (ray, is_local):
         places = _places(ray.cluster_resources(), gpus_per_worker)
         if places == 0 and is_local:
             raise ValueError(f"this machine has not the {gpus_per_worker:g} GPUs that a worker is to have")
-        size = min(workers or max(places, 1), len(numbers))
+        size = min(workers or max(places, 1), batches.left)
         pool = _Pool(ray, factory, threads or _default_threads(), gpus_per_worker, size)
         try:
-            yield from _evaluate(pool, numbers, given_up, tries)
+            yield from _evaluate(pool, batches)
         finally:
             pool.close()
 
@@ -149,7 +144,7 @@ class _Pool:
             if done:
                 break
             if not told and not self._idle and all(call.number is None for call in self.calls.values()):
-                _tell(f"no worker is ready yet: each needs {self._needs}, which must be free on some machine")
+                tell(f"no worker is ready yet: each needs {self._needs}, which must be free on some machine")
                 told = True
         call = self.calls.pop(done[0])
         try:
@@ -169,59 +164,30 @@ class _Pool:
             self.ray.kill(worker)
 
 
-def _evaluate(
-    pool: _Pool, numbers: list[int], given_up: Callable[[int, str], pd.DataFrame], tries: int
-) -> Iterator[tuple[int, pd.DataFrame]]:
-    waiting = deque(numbers)
-    left = set(numbers)
-    blame: Counter[int] = Counter()
-    set_aside: list[tuple[int, pd.DataFrame]] = []  # until something succeeds
-    succeeded = False
+def _evaluate(pool: _Pool, batches: Attempts) -> Results:
     failed_starts = 0  # one after the other
-    while left:
-        pool.hand_out(waiting)
+    while batches.left:
+        pool.hand_out(batches.waiting)
         call, result = pool.wait()
         if not isinstance(result, Exception):
             failed_starts = 0
             pool.has_worked(call.worker)
-            pool.hand_out(waiting)  # before the rows are written
+            pool.hand_out(batches.waiting)  # before the rows are written
             if call.number is not None:
-                succeeded = True
-                left.discard(call.number)
-                yield call.number, result
-                yield from set_aside
-                set_aside.clear()
-            continue
-        if call.number is None:
+                yield from batches.succeeded(call.number, result)
+        elif call.number is None:
             pool.ray.kill(call.worker)
             failed_starts += 1
-            if failed_starts < tries * pool.size:
+            if failed_starts < batches.tries * pool.size:
                 pool.start_worker()
             elif not pool.calls:
                 raise RuntimeError(f"no worker can be started: {_reason(result)}") from result
-            continue
-        number = call.number
-        if pool.is_dead(call, result):
-            reason = "its worker died (killed, crashed or out of memory)"
+        elif pool.is_dead(call, result):
             pool.start_worker()
+            yield from batches.failed(call.number, "its worker died (killed, crashed or out of memory)")
         else:
-            reason = _reason(result)
             pool.has_worked(call.worker)
-        blame[number] += 1
-        if blame[number] < tries:
-            _tell(f"batch {number} is done again: {reason}")
-            waiting.append(number)  # after the others: a batch that kills workers must not hold them up
-            continue
-        reason = f"given up after {tries} tries: {reason}"
-        _tell(f"batch {number}: {reason}")
-        left.discard(number)
-        set_aside.append((number, given_up(number, reason)))
-        if succeeded:
-            yield from set_aside
-            set_aside.clear()
-        elif len(set_aside) == tries:
-            raise RuntimeError(f"the first {tries} batches all failed, the last: {reason}")
-    yield from set_aside
+            yield from batches.failed(call.number, _reason(result))
 
 
 @contextmanager
@@ -273,11 +239,5 @@ def _places(resources: dict[str, float], gpus: float) -> int:
 
 
 def _reason(error: Exception) -> str:
-    """The exception of a worker in one line."""
-    cause = getattr(error, "cause", None) or error
-    text = " ".join(str(cause).split())
-    return f"{type(cause).__name__}: {text}"
-
-
-def _tell(text: str) -> None:
-    tqdm.write(text, file=sys.stderr)
+    """The exception that a worker met, in one line."""
+    return in_one_line(getattr(error, "cause", None) or error)

@@ -5,12 +5,12 @@ TensorFlow takes seconds to import: whatever needs it is imported within the fun
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Callable
 
 import click
 
@@ -19,9 +19,8 @@ from rap_keras.cli.job import blaming, embedded_patterns, network_of
 from rap_keras.cli.options import output_option, photo_options
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from rap_keras.benchmark import Benchmark, Options, Summary
+    from rap_keras.benchmark.attempts import Attempts, Results
     from rap_keras.datasets import Dataset
 
 _MODEL = "shapes-vgg"
@@ -33,37 +32,39 @@ _DATASET = "shapes"
     "--model",
     "model_name",
     metavar="NAME_OR_PATH",
-    help="As in `rap-keras explain`. Default: the VGG-style network of this package.",
+    help="The network, as for `rap-keras explain`. Default: the VGG-style network of this package.",
 )
 @click.option(
     "--dataset",
     type=click.Choice(["shapes", "imagenet", "imagenet-seg", "voc2012", "folder"]),
-    help="shapes, the default, comes with this package; the others are at --root.",
+    help="The data set. shapes, the default, comes with this package; --root tells where the others are.",
 )
 @click.option(
     "--root",
     type=click.Path(exists=True, path_type=Path),
     metavar="DIR",
-    help="Where the data set is, in its official layout; folder: images/ and masks/ of the same names.",
+    help="Folder of the data set in its official layout. For --dataset folder it has images/ and masks/, with a "
+    "mask of the same name for each image.",
 )
 @click.option(
     "--methods",
     metavar="A,B,C",
-    help="Default: all that the paper compares and that can explain the network; those that cannot are named.",
+    help="Methods to compare, separated by commas. Default: all methods of the paper that can explain the "
+    "network; the others are named.",
 )
 @click.option(
     "--metrics",
     metavar="A,B,C",
-    help="Of outside-inside (ratio, mass inside), mask (pixel accuracy, mIOU) and region perturbation, least or "
-    "most relevant pixels first or in random order: lerf, morf, random. Default: outside-inside,mask,lerf, as in "
-    "the paper. Perturbation takes most of the time.",
+    help="Metrics, separated by commas: outside-inside (ratio, mass inside), mask (pixel accuracy, mIOU), and "
+    "region perturbation, which takes most of the time: lerf (least relevant pixels first), morf (most relevant "
+    "first), random. Default: outside-inside,mask,lerf, as in the paper.",
 )
-@click.option("--limit", type=click.IntRange(1), metavar="N", help="Only the first N images.")
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="Take the first N images only.")
 @click.option(
     "--patterns",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Patterns of the network, for PatternAttribution; `rap-keras fit-patterns` makes them.",
+    help="File with the patterns of the network, for PatternAttribution; `rap-keras fit-patterns` makes it.",
 )
 @photo_options
 @output_option
@@ -72,43 +73,54 @@ _DATASET = "shapes"
     type=click.Choice(["predicted", "all"]),
     default="predicted",
     show_default=True,
-    help="What counts as the object: those of the predicted class, or every object.",
+    help="Which objects count: those of the predicted class, or all.",
 )
-@click.option("--batch-size", type=click.IntRange(1), default=8, show_default=True, help="Images at a time.")
+@click.option("--batch-size", type=click.IntRange(1), default=8, show_default=True, help="Images per batch.")
 @click.option(
-    "--pixels", type=click.IntRange(1), default=100, show_default=True, help="Perturbation: removed per step."
+    "--pixels",
+    type=click.IntRange(1),
+    default=100,
+    show_default=True,
+    help="Perturbation: number of pixels removed per step.",
 )
-@click.option("--steps", type=click.IntRange(1), default=40, show_default=True, help="Perturbation: steps.")
+@click.option(
+    "--steps", type=click.IntRange(1), default=40, show_default=True, help="Perturbation: number of steps."
+)
 @click.option(
     "--fill",
     type=float,
     default=0.0,
     show_default=True,
-    help="Perturbation: what removed pixels are set to, in units of the network's input.",
+    help="Perturbation: value of removed pixels, in units of the network's input.",
 )
 @click.option(
     "--engine",
     type=click.Choice(["local", "ray"]),
     default="local",
     show_default=True,
-    help="Where batches are evaluated: in this process, or by workers of Ray, here or on a cluster (needs "
-    '`pip install "ray>=2.10,<3"`). The next four are for ray.',
+    help="Evaluate batches in this process (local), or by workers of Ray, on this machine or a cluster (ray, "
+    'needs `pip install "ray>=2.10,<3"`). The next four options are for ray only.',
 )
-@click.option("--address", metavar="ADDRESS", help="Of the cluster, such as auto. Default: this machine only.")
-@click.option("--workers", type=click.IntRange(1), metavar="N", help="At most so many. Default: one per core.")
+@click.option("--address", metavar="ADDRESS", help="Cluster, such as auto. Default: this machine only.")
+@click.option(
+    "--workers",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Maximum number of workers. Default: one per core, or as many as the GPUs allow.",
+)
 @click.option(
     "--gpus-per-worker",
     type=click.FloatRange(0),
     default=0,
     show_default=True,
     metavar="N",
-    help="A fraction lets workers share a GPU.",
+    help="Number of GPUs per worker. With a fraction, workers share a GPU.",
 )
 @click.option(
     "--threads",
     type=click.IntRange(1),
     metavar="N",
-    help="Of each worker. Default: as many as in a local run, whose results are then met to the last digit.",
+    help="Threads per worker. The default matches a local run, so the results are identical.",
 )
 @click.option(
     "--output",
@@ -116,7 +128,7 @@ _DATASET = "shapes"
     default=Path("rap-keras-benchmark"),
     show_default=True,
     metavar="DIR",
-    help="Where the results go. A run that was interrupted is continued by the same command.",
+    help="Folder for the results. After an interruption, the same command continues the run.",
 )
 @click.pass_context
 def benchmark(
@@ -153,15 +165,18 @@ def benchmark(
 
     Without arguments: the network and the images of this package, two to three minutes on two cores.
 
-    Exit status: 0 all done, 1 done, but some images could not be read or some heatmaps are not finite, 2 wrong
-    usage.
+    A batch of images that fails three times is set aside, and named in the report.
+
+    Exit status: 0 all done, 1 some images are broken, some heatmaps are not finite, or there is no result, 2 wrong
+    usage or a folder that cannot be used, 130 interrupted.
     """
     if (model_name is None) != (dataset is None):
         raise click.UsageError(
             "Give both --model and --dataset, or neither, for the network and the images of this package."
         )
     start_tensorflow()
-    from rap_keras.benchmark import DEFAULT_METRICS, Options, run
+    from rap_keras.benchmark import DEFAULT_METRICS, Options
+    from rap_keras.models import is_network_name
 
     with blaming("--metrics"):
         wanted = _names(metrics) or DEFAULT_METRICS
@@ -169,7 +184,7 @@ def benchmark(
     model = model_name or _MODEL
     settings: dict[str, Any] = {
         # Absolute, since workers may stand in another folder.
-        "model_name": str(Path(model).resolve()) if Path(model).exists() else model,
+        "model_name": model if is_network_name(model) or not os.path.exists(model) else str(Path(model).resolve()),
         "preprocessing": preprocessing,
         "resize": resize,
         "crop": crop,
@@ -190,14 +205,26 @@ def benchmark(
         evaluate = partial(_by_ray, settings, workers, gpus_per_worker, threads, address)
     elif (address, workers, threads, gpus_per_worker) != (None, None, None, 0):
         raise click.UsageError("--address, --workers, --gpus-per-worker and --threads are for --engine ray.")
-    prepared = open_benchmark(**settings)
-    name, command = Path(model).stem, shlex.join(["rap-keras", *sys.argv[1:]])
-    _begin(prepared, output, name, command)
     try:
-        summary = run(prepared, output, name, command, partial(evaluate, prepared) if evaluate else None)
+        summary = _run(settings, Path(model).stem, output, evaluate)
     except KeyboardInterrupt:
-        raise click.ClickException("interrupted; the same command goes on from here") from None
+        raise KeyboardInterrupt("interrupted; the same command goes on from here") from None
     context.exit(_tell(summary, output))
+
+
+def _run(
+    settings: dict[str, Any], name: str, output: Path, evaluate: Callable[[Attempts], Results] | None
+) -> Summary:
+    """Runs the benchmark of these settings, or what is left of it."""
+    from rap_keras.benchmark import run
+
+    command = shlex.join(["rap-keras", *sys.argv[1:]])
+    prepared = open_benchmark(**settings)
+    try:
+        with blaming("--output"):
+            return run(prepared, output, name, command, evaluate)
+    except RuntimeError as error:
+        raise click.ClickException(str(error)) from error
 
 
 def open_benchmark(
@@ -266,19 +293,16 @@ def _by_ray(
     gpus_per_worker: float,
     threads: int | None,
     address: str | None,
-    prepared: Benchmark,
-    numbers: list[int],
-) -> Iterator[tuple[int, pd.DataFrame]]:
+    batches: Attempts,
+) -> Results:
     """Evaluates batches by workers that open the benchmark themselves, from the same settings."""
     from rap_keras.benchmark import ray_engine
 
     factory = partial(open_benchmark, **settings)
     try:
         with blaming("--engine", "--address", "--workers", "--gpus-per-worker"):
-            yield from ray_engine.results(
-                factory, numbers, prepared.given_up, workers, gpus_per_worker, threads, address
-            )
-    except (ImportError, RuntimeError) as error:
+            yield from ray_engine.results(factory, batches, workers, gpus_per_worker, threads, address)
+    except ImportError as error:
         raise click.ClickException(str(error)) from error
 
 
@@ -308,17 +332,6 @@ def _dataset(name: str, root: Path | None, limit: int | None) -> Dataset:
     with blaming("--dataset", "--root"):
         found = open_dataset(name, root)
     return found.first(limit) if limit else found
-
-
-def _begin(prepared: Benchmark, output: Path, model: str, command: str) -> None:
-    """Finds out whether the run can begin, or go on, in `output`."""
-    from rap_keras.benchmark import manifest, parts
-
-    with blaming("--output"):
-        manifest.begin(output, manifest.describe(prepared, model, command))
-    done = len(parts.finished(output))
-    if done:
-        click.echo(f"going on in {output}, where {done} batches are done", err=True)
 
 
 def _tell(summary: Summary, output: Path) -> int:

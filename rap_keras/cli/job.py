@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -59,6 +60,8 @@ def blaming(*parameters: str) -> Iterator[None]:
 
     try:
         yield
+    except BrokenPipeError:  # whoever reads our output has gone: no parameter's fault
+        raise
     except (ValueError, OSError, NotImplementedError, NotAnalyzeableModelException) as error:
         message = " ".join(str(error).split())
         raise click.BadParameter(message, param_hint=list(parameters)) from error
@@ -187,7 +190,7 @@ def preprocessing_of(model_name: str, given: str | None) -> Preprocessing:
         with blaming("--preprocessing"):
             return images.find_preprocessing(given)
     own = models.own_preprocessing(model_name)
-    if own is None and Path(model_name).exists():
+    if own is None and os.path.exists(model_name):  # unlike Path.exists it raises nothing, whatever the text
         raise click.UsageError(
             "A model file does not say how its photos were preprocessed, and a wrong guess would "
             "spoil the explanation: give --preprocessing caffe, tf, torch or MODULE:FUNCTION."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -65,7 +66,9 @@ def write(explained: Explained, output: Path, name: str) -> None:
     }
     if explained.probability is not None:
         arrays["probability"] = np.array(explained.probability)
-    np.savez_compressed(output / f"{name}.npz", **arrays)
+    buffer = io.BytesIO()  # on a full disk numpy would leave a half-closed archive, and a traceback when it goes
+    np.savez_compressed(buffer, **arrays)
+    (output / f"{name}.npz").write_bytes(buffer.getvalue())
     heatmaps = {title(method): [heatmap(_shown(relevance))] for method, relevance in explained.relevances.items()}
     # Of ImageNet's "tench, Tinca tinca" a picture has room for the first.
     label = explained.label.split(",")[0]

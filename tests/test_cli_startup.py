@@ -1,0 +1,164 @@
+"""The command as a process: interrupted, read by nobody, by `python -m`; and files that it cannot write."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from rap_keras import startup
+from rap_keras.cli import main
+from rap_keras.speed import job
+
+SCRIPT = str(Path(sys.executable).with_name("rap-keras"))
+MODULE = [sys.executable, "-m", "rap_keras"]
+
+
+def environment() -> dict[str, str]:
+    """Without what this test run has set for itself."""
+    return {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
+
+
+def start(*arguments: object) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [*MODULE, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+        # A shell may have started the tests with interrupts ignored, which processes inherit.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments"),
+    [
+        ("benchmark", []),
+        ("check", ["shapes-vgg"]),
+        ("explain", []),
+        ("fit_patterns", ["shapes-vgg"]),
+        ("train_shapes", ["vgg"]),
+    ],
+)
+def test_an_interrupted_command(module, arguments, monkeypatch, tmp_path):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys.modules[f"rap_keras.cli.{module}"], "start_tensorflow", interrupted)
+    done = CliRunner().invoke(main, [module.replace("_", "-"), *arguments])
+    assert done.exit_code == 130
+    assert done.output == "\ninterrupted\n"
+
+
+def test_an_interrupted_measurement_of_speed(monkeypatch, tmp_path):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(job.subprocess, "run", interrupted)
+    done = CliRunner().invoke(main, ["speed", "--output", str(tmp_path)])
+    assert done.exit_code == 130
+    assert done.output.splitlines()[-1] == "interrupted"
+
+
+@pytest.mark.parametrize("seconds", [0.5, 2])
+def test_interrupted_while_tensorflow_is_imported(seconds):
+    process = start("check", "shapes-vgg")
+    time.sleep(seconds)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.splitlines()[-1] == "interrupted"
+    assert "Traceback" not in err
+    assert out == ""
+
+
+def test_a_benchmark_interrupted_in_mid_run_goes_on(tmp_path):
+    arguments = ["benchmark", "--limit", "60", "--batch-size", "1", "--methods", "gradient", "--output", tmp_path]
+    arguments += ["--metrics", "lerf", "--steps", "60"]
+    process = start(*arguments)
+    deadline = time.monotonic() + 120
+    while len(list(tmp_path.glob("parts/*.parquet"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert err.splitlines()[-1] == "interrupted; the same command goes on from here"
+    assert "Traceback" not in err
+    done = len(list(tmp_path.glob("parts/*.parquet")))
+    assert 2 <= done < 60
+    process = start(*arguments)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert f"going on in {tmp_path}, where {done} batches are done" in err
+
+
+def test_interrupts_are_ours_only_in_our_command():
+    """Importing the package leaves other programs as they are, under `python -m` too."""
+    assert not startup._is_command()
+    code = (
+        "import signal, sys; sys.argv[0] = {!r}; sys.orig_argv = {!r}\n"
+        "from rap_keras import startup; import os\n"
+        "print(startup._is_command(), signal.getsignal(signal.SIGINT) is startup._leave, "
+        "os.environ.get('TF_CPP_MIN_LOG_LEVEL'))"
+    )
+    for name, arguments, expected in (
+        ("/usr/bin/rap-keras", [], "True True 3"),
+        ("-m", ["python", "-m", "rap_keras", "check"], "True True 3"),
+        ("-m", ["python", "-m", "mine.training"], "False False None"),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-c", code.format(name, arguments)],
+            capture_output=True,
+            text=True,
+            env=environment(),
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        )
+        assert done.stdout.split("\n")[0] == expected, done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["explain", "--model", "x"], ["check", "shapes-vgg"]])
+def test_python_m_does_what_the_command_does(arguments):
+    script, module = (
+        subprocess.run([*command, *arguments], capture_output=True, text=True, env=environment())
+        for command in ([SCRIPT], MODULE)
+    )
+    assert (module.returncode, module.stdout, module.stderr) == (script.returncode, script.stdout, script.stderr)
+    allowed = {"--version": "", "explain": "Usage: rap-keras explain", "check": "checking shapes-vgg with a photo"}
+    assert module.stderr.startswith(allowed[arguments[0]])
+    assert len(module.stderr.splitlines()) == {"--version": 0, "explain": 4, "check": 1}[arguments[0]]
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["check", "shapes-vgg"]])
+def test_nobody_reads_the_output(arguments):
+    """As in `rap-keras check vgg16 | head -1`, of which only the first line is read."""
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [*MODULE, *arguments], stdout=write, stderr=subprocess.PIPE, text=True, env=environment()
+    )
+    os.close(write)
+    assert done.returncode == 1
+    assert [line for line in done.stderr.splitlines() if not line.startswith("checking")] == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("name", ["photo.npz", "photo.png"])
+def test_a_full_disk(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (96, 96), "red").save("photo.png")
+    output = tmp_path / "rap-keras-output"
+    output.mkdir()
+    (output / name).symlink_to("/dev/full")
+    done = CliRunner().invoke(main, ["explain", "photo.png", "--model", "shapes-vgg"])
+    assert done.exit_code == 1
+    assert isinstance(done.exception, SystemExit)
+    assert done.stderr.splitlines()[-1].startswith("Error: [Errno 28] No space left on device")
