@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from click.testing import CliRunner, Result
 from PIL import Image
 from tensorflow import keras
@@ -14,6 +15,7 @@ from rap_keras import models
 from rap_keras.cli import main
 from rap_keras.conservation import lively_weights
 from rap_keras.rules import kinds
+from rap_keras.rules.unweighted import moved, unchanged
 
 layers = keras.layers
 SIZE = (8, 10)
@@ -131,6 +133,58 @@ def test_relevance_that_is_not_finite(here):
     assert "NOT FINITE" not in rows["after"]
     assert "not finite at: first, odd\n" in result.stdout
     assert "conserved at every" not in result.stdout
+
+
+@keras.utils.register_keras_serializable("test_cli_check")
+class Mirror(layers.Layer):
+    """Swaps left and right."""
+
+    def call(self, inputs):
+        return inputs[:, :, ::-1]
+
+
+@pytest.mark.parametrize(("rule", "misplaced"), [(unchanged, True), (moved, False)])
+def test_a_mirrored_heatmap_is_conserved_but_misplaced(rule, misplaced):
+    network(Mirror(name="mirror"), layers.Conv2D(4, 3, activation="relu")).save("net.h5")
+    rap_keras.register_rule(Mirror, rule)
+    result = check("net.h5")
+    assert result.exit_code == (1 if misplaced else 0), result.output
+    assert "relevance is conserved at every layer\n" in result.stdout
+    assert "\n0.0 % of |relevance| lies where changing the input does not change the logit\n" in result.stdout
+    line = "MISPLACED: the rule of mirror gives 100.0 % of |relevance| to inputs on which the layer's outputs"
+    assert (line in result.stdout) == misplaced
+
+
+def test_a_rule_that_cannot_be_tried(here):
+    network(Mixed(name="mixed")).save("net.h5")
+    rap_keras.register_rule(Mixed, unchanged)
+    result = check("net.h5")
+    assert result.exit_code == 0, result.output
+    assert "the rule of mixed could not be tried: every output depends on every input" in result.stdout
+
+
+@keras.utils.register_keras_serializable("test_cli_check")
+class Mixed(layers.Layer):
+    """Every output depends on every input."""
+
+    def call(self, inputs):
+        return inputs + tf.reduce_mean(inputs, [1, 2, 3], keepdims=True)
+
+
+def test_relevance_outside_of_what_the_network_sees(here):
+    x = keras.Input((*SIZE, 3))
+    y = layers.Cropping2D(((0, 0), (0, 5)), name="crop")(x)
+    lively_weights(keras.Model(x, layers.Dense(2)(layers.Flatten()(layers.ReLU()(y))))).save("net.h5")
+    rap_keras.register_rule(layers.Cropping2D, spread)
+    result = check("net.h5")
+    assert result.exit_code == 1
+    # The network sees 5 of 10 columns. Regions are 2, 2, 2, 2, 1 and 1 columns wide: the last four lie outside,
+    # except for column 4.
+    assert "MISPLACED: 40.0 % of |relevance| lies where changing the input does not change" in result.stdout
+
+
+def spread(Xs, Ys, Rs, state):
+    return [tf.reduce_mean(Rs[0], [1, 2, 3], keepdims=True) * tf.ones_like(Xs[0]) / 2]
 
 
 def test_layers_without_a_rule_are_all_named(here):

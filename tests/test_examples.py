@@ -1,0 +1,181 @@
+"""The examples of the README and of the guides, run as they are printed, on an ordinary network.
+
+Each example of the README has a fresh process, the examples of a page of the guides share one. What needs the
+lines at the start is run after them. Two commands take long and are run elsewhere: `rap-keras benchmark` in
+`.ci/run`, and `rap-keras explain` without arguments in tests/test_cli_shapes.py.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import sysconfig
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parent.parent
+GUIDES = [
+    "docs/index.md",
+    "docs/guide/explain.md",
+    "docs/guide/check.md",
+    "docs/guide/own_rules.md",
+    "docs/patterns.md",
+]
+ELSEWHERE = re.compile(r"rap-keras (benchmark\b|explain$)")
+
+pytestmark = pytest.mark.slow
+
+# As a user's own program makes it: with eager execution, default names and a softmax.
+NETWORK = """
+import numpy as np
+from tensorflow import keras
+
+layers = keras.layers
+keras.utils.set_random_seed(1)
+model = keras.Sequential([
+    keras.Input((32, 32, 3)),
+    layers.Conv2D(8, 3, activation="relu"),
+    layers.MaxPooling2D(),
+    layers.Conv2D(8, 3, activation="relu"),
+    layers.MaxPooling2D(),
+    layers.Flatten(),
+    layers.Dense(64, activation="relu"),
+    layers.Dropout(0.5),
+    layers.Dense(3, activation="softmax"),
+])
+model.compile("adam", "sparse_categorical_crossentropy")
+x = np.random.default_rng(0).normal(0, 50, (30, 32, 32, 3))
+model.fit(x, np.arange(30) % 3, epochs=2, verbose=0)
+model.save("my_model.h5")
+"""
+
+# What the text beside an example says of its results.
+CLAIMS = {
+    "photo = rap_keras.images.load_photo": """
+        logit = model.predict_on_batch(x).max()
+        assert abs(relevance.sum(axis=(1, 2, 3)) - logit) < 1e-3 * abs(logit), (relevance.sum(), logit)
+        assert relevance.shape == x.shape
+        """,
+    "Image.fromarray": """
+        with Image.open("heatmap.png") as picture:
+            assert picture.size == (32, 32)
+        """,
+    "layers = analyzer.analyze_layers(x)": """
+        assert list(layers)[0] == "conv2d", list(layers)
+        assert np.allclose(layers["conv2d"], relevance)
+        """,
+    "for relevance in analyzer.analyze_batches": """
+        assert len(relevance) == 100 % 32
+        """,
+    "lrp = rap_keras.build_quickly": """
+        assert relevance.shape == x.shape
+        assert np.abs(relevance).max() > 0
+        """,
+    "rap_keras.register_rule(Gate, to_the_values)": """
+        image = tf.keras.Input((32, 32, 3))
+        gated = Gate()([Mirror()(image), tf.keras.layers.Conv2D(3, 3, padding="same")(image)])
+        own = tf.keras.Model(image, tf.keras.layers.Dense(3)(tf.keras.layers.Flatten()(gated)))
+        batch = np.random.default_rng(0).normal(size=(1, 32, 32, 3))
+        logit = own.predict_on_batch(batch).max()
+        total = innvestigate.create_analyzer("rap", own).analyze(batch).sum()
+        assert abs(total - logit) < 1e-3 * abs(logit), (total, logit)
+        """,
+    "places = influence.check": """
+        assert not places.misplacing() and (places.heatmap == 0).all(), places
+        """,
+}
+
+
+def blocks(page: str, language: str) -> list[str]:
+    """The code of a page in a language; "" is for commands and their output."""
+    fences = re.findall(r"^```(\w*)\n(.*?)^```$", (ROOT / page).read_text("utf-8"), re.M | re.S)
+    return [code for name, code in fences if name == language]
+
+
+def commands(page: str) -> list[str]:
+    lines = "".join(blocks(page, "")).replace("\\\n", "").splitlines()
+    return [line for line in lines if line.startswith("rap-keras ") and not ELSEWHERE.match(line)]
+
+
+def with_claims(code: str) -> str:
+    claims = [textwrap.dedent(claim) for sign, claim in CLAIMS.items() if sign in code]
+    return "\n".join([code, "import innvestigate\nimport numpy as np", *claims])
+
+
+def start(page: str) -> str:
+    (first,) = (code for code in blocks(page, "python") if "my_model.h5" in code)
+    return first
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A folder with my_model.h5, photo.jpg and the folder `photos`, as the examples have them."""
+    folder = tmp_path_factory.mktemp("examples")
+    run(folder, sys.executable, "-c", NETWORK)
+    random = np.random.default_rng(0)
+    (folder / "photos").mkdir()
+    for name in ("photo.jpg", *(f"photos/{number}.jpg" for number in range(8))):
+        Image.fromarray(random.integers(0, 256, (48, 64, 3), np.uint8)).save(folder / name)
+    return folder
+
+
+def run(folder: Path, *command: str) -> str:
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env={**os.environ, "HOME": str(folder)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, f"{' '.join(command[:1])}\n{command[-1]}\n{done.stdout}"
+    return done.stdout
+
+
+@pytest.mark.parametrize("number", range(len(blocks("README.md", "python"))))
+def test_readme_python(folder, number):
+    code = with_claims(blocks("README.md", "python")[number])
+    before = "" if number == 0 else start("README.md")
+    run(folder, sys.executable, "-c", f"{before}\n{code}")
+
+
+@pytest.mark.parametrize("page", GUIDES)
+def test_guide_python(folder, page):
+    own = blocks(page, "python")
+    complete = any("disable_eager_execution" in code for code in own)
+    before = [] if complete else [start("docs/index.md")]
+    run(folder, sys.executable, "-c", "\n".join([*before, *map(with_claims, own)]))
+
+
+@pytest.mark.parametrize("page", ["README.md", *GUIDES])
+def test_commands(folder, page):
+    """All of a page, one after the other: a later one may use what an earlier one wrote."""
+    for command in commands(page):
+        program, *arguments = command.split()
+        output = run(folder, str(Path(sysconfig.get_path("scripts"), program)), *arguments)
+        assert "Traceback" not in output
+        if arguments[0] == "check":
+            assert "relevance is conserved at every layer" in output
+        if arguments[0] == "explain" and "--method" not in arguments:
+            assert list(folder.glob("rap-keras-output/*.png"))
+
+
+def test_all_examples_are_found():
+    assert len(blocks("README.md", "python")) >= 5
+    assert commands("README.md") == [
+        "rap-keras explain photo.jpg --model my_model.h5 --preprocessing caffe",
+        "rap-keras check my_model.h5",
+    ]
+    assert all(blocks(page, "python") for page in GUIDES)
+    assert {command.split()[1] for page in GUIDES for command in commands(page)} == {
+        "explain",
+        "check",
+        "fit-patterns",
+    }

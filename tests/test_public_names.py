@@ -1,0 +1,61 @@
+"""What `import rap_keras` alone gives, in a process in which nothing else has imported a module of the package."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+PAGES = Path(__file__).resolve().parent.parent / "docs" / "api"
+
+
+def in_a_fresh_process(code: str):
+    """What `code` prints last, as JSON."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_public_names():
+    found = in_a_fresh_process(
+        """
+import json, sys
+import rap_keras
+
+def error_of_an_unknown_name():
+    try:
+        rap_keras.vizualisation
+    except AttributeError as error:
+        return str(error)
+
+names = {
+    "at first": dir(rap_keras),
+    "waits": "rap_keras.visualization" not in sys.modules,
+    "unknown": error_of_an_unknown_name(),
+    "heatmap": rap_keras.visualization.heatmap([[[1.0, 2.0]]]).tolist(),
+    "kinds": {name: type(getattr(rap_keras, name)).__name__ for name in dir(rap_keras) if name[0] != "_"},
+    "same": rap_keras.to_logits is rap_keras.without_softmax,
+}
+from rap_keras import conservation, plan
+from rap_keras import *
+names["star"] = [name for name in rap_keras.__all__ if name not in globals()]
+names["at last"] = dir(rap_keras)
+print(json.dumps(names))
+"""
+    )
+    modules = {page.stem for page in PAGES.glob("*.md")} - {"rap_keras"}
+    functions = {"build_quickly", "register_rule", "to_logits", "without_softmax"}
+    assert found["kinds"] == {
+        **dict.fromkeys(modules, "module"),
+        **dict.fromkeys(functions, "function"),
+        "RAP": "ABCMeta",
+    }
+    assert [name for name in found["at first"] if not name.startswith("__")] == sorted(found["kinds"])
+    assert "__version__" in found["at first"]
+    assert found["at last"] == found["at first"]
+    assert found["waits"]
+    assert found["unknown"] == "module 'rap_keras' has no attribute 'vizualisation'"
+    assert found["heatmap"] == [[3.0]]
+    assert found["same"]
+    assert found["star"] == []
