@@ -226,7 +226,8 @@ class RAP(ReverseAnalyzerBase):
         """X and the neurons to explain as what the analyzer takes, checked.
 
         Raises:
-            ValueError, TypeError: as in `analyze`.
+            ValueError: as in `analyze`.
+            TypeError: as in `analyze`.
         """
         by_index = self._neuron_selection_mode == "index"
         if by_index and neuron_selection is None:
