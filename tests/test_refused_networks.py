@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -62,3 +65,42 @@ def test_unknown_operations_are_refused_by_name():
         RAP(keras.Model(x, layers.Dense(2)(tf.square(x))))
     with pytest.raises(NotAnalyzeableModelException, match="RealDiv"):
         RAP(keras.Model(x, layers.Dense(2)(1.0 / x)))
+
+
+def test_a_model_built_while_eager_execution_was_on_is_refused_and_the_way_out_works(tmp_path):
+    program = f"""
+import numpy as np, tensorflow as tf
+from tensorflow import keras
+
+model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+model.save({str(tmp_path / "model.h5")!r})
+tf.compat.v1.disable_eager_execution()
+import innvestigate, rap_keras
+for name in ("rap", "pattern.attribution"):
+    try:
+        innvestigate.create_analyzer(name, model)
+    except RuntimeError as error:
+        assert "was built while eager execution was on" in str(error), error
+        assert "load or build it again" in str(error), error
+    else:
+        raise SystemExit(f"{{name}} took it")
+again = keras.models.load_model({str(tmp_path / "model.h5")!r}, compile=False)
+assert innvestigate.create_analyzer("rap", again).analyze(np.ones((1, 3))).shape == (1, 3)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_lambda_that_is_used_on_two_shapes():
+    x = keras.Input((6, 4))
+    twice = layers.Lambda(lambda t: 2 * t, name="twice")
+    y = layers.Flatten()(twice(layers.Dense(5, "relu")(x)))
+    model = keras.Model(x, layers.Dense(2)(layers.Dense(3, "relu")(twice(y))))
+    first = layers.Lambda(lambda t: t[:, :1], name="first")
+    other = keras.Model(x, layers.Dense(2)(layers.Flatten()(first(layers.Dense(3)(first(x))))))
+    X = np.random.default_rng(0).normal(size=(2, 6, 4))
+    for network in (model, other):
+        found = RAP(network, allow_lambda_layers=True).analyze(X)
+        assert found.sum((1, 2)) == pytest.approx(network.predict_on_batch(X).max(1), rel=1e-4)
+    # Where the shape stays relevance is unchanged, where values are cut out it follows them.
+    assert (found[:, 1:] == 0).all()
