@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rap_keras.cli.explain import start_tensorflow
-from rap_keras.cli.job import blaming, embedded_patterns, network_of
-from rap_keras.cli.options import photo_options
+from rap_keras.cli.job import blaming, embedded_patterns, know_custom_objects, network_of
+from rap_keras.cli.options import custom_objects_option, photo_options
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,6 +65,7 @@ _DATASET = "shapes"
     metavar="FILE",
     help="Patterns of the network, for PatternAttribution; `rap-keras fit-patterns` makes them.",
 )
+@custom_objects_option
 @photo_options
 @click.option(
     "--foreground",
@@ -127,6 +128,7 @@ def benchmark(
     metrics: str | None,
     limit: int | None,
     patterns: Path | None,
+    custom_objects: str | None,
     preprocessing: str | None,
     resize: int | None,
     crop: int | None,
@@ -168,6 +170,7 @@ def benchmark(
     settings: dict[str, Any] = {
         # Absolute, since workers may stand in another folder.
         "model_name": str(Path(model).resolve()) if Path(model).exists() else model,
+        "custom_objects": custom_objects,
         "preprocessing": preprocessing,
         "resize": resize,
         "crop": crop,
@@ -200,6 +203,7 @@ def benchmark(
 def open_benchmark(
     *,
     model_name: str,
+    custom_objects: str | None,
     preprocessing: str | None,
     resize: int | None,
     crop: int | None,
@@ -224,6 +228,7 @@ def open_benchmark(
     from rap_keras.benchmark import Benchmark
 
     examples = _dataset(dataset, root, limit)
+    know_custom_objects(custom_objects)
     model, how, size, short_side = network_of(model_name, preprocessing, resize, crop)
     classes = model.output_shape[-1]
     if examples.classes is not None and examples.classes != classes:

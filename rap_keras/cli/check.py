@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rap_keras.cli.explain import start_tensorflow
-from rap_keras.cli.job import blaming, preprocessing_of
+from rap_keras.cli.job import blaming, know_custom_objects, preprocessing_of
+from rap_keras.cli.options import custom_objects_option
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,8 +39,15 @@ _SIDE = 224  # of networks that take any size
     metavar="caffe|tf|torch|MODULE:FUNCTION",
     help="As in `rap-keras explain`; with a model file, --input needs it.",
 )
+@custom_objects_option
 @click.pass_context
-def check(context: click.Context, model_name: str, photo: Path | None, preprocessing: str | None) -> None:
+def check(
+    context: click.Context,
+    model_name: str,
+    photo: Path | None,
+    preprocessing: str | None,
+    custom_objects: str | None,
+) -> None:
     """Check that RAP conserves relevance in a network, layer by layer.
 
     MODEL is a network of keras.applications, such as vgg16, or a .h5 file, .keras file or SavedModel.
@@ -54,6 +62,7 @@ def check(context: click.Context, model_name: str, photo: Path | None, preproces
     network that RAP cannot explain, as it has layers without a rule.
     """
     start_tensorflow()
+    know_custom_objects(custom_objects)
     from rap_keras import RAP, conservation
 
     model = _load(model_name)

@@ -6,6 +6,13 @@ from typing import Any, Callable
 
 import click
 
+custom_objects_option = click.option(
+    "--custom-objects",
+    metavar="MODULE",
+    help="A module of yours, installed or a file in the current folder, with the layers, losses and functions "
+    "that the model file needs. It is run; it may also call rap_keras.register_rule.",
+)
+
 
 def photo_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """How photos become a network's input: --preprocessing, --resize and --crop."""
