@@ -111,8 +111,10 @@ def load_photo(path: str | Path) -> np.ndarray:
     if ";16" in raw:
         values = _both_bytes(image, raw, path)
         colours = 4 if image.mode == "CMYK" else 3
-        parts = [part for part in (values[..., :colours], values[..., colours:]) if part.size]
-        scaled = np.concatenate([_from_deep(part, may_be_12_bits, path) for part in parts], axis=-1)
+        scaled = _from_deep(values[..., :colours], may_be_12_bits, path)
+        if values.shape[2] > colours:
+            alpha = _from_deep(values[..., colours:], may_be_12_bits, path)
+            scaled = np.concatenate([scaled, alpha], axis=-1)
         image.paste(Image.frombytes(image.mode, image.size, scaled.tobytes()))
         upright = ImageOps.exif_transpose(image)
     if upright.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in upright.info:

@@ -65,7 +65,7 @@ def _hdf5(path: Path) -> keras.Model:
     try:
         return keras.models.load_model(str(path), compile=False)
     except Exception as error:  # it has no type of its own
-        raise _not_loaded(path, version, error) from error
+        raise _not_loaded(path, version, error) from None
 
 
 def _archive(path: Path) -> keras.Model:
@@ -87,7 +87,7 @@ def _archive(path: Path) -> keras.Model:
     try:
         return _rebuilt(path)
     except Exception as error:  # it has no type of its own
-        raise _not_loaded(path, version, error) from error
+        raise _not_loaded(path, version, error) from None
 
 
 def _rebuilt(path: Path) -> keras.Model:
@@ -146,7 +146,7 @@ def _saved_model(path: Path) -> keras.Model:
         model.load_weights(str(path / "variables" / "variables")).assert_existing_objects_matched()
         return model
     except Exception as error:  # it has no type of its own
-        raise _not_loaded(path, version, error) from error
+        raise _not_loaded(path, version, error) from None
 
 
 def _metadata(file: Path) -> dict[str, Any]:
@@ -184,14 +184,17 @@ def _require_readable(version: str) -> None:
 
 _HERE = f"here is Keras {keras_version} of TensorFlow {tf.__version__}"
 _CARRY_OVER = (
-    "build the model here with the code that made it, copy its weights (there numpy.savez('weights.npz', "
-    "*model.get_weights()), here model.set_weights(numpy.load('weights.npz').values())) and save it with "
+    "build the model here with the code that made it, copy the weights, there by numpy.savez('w.npz', "
+    "*model.get_weights()), here by model.set_weights(list(numpy.load('w.npz').values())), and save it by "
     "model.save('model.h5')"
 )
 
 
 def _not_loaded(path: Path, version: str, error: Exception) -> ValueError:
-    """What Keras raised, with the file's name and the Keras that wrote it, and without its configuration."""
+    """What Keras raised, with the file's name and the Keras that wrote it.
+
+    Keras' own error is left out of the traceback: it may have the whole configuration in it.
+    """
     written = f" (written by Keras {version[:20]}, {_HERE})" if version else ""
     newer = version and _numbers(version) > _numbers(keras_version)
     advice = f". Keras here is older: {_CARRY_OVER}" if newer else ""

@@ -88,4 +88,4 @@ def _current_folder_last() -> Iterator[None]:
         yield
     finally:
         # The folder stays, at the end, as do paths that the module added: functions may import later.
-        sys.path[:] = dict.fromkeys([*before, *sys.path])
+        sys.path[:] = before + [path for path in sys.path if path not in before]
