@@ -17,6 +17,7 @@ from tensorflow import keras
 from rap_keras import checks, input_bounds, storage
 from rap_keras.equations import seed
 from rap_keras.final_activation import refuse_final_activation
+from rap_keras.foreign_files import naming
 from rap_keras.input_bounds import InputRule
 from rap_keras.network import as_float, flatten
 from rap_keras.outputs import one_output
@@ -325,12 +326,15 @@ class RAP(ReverseAnalyzerBase):
 
         Raises:
             FileNotFoundError: there is no such file.
-            ValueError: the file is not one of `RAP.save_npz`.
+            ValueError: the file is not one of `RAP.save_npz`, or its model could do more than calculate.
+            ImportError: a rule of `rules` is from a module that the program has not imported.
         """
         class_name, state = storage.load_npz(fname)
         if class_name != RAP.__name__:
             raise ValueError(f"{fname} holds an analyzer of class {class_name}, not RAP")
-        return RAP(**RAP._state_to_kwargs(state))
+        with naming(fname):
+            options = RAP._state_to_kwargs(state)
+        return RAP(**options)
 
     def _get_state(self) -> dict[str, Any]:
         state = super()._get_state()

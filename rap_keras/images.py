@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import importlib
-import os
 import sys
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Callable, Union
+from typing import Any, Callable, Union
 
 import numpy as np
 from numpy.typing import ArrayLike
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
+
+from rap_keras.user_code import find_function
 
 EXTENSIONS = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 """What the name of an image in a folder ends in, lower case."""
+
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+"""What Pillow may take a file for, whatever its name: those of `EXTENSIONS`."""
 
 Preprocessing = Union[str, Callable[[np.ndarray], ArrayLike]]
 
@@ -58,48 +63,118 @@ def _is_image_name(file: Path) -> bool:
     return file.suffix.lower() in EXTENSIONS and not file.name.startswith(".") and file.is_file()
 
 
-def load_photo(path: str | Path) -> np.ndarray:
-    """A photo as RGB, uint8, (H, W, 3), turned upright by its EXIF orientation.
-
-    Greyscale, palette, CMYK and other colour spaces are converted; what is transparent becomes
-    white; 16-bit greyscale is scaled so that 65535 becomes 255. Of an animation it is the first
-    picture.
+@contextmanager
+def opened(path: str | Path) -> Iterator[ImageFile.ImageFile]:
+    """An image of one of `FORMATS`, of which Pillow has read no pixel yet; for masks and other data.
 
     Raises:
         FileNotFoundError: There is no such file.
         OSError: The file cannot be opened.
-        ValueError: The file is no image, or is damaged; or its pixels are 32-bit numbers, whose
-            range is unknown.
+        ValueError: The file is no image, is damaged, or has more pixels than Pillow takes.
     """
     with open(path, "rb") as file:
         try:
-            image: Image.Image = Image.open(file)
-            image.load()
-            image = ImageOps.exif_transpose(image)
+            with warnings.catch_warnings():
+                # Half of the limit is reached by honest photos.
+                warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+                yield Image.open(file, formats=FORMATS)
         except Image.UnidentifiedImageError:
-            raise ValueError(f"{path}: not an image, or of a format that cannot be read") from None
+            raise ValueError(f"{path}: not an image, or of a format that is not read here") from None
+        except Image.DecompressionBombError as error:
+            raise ValueError(f"{path}: over-large, make it smaller ({error})") from error
         # Decoders meet damaged files with SyntaxError, struct.error, zlib.error and others.
         except Exception as error:
             raise ValueError(f"{path}: damaged image ({error})") from error
-    if image.mode.startswith(("I", "F")):
-        return _from_deep(np.asarray(image), path)
-    if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
-        layer = image.convert("RGBA")
+
+
+def load_photo(path: str | Path) -> np.ndarray:
+    """A photo as RGB, uint8, (H, W, 3), turned upright by its EXIF orientation.
+
+    Greyscale, palette, CMYK and other colour spaces are converted; what is transparent becomes
+    white. 16 bits per channel are scaled so that 65535 becomes 255; where no value of a PNG or TIFF
+    file is above 4095 they are taken for 12 bits, with a warning, and 4095 becomes 255. Of an
+    animation it is the first picture.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        OSError: The file cannot be opened.
+        ValueError: The file is no image, is damaged, or has more pixels than Pillow takes; or its
+            pixels are 32-bit numbers, whose range is unknown.
+    """
+    with opened(path) as image:
+        raw, may_be_12_bits = _raw_mode(image), image.format in ("PNG", "TIFF")
+        image.load()
+        upright = ImageOps.exif_transpose(image)
+    if upright.mode.startswith(("I", "F")):
+        grey = _from_deep(np.asarray(upright), may_be_12_bits, path)
+        return np.repeat(grey[:, :, np.newaxis], 3, axis=2)
+    if ";16" in raw:
+        values = _both_bytes(image, raw, path)
+        colours = 4 if image.mode == "CMYK" else 3
+        scaled = _from_deep(values[..., :colours], may_be_12_bits, path)
+        if values.shape[2] > colours:
+            alpha = _from_deep(values[..., colours:], may_be_12_bits, path)
+            scaled = np.concatenate([scaled, alpha], axis=-1)
+        image.paste(Image.frombytes(image.mode, image.size, scaled.tobytes()))
+        upright = ImageOps.exif_transpose(image)
+    if upright.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in upright.info:
+        layer = upright.convert("RGBA")
         white = Image.new("RGBA", layer.size, "white")
-        image = Image.alpha_composite(white, layer)
-    return np.array(image.convert("RGB"))
+        upright = Image.alpha_composite(white, layer)
+    return np.array(upright.convert("RGB"))
 
 
-def _from_deep(values: np.ndarray, path: str | Path) -> np.ndarray:
-    """Greyscale of more than 8 bits as RGB."""
+def _from_deep(values: np.ndarray, may_be_12_bits: bool, path: str | Path) -> np.ndarray:
+    """Values of more than 8 bits as uint8."""
     # Pillow before 11 gives 16-bit PNG files as 32-bit integers.
     if values.dtype.kind not in "iu" or values.min() < 0 or values.max() > 65535:
         raise ValueError(
             f"{path}: pixels of {values.dtype} from {values.min()} to {values.max()}, a range "
             "without a known black and white: save it with 8 or 16 bits per channel"
         )
-    grey = np.rint(values / 257).astype(np.uint8)
-    return np.repeat(grey[:, :, np.newaxis], 3, axis=2)
+    full = 65535
+    if may_be_12_bits and 0 < values.max() <= 4095:
+        full = 4095
+        warnings.warn(
+            f"{path}: 16 bits per channel, but no value is above {values.max()}: taken for 12 bits, "
+            "so that 4095 is white",
+            stacklevel=3,
+        )
+    return np.rint(values * (255 / full)).astype(np.uint8)
+
+
+def _both_bytes(image: Image.Image, raw: str, path: str | Path) -> np.ndarray:
+    """The 16-bit values of an image with colours, (H, W, channels), of which Pillow keeps the upper bytes alone.
+
+    The lower bytes are had by reading the file as if its bytes were in the other order.
+    """
+    upper = np.asarray(image).astype(np.uint16)
+    kind, order = raw.split(";16")
+    if kind not in ("RGB", "RGBX", "RGBA", "CMYK"):
+        if 0 < upper[..., :3].max() <= 15:
+            raise ValueError(
+                f"{path}: 16 bits per channel, but no value is above 4095, and with these channels ({kind}) "
+                "only 8 of the bits can be read: save it without its alpha channel, or with 8 bits"
+            )
+        return upper * 257
+    order = sys.byteorder[0].upper() if order == "N" else order
+    other = f"{kind};16{'B' if order == 'L' else 'L'}"
+    with opened(path) as again:
+        again.tile = [_in_mode(tile, other) for tile in again.tile]
+        again.load()
+        return upper * 256 + np.asarray(again)
+
+
+def _in_mode(tile: Any, raw: str) -> Any:
+    """What Pillow is to unpack, in another mode."""
+    arguments = raw if isinstance(tile[3], str) else (raw, *tile[3][1:])
+    return tile._replace(args=arguments) if hasattr(tile, "_replace") else (*tile[:3], arguments)
+
+
+def _raw_mode(image: ImageFile.ImageFile) -> str:
+    """How Pillow unpacks an image that is not loaded yet, such as RGB;16B for 16 bits, the upper byte first."""
+    arguments = image.tile[0][3] if image.tile else ""
+    return str(arguments if isinstance(arguments, str) else (arguments or [""])[0])
 
 
 def fit(
@@ -150,7 +225,8 @@ def find_preprocessing(how: str) -> Callable[[np.ndarray], ArrayLike]:
     - tf: from -1 to 1 (MobileNet, Inception, ResNetV2)
     - torch: RGB from 0 to 1, minus ImageNet's mean, over its deviation (torchvision, DenseNet)
     - MODULE:FUNCTION: takes RGB, float32, (N, H, W, 3), 0 to 255, and returns the network's input,
-      of the same shape. MODULE may be a file in the current folder.
+      of the same shape. MODULE may be a file in the current folder, given without .py, that has not the name of
+      an installed module.
 
     Raises:
         ValueError: There is no such preprocessing, module or function, or the module fails.
@@ -163,18 +239,10 @@ def find_preprocessing(how: str) -> Callable[[np.ndarray], ArrayLike]:
             f"unknown preprocessing {how!r}: give {', '.join(_PREPROCESSINGS)} or MODULE:FUNCTION, "
             "a function of your own that takes RGB photos, float32, (N, H, W, 3), 0 to 255"
         )
-    folder = os.getcwd()
-    sys.path.insert(0, folder)
     try:
-        function = getattr(importlib.import_module(module), name)
-    # It is the user's code that runs here: whatever it raises is said with where it came from.
-    except Exception as error:
-        raise ValueError(f"preprocessing {how!r}: {type(error).__name__}: {error}") from error
-    finally:
-        sys.path.remove(folder)
-    if not callable(function):
-        raise ValueError(f"preprocessing {how!r}: {name} is no function")
-    return function
+        return find_function(how)
+    except ValueError as error:
+        raise ValueError(f"preprocessing {how!r}: {error}") from error
 
 
 def preprocess(photos: Sequence[np.ndarray] | np.ndarray, how: Preprocessing) -> np.ndarray:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-import importlib
+import inspect
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from rap_keras import model_config
+from rap_keras.foreign_files import brief, naming, read_npz
+
 _WEIGHT = "weight_{}"
+_STATE = {"model_json", "rules", "variant", "batch_norm", "input_rule"}
 
 
 def save_npz(path: str | Path, class_name: str, state: dict[str, Any]) -> None:
@@ -32,21 +37,24 @@ def load_npz(path: str | Path) -> tuple[str, dict[str, Any]]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is of another kind.
+        ValueError: the file is of another kind, is damaged, or its model could do more than calculate.
+        ImportError: a rule is from a module that the program has not imported.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            class_name, state = str(file["class_name"]), json.loads(str(file["state"]))
-            count = sum(name.startswith(_WEIGHT.format("")) for name in file.files)
-            state["model_weights"] = [file[_WEIGHT.format(index)] for index in range(count)]
-    except FileNotFoundError:
-        raise
-    except Exception as error:
-        raise ValueError(f"{path} is no analyzer saved by RAP.save_npz: {error}") from error
+    arrays = read_npz(path)
+    with naming(path):
+        try:
+            class_name, state = str(arrays.pop("class_name")), model_config.parse(str(arrays.pop("state")))
+            missing = _STATE.difference(state)
+            if missing or not isinstance(state["rules"], dict) or not isinstance(state["model_json"], str):
+                raise KeyError(", ".join(sorted(missing)))
+            state["model_weights"] = [arrays[_WEIGHT.format(index)] for index in range(len(arrays))]
+        except (KeyError, ValueError) as error:
+            raise ValueError(f"no analyzer saved by RAP.save_npz ({brief(error)})") from error
+        model_config.require_known(model_config.parse(state["model_json"]))
     for name in ("input_rule", "reverse_clip_values", "reverse_project_bottleneck_layers"):
-        if isinstance(state[name], list):
+        if isinstance(state.get(name), list):
             state[name] = tuple(state[name])
-    state["rules"] = {name: _at(address) for name, address in state["rules"].items()}
+    state["rules"] = {name: _imported(address, path) for name, address in state["rules"].items()}
     return class_name, state
 
 
@@ -58,20 +66,28 @@ def _plain(value: Any) -> Any:
 
 def _address(rule: Callable) -> str:
     address = f"{getattr(rule, '__module__', None)}:{getattr(rule, '__qualname__', None)}"
-    try:
-        found = _at(address)
-    except (ImportError, AttributeError):
-        found = None
-    if found is not rule:
+    if _at(address) is not rule:
         raise ValueError(
             f"rule {rule!r} cannot be saved: only a function of a module can be found again on loading"
         )
     return address
 
 
-def _at(address: str) -> Any:
-    module, name = address.split(":")
-    found: Any = importlib.import_module(module)
-    for part in name.split("."):
-        found = getattr(found, part)
-    return found
+def _imported(address: Any, path: str | Path) -> Callable:
+    """The rule at an address; no module is imported for it, since that would run code that the file names."""
+    rule = _at(str(address))
+    if rule is None:
+        module, _, name = str(address).partition(":")
+        raise ImportError(
+            f"{path}: its rule {name!r:.80} is of the module {module!r:.80}. If that is a module of yours, import "
+            "it first: a file never has modules imported"
+        )
+    return rule
+
+
+def _at(address: str) -> Callable | None:
+    """The function MODULE:NAME of a module that the program has imported, None if there is none."""
+    module, _, name = address.partition(":")
+    found = vars(sys.modules[module]).get(name) if module in sys.modules else None
+    own = inspect.isfunction(found) and (found.__module__, found.__qualname__) == (module, name)
+    return found if own else None

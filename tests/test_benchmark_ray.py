@@ -8,13 +8,16 @@ import os
 import signal
 import socket
 
+import own_layers
 import pandas as pd
 import pytest
+from tensorflow import keras
 
 from rap_keras import datasets, methods, models, shapes
 from rap_keras.benchmark import Benchmark, Options, parts
 from rap_keras.benchmark.attempts import Attempts
 from rap_keras.benchmark.engine import collect, one_by_one
+from rap_keras.cli.benchmark import open_benchmark
 
 ray = pytest.importorskip("ray", reason='needs Ray: pip install ".[ray]"')
 
@@ -96,6 +99,23 @@ def test_same_rows_as_without_although_a_worker_is_killed(tmp_path):
         parts.write(tmp_path / "local", number, local.evaluate(number))
     for rows, expected in zip(parts.read(tmp_path, 8), parts.read(tmp_path / "local", 8)):
         pd.testing.assert_frame_equal(rows, expected, check_exact=True)
+
+
+def test_workers_know_the_users_own_layers(tmp_path):
+    inputs = keras.Input((96, 96, 3))
+    x = own_layers.Doubled()(keras.layers.Conv2D(4, 9, strides=4)(inputs))
+    outputs = keras.layers.Dense(len(shapes.CLASSES))(keras.layers.GlobalAveragePooling2D()(x))
+    keras.Model(inputs, outputs).save(tmp_path / "net.h5")
+    settings = {
+        **{"model_name": str(tmp_path / "net.h5"), "custom_objects": "own_layers", "preprocessing": "tf"},
+        **{"resize": None, "crop": None, "dataset": "shapes", "root": None, "limit": 4, "methods": ("rap",)},
+        **{"all_needed": True, "patterns": None, "options": Options(metrics=("mask",), batch_size=2)},
+    }
+    factory = functools.partial(open_benchmark, **settings)
+    found = dict(ray_engine.results(factory, range(2), given_up, 1))
+    local = factory()
+    for number in range(2):
+        pd.testing.assert_frame_equal(found[number], local.evaluate(number), check_exact=True)
 
 
 def test_bad_batches_are_set_aside_and_named(tmp_path, capsys):

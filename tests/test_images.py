@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import struct
+import warnings
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +87,148 @@ def test_photo_is_turned_upright(tmp_path):
     loaded = images.load_photo(save(tmp_path / "a.png", values, exif=exif))
     assert loaded.shape == (3, 2, 3)
     np.testing.assert_array_equal(np.argwhere(loaded[..., 0]), [[0, 1]])
+
+
+def png_16(path: Path, values: np.ndarray) -> Path:
+    """Writes (H, W, channels), uint16, which Pillow cannot: greyscale with alpha, RGB or RGBA."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    height, width, channels = values.shape
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    head = struct.pack(">IIBBBBB", width, height, 16, {2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
+    chunks = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunks)
+    return path
+
+
+def tiff_16(path: Path, values: np.ndarray, order: str, compressed: bool = False) -> Path:
+    """Writes RGB or CMYK, uint16, which Pillow cannot, in one strip."""
+    height, width, channels = values.shape
+    data = values.astype(f"{order}u2").tobytes()
+    data = zlib.compress(data) if compressed else data
+    photometric = {3: 2, 4: 5}[channels]
+    bits = 8 + 2 + 12 * 10 + 4  # where the four numbers of bits stand
+    fields = [
+        (256, 4, 1, width),
+        (257, 4, 1, height),
+        (258, 3, channels, bits),
+        (259, 3, 1, 8 if compressed else 1),
+    ]
+    fields += [(262, 3, 1, photometric), (273, 4, 1, bits + 8), (277, 3, 1, channels), (278, 4, 1, height)]
+    fields += [(279, 4, 1, len(data)), (284, 3, 1, 1)]
+    content = (b"II" if order == "<" else b"MM") + struct.pack(f"{order}HIH", 42, 8, len(fields))
+    for tag, kind, count, value in fields:
+        short = kind == 3 and count == 1
+        content += struct.pack(
+            f"{order}HHI{'HH' if short else 'I'}", tag, kind, count, *([value, 0] if short else [value])
+        )
+    content += struct.pack(f"{order}I4H", 0, 16, 16, 16, 16)
+    path.write_bytes(content + data)
+    return path
+
+
+@pytest.fixture
+def deep() -> np.ndarray:
+    """Colours of 16 bits, black and white among them."""
+    values = np.random.default_rng(0).integers(0, 65536, (5, 7, 3), np.uint16)
+    values[0, 0], values[0, 1] = 0, 65535
+    return values
+
+
+def test_16_bit_colours(tmp_path, deep):
+    expected = np.rint(deep / 257)
+    for path in (
+        png_16(tmp_path / "a.png", deep),
+        tiff_16(tmp_path / "a.tif", deep, "<"),
+        tiff_16(tmp_path / "b.tif", deep, ">"),
+        tiff_16(tmp_path / "c.tif", deep, "<", compressed=True),
+    ):
+        np.testing.assert_array_equal(images.load_photo(path), expected)
+
+
+def test_16_bit_colours_with_alpha(tmp_path, deep):
+    alpha = np.full((5, 7, 1), 65535, np.uint16)
+    alpha[:, 3:] = 0
+    loaded = images.load_photo(png_16(tmp_path / "a.png", np.concatenate([deep, alpha], axis=-1)))
+    np.testing.assert_array_equal(loaded[:, :3], np.rint(deep / 257)[:, :3])
+    np.testing.assert_array_equal(loaded[:, 3:], 255)
+    ink = np.zeros((5, 7, 4), np.uint16)
+    ink[..., 1:3] = 65535
+    np.testing.assert_array_equal(images.load_photo(tiff_16(tmp_path / "a.tif", ink, "<"))[0, 0], (255, 0, 0))
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_12_bit_photo_is_scaled_by_its_range_with_a_word(tmp_path, deep, suffix):
+    grey = np.array([[0, 1000, 4095]], np.uint16)
+    expected = np.rint(grey / 4095 * 255)
+    with pytest.warns(UserWarning, match=rf"grey\{suffix}: 16 bits .* no value is above 4095: taken for 12 bits"):
+        loaded = images.load_photo(save(tmp_path / f"grey{suffix}", grey))
+    np.testing.assert_array_equal(loaded, np.stack([expected] * 3, axis=-1))
+    colours = deep // 16
+    path = tmp_path / f"colours{suffix}"
+    path = png_16(path, colours) if suffix == ".png" else tiff_16(path, colours, "<")
+    with pytest.warns(UserWarning, match="colours.*taken for 12 bits") as told:
+        loaded = images.load_photo(path)
+    np.testing.assert_array_equal(loaded, np.rint(colours / 4095 * 255))
+    assert told[0].filename == __file__
+
+
+def test_12_bit_colours_with_full_alpha(tmp_path, deep):
+    alpha = np.full((5, 7, 1), 65535, np.uint16)
+    with pytest.warns(UserWarning, match="taken for 12 bits"):
+        loaded = images.load_photo(png_16(tmp_path / "a.png", np.concatenate([deep // 16, alpha], axis=-1)))
+    np.testing.assert_array_equal(loaded, np.rint(deep // 16 / 4095 * 255))
+
+
+def test_16_bit_grey_with_alpha(tmp_path, deep):
+    values = np.concatenate([deep[..., :1], np.full((5, 7, 1), 65535, np.uint16)], axis=-1)
+    loaded = images.load_photo(png_16(tmp_path / "a.png", values))
+    np.testing.assert_allclose(loaded[..., 0], deep[..., 0] / 257, atol=1)
+    values[..., 0] //= 16
+    with pytest.raises(ValueError, match=r"b\.png: 16 bits .* save it without its alpha channel"):
+        images.load_photo(png_16(tmp_path / "b.png", values))
+
+
+def test_black_stays_black_and_the_range_of_a_pgm_is_known(tmp_path):
+    black = images.load_photo(save(tmp_path / "black.png", np.zeros((2, 2), np.uint16)))
+    np.testing.assert_array_equal(black, 0)
+    (tmp_path / "dark.pgm").write_bytes(b"P5 2 1 65535\n" + np.array([0, 2570], ">u2").tobytes())
+    np.testing.assert_array_equal(images.load_photo(tmp_path / "dark.pgm")[0, :, 0], [0, 10])
+
+
+def test_a_photo_of_16_bits_is_turned_upright(tmp_path, deep):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    small = (deep // 257).astype(np.uint8)
+    turned = images.load_photo(save(tmp_path / "a.png", small, exif=exif))
+    content = png_16(tmp_path / "b.png", deep).read_bytes()
+    data = exif.tobytes()[6:]
+    chunk = struct.pack(">I", len(data)) + b"eXIf" + data + struct.pack(">I", zlib.crc32(b"eXIf" + data))
+    (tmp_path / "b.png").write_bytes(content[:33] + chunk + content[33:])
+    loaded = images.load_photo(tmp_path / "b.png")
+    assert loaded.shape == turned.shape == (7, 5, 3)
+    np.testing.assert_allclose(loaded, turned.astype(int), atol=1)
+
+
+def test_over_large_photo(tmp_path, random_photo, monkeypatch):
+    path = save(tmp_path / "large.png", random_photo)  # 54 pixels
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 26)
+    with pytest.raises(ValueError, match=r"large\.png: over-large, make it smaller \(.*54 pixels.* limit of 52 "):
+        images.load_photo(path)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 30)  # Pillow warns
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        np.testing.assert_array_equal(images.load_photo(path), random_photo)
+
+
+def test_other_formats_are_not_tried(tmp_path, random_photo):
+    for suffix in (".tga", ".sgi", ".eps"):
+        save(tmp_path / f"a{suffix}", random_photo)
+        (tmp_path / f"a{suffix}").rename(tmp_path / "a.png")
+        with pytest.raises(ValueError, match=r"a\.png: not an image, or of a format that is not read here"):
+            images.load_photo(tmp_path / "a.png")
 
 
 def test_missing_photo(tmp_path):

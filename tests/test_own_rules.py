@@ -82,7 +82,7 @@ def test_saved_without_pickle(tmp_path):
     with pytest.raises(FileNotFoundError):
         RAP.load_npz(tmp_path / "missing")
     np.savez(tmp_path / "other.npz", a=1)
-    with pytest.raises(ValueError, match=r"other.npz is no analyzer saved by RAP.save_npz"):
+    with pytest.raises(ValueError, match=r"other.npz: no analyzer saved by RAP.save_npz"):
         RAP.load_npz(tmp_path / "other.npz")
     with pytest.raises(ValueError, match="cannot be saved"):
         RAP(model, rules={"relu": lambda Xs, Ys, Rs, state: Rs}).save_npz(path)

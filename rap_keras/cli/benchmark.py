@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Callable
 import click
 
 from rap_keras.cli.explain import start_tensorflow
-from rap_keras.cli.job import blaming, embedded_patterns, network_of
-from rap_keras.cli.options import output_option, photo_options
+from rap_keras.cli.job import blaming, embedded_patterns, know_custom_objects, network_of
+from rap_keras.cli.options import custom_objects_option, output_option, photo_options
 
 if TYPE_CHECKING:
     from rap_keras.benchmark import Benchmark, Options, Summary
@@ -66,6 +66,7 @@ _DATASET = "shapes"
     metavar="FILE",
     help="File with the patterns of the network, for PatternAttribution; `rap-keras fit-patterns` makes it.",
 )
+@custom_objects_option
 @photo_options
 @output_option
 @click.option(
@@ -140,6 +141,7 @@ def benchmark(
     metrics: str | None,
     limit: int | None,
     patterns: Path | None,
+    custom_objects: str | None,
     preprocessing: str | None,
     resize: int | None,
     crop: int | None,
@@ -185,6 +187,7 @@ def benchmark(
     settings: dict[str, Any] = {
         # Absolute, since workers may stand in another folder.
         "model_name": model if is_network_name(model) or not os.path.exists(model) else str(Path(model).resolve()),
+        "custom_objects": custom_objects,
         "preprocessing": preprocessing,
         "resize": resize,
         "crop": crop,
@@ -230,6 +233,7 @@ def _run(
 def open_benchmark(
     *,
     model_name: str,
+    custom_objects: str | None,
     preprocessing: str | None,
     resize: int | None,
     crop: int | None,
@@ -255,6 +259,7 @@ def open_benchmark(
     from rap_keras.benchmark import Benchmark
 
     examples = _dataset(dataset, root, limit)
+    know_custom_objects(custom_objects)
     network = network_of(model_name, preprocessing, resize, crop, output_layer)
     if examples.classes is not None and examples.classes != network.classes:
         raise click.UsageError(

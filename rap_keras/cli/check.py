@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rap_keras.cli.explain import start_tensorflow
-from rap_keras.cli.job import blaming, logits_of, preprocessing_of
-from rap_keras.cli.options import output_option
+from rap_keras.cli.job import blaming, know_custom_objects, logits_of, preprocessing_of
+from rap_keras.cli.options import custom_objects_option, output_option
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,6 +40,7 @@ _SIDE = 224  # of networks that take any size
     metavar="caffe|tf|torch|MODULE:FUNCTION",
     help="As in `rap-keras explain`; with a model file, --input needs it.",
 )
+@custom_objects_option
 @output_option
 @click.pass_context
 def check(
@@ -47,6 +48,7 @@ def check(
     model_name: str,
     photo: Path | None,
     preprocessing: str | None,
+    custom_objects: str | None,
     output_layer: str | None,
 ) -> None:
     """Check that RAP conserves relevance in a network, and that it lies where the input has an influence.
@@ -68,6 +70,7 @@ def check(
     without a rule.
     """
     start_tensorflow()
+    know_custom_objects(custom_objects)
     from rap_keras import RAP, conservation, influence
 
     model = _load(model_name, output_layer)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rap_keras.cli.job import Job, blaming, prepare
-from rap_keras.cli.options import output_option, photo_options
+from rap_keras.cli.job import Job, blaming, know_custom_objects, prepare
+from rap_keras.cli.options import custom_objects_option, output_option, photo_options
 from rap_keras.cli.results import Explained, free_name, lines, write
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ _SHAPES = 5
     help="A network of keras.applications, such as vgg16, or a .h5 file, .keras file or "
     "SavedModel. A final softmax or sigmoid is removed. shapes-vgg and shapes-resnet come with this package.",
 )
+@custom_objects_option
 @photo_options
 @output_option
 @click.option(
@@ -77,6 +78,7 @@ def explain(
     context: click.Context,
     images: tuple[Path, ...],
     model_name: str | None,
+    custom_objects: str | None,
     preprocessing: str | None,
     resize: int | None,
     crop: int | None,
@@ -111,6 +113,7 @@ def explain(
     if layers and methods and "rap" not in methods:
         raise click.UsageError("--layers is for --method rap only.")
     start_tensorflow()
+    know_custom_objects(custom_objects)
     from rap_keras.images import expand
     from rap_keras.methods import TITLES
 

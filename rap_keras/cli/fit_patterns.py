@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rap_keras.cli.explain import start_tensorflow
-from rap_keras.cli.job import blaming, network_of
-from rap_keras.cli.options import output_option, photo_options
+from rap_keras.cli.job import blaming, know_custom_objects, network_of
+from rap_keras.cli.options import custom_objects_option, output_option, photo_options
 
 if TYPE_CHECKING:
     from tensorflow import keras
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 @click.command("fit-patterns")
 @click.argument("model_name", metavar="MODEL")
 @click.argument("images", nargs=-1, type=click.Path(exists=True, path_type=Path), metavar="IMAGE...")
+@custom_objects_option
 @photo_options
 @output_option
 @click.option(
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 def fit_patterns(
     model_name: str,
     images: tuple[Path, ...],
+    custom_objects: str | None,
     preprocessing: str | None,
     resize: int | None,
     crop: int | None,
@@ -58,6 +60,7 @@ def fit_patterns(
     One pass over the photos; it takes about as long as three gradients of each.
     """
     start_tensorflow()
+    know_custom_objects(custom_objects)
     from rap_keras import models
     from rap_keras.patterns import PatternComputer
 
@@ -88,7 +91,6 @@ def _embedded(model_name: str) -> tuple[keras.Model, Any]:
 
 def _photos(given: tuple[Path, ...], network: Network, batch_size: int) -> Any:
     """The photos as a Keras Sequence; files that are no images are found before any work is done."""
-    from PIL import Image
     from tensorflow import keras
 
     from rap_keras import images
@@ -96,7 +98,7 @@ def _photos(given: tuple[Path, ...], network: Network, batch_size: int) -> Any:
     with blaming("IMAGE..."):
         paths = images.expand(given)
         for path in paths:
-            with Image.open(path):
+            with images.opened(path):
                 pass
 
     class Photos(keras.utils.Sequence):

@@ -67,6 +67,19 @@ def blaming(*parameters: str) -> Iterator[None]:
         raise click.BadParameter(message, param_hint=list(parameters)) from error
 
 
+def know_custom_objects(module: str | None) -> None:
+    """Imports what --custom-objects names, and makes it known to Keras.
+
+    Raises:
+        click.UsageError: there is no such module, or it fails.
+    """
+    from rap_keras import user_code
+
+    if module is not None:
+        with blaming("--custom-objects"):
+            user_code.make_known(module)
+
+
 def prepare(
     model_name: str,
     *,

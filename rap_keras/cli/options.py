@@ -12,6 +12,12 @@ output_option = click.option(
     help="Of a model with several outputs the one to use, by its name or its number from 0.",
 )
 """Which output of a model is explained."""
+custom_objects_option = click.option(
+    "--custom-objects",
+    metavar="MODULE",
+    help="A module of yours, installed or a file in the current folder, with the layers, losses and functions "
+    "that the model file needs. It is run; it may also call rap_keras.register_rule.",
+)
 
 
 def photo_options(command: Callable[..., Any]) -> Callable[..., Any]:

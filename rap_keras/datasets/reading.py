@@ -15,7 +15,7 @@ from PIL import Image
 
 from rap_keras.datasets.dataset import BrokenExample
 from rap_keras.datasets.example import Box
-from rap_keras.images import load_photo
+from rap_keras.images import load_photo, opened
 
 _ORIENTATION = 0x0112  # of EXIF
 _UNDO = {
@@ -52,7 +52,7 @@ def read_photo(path: Path, upright: bool = False) -> np.ndarray:
         photo = load_photo(path)
         if upright:
             return photo
-        with Image.open(path) as image:
+        with opened(path) as image:
             undo = _UNDO.get(image.getexif().get(_ORIENTATION, 1))
     except FileNotFoundError:
         raise BrokenExample(f"{path}: no such photo") from None
@@ -70,15 +70,14 @@ def read_mask(path: Path, photo: np.ndarray) -> np.ndarray:
         BrokenExample: There is no such file, it is damaged, or its size is not the photo's.
     """
     try:
-        with Image.open(path) as image:
+        with opened(path) as image:
             image.load()
             without_alpha = {"LA": "L", "PA": "P", "RGBA": "RGB"}.get(image.mode)
             mask = np.array(image if without_alpha is None else image.convert(without_alpha))
     except FileNotFoundError:
         raise BrokenExample(f"{path}: no such mask") from None
-    # Decoders meet damaged files with SyntaxError, struct.error, zlib.error and others.
-    except Exception as error:
-        raise BrokenExample(f"{path}: damaged mask ({error})") from error
+    except (OSError, ValueError) as error:
+        raise BrokenExample(f"mask {error}") from error
     if mask.shape[:2] != photo.shape[:2]:
         raise BrokenExample(f"{path}: the mask has {_size(mask)} pixels, its photo {_size(photo)}")
     return mask

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from tensorflow import keras
+
+from rap_keras.foreign_files import read_npz
 
 _FORMAT = "rap_keras patterns 1"
 
@@ -44,12 +45,11 @@ class Patterns:
             ValueError: it is something else.
         """
         try:
-            with np.load(file, allow_pickle=False) as stored:
-                arrays = {name: stored[name] for name in stored.files}
+            arrays = read_npz(file)
             if str(arrays.pop("__format__", "")) != _FORMAT:
                 raise ValueError("no format of ours")
             network = str(arrays.pop("__network__"))
-        except (ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+        except (ValueError, KeyError) as error:
             raise ValueError(f"{file} holds no patterns saved by rap_keras ({error})") from error
         return Patterns({name: array.astype(np.float32) for name, array in arrays.items()}, network)
 

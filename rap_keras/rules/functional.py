@@ -52,6 +52,26 @@ _AVERAGED = set(
     "mean reduce_mean sum reduce_sum avgpool avgpool3d avg_pool avg_pool1d avg_pool2d avg_pool3d".split()
 )
 _AFFINE = set("identity neg negative cast convert_image_dtype stop_gradient stopgradient biasadd bias_add".split())
+_PADDED = {"pad", "padv2", "mirrorpad"}
+_KEPT_APART = {"identityn"}  # tf.nn.swish ends in one
+_ADDED = {"add", "addv2", "add_n", "addn"}
+_SUBTRACTED = {"sub", "subtract"}
+_MULTIPLIED = {"mul", "multiply"}
+_DIVIDED = {"realdiv", "truediv", "divide", "div"}
+_CHOSEN = {"maximum", "minimum"}
+_FINAL = {"log_softmax", "logsoftmax"}  # without a rule: `to_logits` takes it off
+_KNOWN = {*_ACTIVATIONS}.union(
+    _MOVED, _AVERAGED, _AFFINE, _PADDED, _KEPT_APART, _ADDED, _SUBTRACTED, _MULTIPLIED, _DIVIDED, _CHOSEN, _FINAL
+)
+
+
+def is_known(name: str) -> bool:
+    """Whether an operation may be part of a network: it has a rule, or `to_logits` takes it off.
+
+    Args:
+        name: the type of a graph's operation, "AddV2", or the name of a Python function, "math.add".
+    """
+    return name.split(".")[-1].lower() in _KNOWN
 
 
 def operation(call: Call) -> Operation | None:
@@ -66,21 +86,21 @@ def operation(call: Call) -> Operation | None:
         return Operation("affine")
     if name in _MOVED:
         return Operation("moved")
-    if name in ("pad", "padv2", "mirrorpad"):
+    if name in _PADDED:
         return Operation("padded")
-    if name == "identityn":  # tf.nn.swish ends in one
+    if name in _KEPT_APART:
         return Operation("kept apart")
     if name in _AVERAGED:
         return Operation("averaged")
-    if name in ("add", "addv2", "add_n", "addn"):
+    if name in _ADDED:
         return Operation("affine" if tensors == 1 else "added")
-    if name in ("sub", "subtract"):
+    if name in _SUBTRACTED:
         return Operation("affine" if tensors == 1 else "subtracted")
-    if name in ("mul", "multiply"):
+    if name in _MULTIPLIED:
         return Operation("affine" if tensors == 1 else "multiplied")
-    if name in ("realdiv", "truediv", "divide", "div"):
+    if name in _DIVIDED:
         return _division(call)
-    if name in ("maximum", "minimum"):
+    if name in _CHOSEN:
         return Operation("elementwise") if tensors == 1 else Operation("moved")
     return None
 

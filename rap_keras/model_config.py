@@ -1,0 +1,206 @@
+"""What the configuration of a stored model may contain: nothing that runs code or touches other files.
+
+Keras makes objects of the dictionaries in a configuration that have a "class_name": it looks a class or function
+up by its name, or imports the module that the dictionary names, and calls it. So each of them is looked at before
+Keras gets the configuration.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+from tensorflow import keras
+
+from rap_keras.rules import functional
+
+_FUNCTIONS = "activations constraints initializers losses metrics regularizers".split()
+_CLASSES = (
+    "constraints initializers layers layers.experimental layers.experimental.preprocessing losses metrics "
+    "mixed_precision models optimizers optimizers.experimental optimizers.legacy optimizers.schedules regularizers"
+).split()
+_NOT_EXPORTED = {"Functional", "PolicyV1", "BatchNormalizationV1", "BatchNormalizationV2"}
+_OF_APPLICATIONS = {"CustomScaleLayer", "LayerScale", "StochasticDepth"}
+# Numbers, bytes and shapes: Keras makes no object of a class of these.
+_DATA = {"__bytes__", "__ellipsis__", "__numpy__", "__tensor__", "__tuple__", "TensorShape"}
+_CODE = {"Lambda", "__lambda__"}
+
+
+class Entry(NamedTuple):
+    """A dictionary in a configuration, and the name of the layer that it is or is a part of."""
+
+    content: dict[str, Any]
+    layer: str
+
+
+def parse(text: str | bytes) -> dict[str, Any]:
+    """A configuration as Keras reads it.
+
+    Raises:
+        ValueError: it is no JSON, or no dictionary.
+    """
+    try:
+        config = json.loads(text)
+    except RecursionError:
+        raise ValueError("its configuration is nested too deeply") from None
+    except ValueError as error:  # no JSON, or no text
+        raise ValueError(f"its configuration is damaged ({error})") from error
+    if not isinstance(config, dict):
+        raise ValueError("its configuration is no dictionary")
+    return config
+
+
+def require_no_code(config: Any) -> None:
+    """Raises ValueError if there is Python code in a configuration, wherever it stands.
+
+    Args:
+        config: the configuration, parsed; also one that Keras will not use, of how the model was trained.
+    """
+    found = [entry for entry in _entries(config) if _is_code(entry.content)]
+    if found:
+        what = "lambda function of" if found[0].content.get("class_name") == "__lambda__" else "Lambda layer"
+        names = ", ".join(dict.fromkeys(repr(entry.layer) for entry in found))
+        raise ValueError(
+            f"{what} {names:.80}. It is Python code inside the file, which would be run, and it has no rule of "
+            "relevance: use layers of Keras in its place, and compile without it. If you trust the file, load it "
+            "with tf.keras.models.load_model, and give the analyzer allow_lambda_layers=True; what is no .h5 has "
+            "to be loaded with eager execution on and saved as .h5 first"
+        )
+
+
+def require_known(config: Any) -> None:
+    """Raises ValueError unless all that Keras would make of a configuration is known to calculate and no more.
+
+    That is Keras' own classes, operations that have a rule of relevance, and what the user made known to Keras.
+
+    Args:
+        config: the configuration, parsed.
+    """
+    require_no_code(config)
+    for entry in _entries(config):
+        _require_no_file(entry)
+        name = entry.content.get("class_name")
+        if "class_name" not in entry.content or (isinstance(name, str) and name in _DATA):
+            continue
+        if name in ("TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer"):
+            _require_known_operation(entry)
+        elif not (isinstance(name, str) and _is_known(entry.content, name)):
+            raise ValueError(
+                f"{_place(entry)} needs {_shown(entry.content)}, which is not part of Keras and was not made "
+                "known to it. If you trust who wrote it, give the module that defines it by --custom-objects "
+                "MODULE, or in Python load_model(path, custom_objects={'NAME': CLASS})"
+            )
+
+
+def _entries(config: Any) -> Iterator[Entry]:
+    """All dictionaries in a configuration, outer ones first."""
+    waiting = [(config, "")]
+    while waiting:
+        value, layer = waiting.pop()
+        if isinstance(value, dict):
+            layer = _name(value) or layer
+            yield Entry(value, layer)
+            waiting += [(inner, layer) for inner in reversed(list(value.values()))]
+        elif isinstance(value, list):
+            waiting += [(inner, layer) for inner in reversed(value)]
+
+
+def _name(content: dict[str, Any]) -> str:
+    inner = content.get("config")
+    name = inner.get("name") if isinstance(inner, dict) else None
+    return name if isinstance(name, str) else ""
+
+
+def _is_code(content: dict[str, Any]) -> bool:
+    names = [content.get(key) for key in ("class_name", "registered_name")]
+    marshalled = any(str(key).endswith("function_type") and value == "lambda" for key, value in content.items())
+    return marshalled or any(isinstance(name, str) and name.split(">")[-1] in _CODE for name in names)
+
+
+def _require_no_file(entry: Entry) -> None:
+    file = entry.content.get("vocabulary")
+    if isinstance(file, str):
+        raise ValueError(f"{_place(entry)} would read another file, {file!r:.100}, as its vocabulary")
+
+
+def _require_known_operation(entry: Entry) -> None:
+    config = entry.content.get("config")
+    config = config if isinstance(config, dict) else {}
+    module = entry.content.get("module")
+    operation = (
+        _graph_operation(config.get("node_def"))
+        if entry.content["class_name"] == "TensorFlowOpLayer"
+        else config.get("function")
+    )
+    if not (isinstance(operation, str) and functional.is_known(operation) and _of_keras(module)):
+        raise ValueError(
+            f"{_place(entry)} is the operation {operation!r:.60}, for which there is no rule of relevance, and "
+            "which could read and write files: use a layer of Keras in its place"
+        )
+
+
+def _graph_operation(node_def: Any) -> str | None:
+    """The type of an operation, from a NodeDef as JSON or, as Keras before 2.4 wrote it, as a binary message."""
+    if isinstance(node_def, dict):
+        return node_def.get("op")
+    try:
+        return tf.compat.v1.NodeDef.FromString(str(node_def).encode("utf-8")).op
+    # A broken message has errors of protobuf's own, whose classes changed with its versions.
+    except Exception:
+        return None
+
+
+def _is_known(content: dict[str, Any], name: str) -> bool:
+    key, module = content.get("registered_name", name), content.get("module")
+    if name == "function":
+        name = content.get("config")  # type: ignore[assignment]
+        if not isinstance(name, str):
+            return False
+        return _is_registered(name) or (name in _keras_functions() and (module == "builtins" or _of_keras(module)))
+    if isinstance(key, str) and _is_registered(key):
+        return True
+    if key not in (None, name):
+        return False
+    if isinstance(module, str) and ".applications." in module and name in _OF_APPLICATIONS:
+        return _of_keras(module)
+    return name in _keras_classes() and _of_keras(module)
+
+
+def _is_registered(name: str) -> bool:
+    return keras.utils.get_registered_object(name) is not None
+
+
+def _of_keras(module: Any) -> bool:
+    return module is None or (isinstance(module, str) and module.split(".")[0] == "keras")
+
+
+def _keras_classes() -> set[str]:
+    return {name for name, member in _members(_CLASSES) if isinstance(member, type)} | _NOT_EXPORTED
+
+
+def _keras_functions() -> set[str]:
+    functions = {name for name, member in _members(_FUNCTIONS) if inspect.isfunction(member)}
+    return functions - {"deserialize", "get", "serialize"}
+
+
+def _members(modules: list[str]) -> Iterator[tuple[str, Any]]:
+    for path in modules:
+        place: Any = keras
+        for name in path.split("."):  # some came after the oldest TensorFlow that iNNvestigate takes
+            place = getattr(place, name, None)
+        yield from vars(place).items() if place else ()
+
+
+def _place(entry: Entry) -> str:
+    return f"layer {entry.layer!r:.60}" if entry.layer else "the model"
+
+
+def _shown(content: dict[str, Any]) -> str:
+    """A class or function by its module and name."""
+    name = content.get("config") if content.get("class_name") == "function" else content.get("class_name")
+    shown = name if isinstance(name, str) else "something"
+    module = content.get("module")
+    return f"{module}.{shown}"[:80] if isinstance(module, str) and module != "builtins" else shown[:80]

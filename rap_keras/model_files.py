@@ -1,0 +1,205 @@
+"""Models from files, `.h5`, `.keras` and SavedModel, of which no code is ever run."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import tensorflow as tf
+from keras import __version__ as keras_version
+from tensorflow import keras
+
+from rap_keras import model_config
+from rap_keras.foreign_files import brief, check_hdf5, check_zip, naming
+
+_SUBCLASSED = (
+    "it is no graph of layers but a subclassed or unbuilt model: build it with the functional API or as a "
+    "Sequential that begins with keras.Input(shape)"
+)
+
+
+def load(path: Path, custom_objects: Mapping[str, Any]) -> keras.Model:
+    """The model in a file. It is not compiled.
+
+    Args:
+        path: of a `.h5` file, a `.keras` file, or the folder of a SavedModel.
+        custom_objects: classes and functions that are not of Keras, by the name that the file has for them.
+
+    Raises:
+        ValueError: the file holds no model, or one that Keras here cannot read, or one that could do more than
+            calculate.
+    """
+    with keras.utils.custom_object_scope(custom_objects):
+        if path.is_dir():
+            return _saved_model(path)
+        # Keras goes by the end of the name too. A file may be an archive and HDF5 at once.
+        if str(path).endswith(".keras") and zipfile.is_zipfile(path):
+            return _archive(path)
+        if h5py.is_hdf5(path):
+            return _hdf5(path)
+        damaged = path.suffix in (".h5", ".hdf5", ".keras") and path.stat().st_size
+        raise ValueError(
+            f"{path}: no Keras model{' or a damaged one' if damaged else ''}: give a .h5 file, a .keras file or "
+            "a SavedModel"
+        )
+
+
+def _hdf5(path: Path) -> keras.Model:
+    with naming(path), h5py.File(path, "r") as file:
+        check_hdf5(file, path.stat().st_size)
+        found = {key: file.attrs.get(key) for key in ("model_config", "keras_version", "training_config")}
+        if found["model_config"] is None:
+            raise ValueError(
+                "no model in this HDF5 file; if it holds weights only, build the model, load them with "
+                "model.load_weights and save it with model.save"
+            )
+        version = _text(found["keras_version"] or "")
+        _require_readable(version)
+        if found["training_config"] is not None:
+            model_config.require_no_code(model_config.parse(_text(found["training_config"])))
+        model_config.require_known(model_config.parse(_text(found["model_config"])))
+    try:
+        return keras.models.load_model(str(path), compile=False)
+    except Exception as error:  # it has no type of its own
+        raise _not_loaded(path, version, error) from None
+
+
+def _archive(path: Path) -> keras.Model:
+    with naming(path), zipfile.ZipFile(path) as archive:
+        size = path.stat().st_size
+        check_zip(archive, size)
+        missing = {"metadata.json", "config.json", "model.weights.h5"}.difference(archive.namelist())
+        if missing:
+            # Keras reads weights from model.weights.npz too, where they are pickled.
+            raise ValueError(f"no {' and '.join(sorted(missing))} in this archive, as Keras writes it")
+        version = _text(model_config.parse(archive.read("metadata.json")).get("keras_version", ""))
+        _require_readable(version)
+        config = model_config.parse(archive.read("config.json"))
+        model_config.require_no_code(config)
+        # Keras sets this part aside, since the model is not compiled.
+        model_config.require_known({key: value for key, value in config.items() if key != "compile_config"})
+        with archive.open("model.weights.h5") as weights, h5py.File(weights, "r") as file:
+            check_hdf5(file, size)
+    try:
+        return _rebuilt(path)
+    except Exception as error:  # it has no type of its own
+        raise _not_loaded(path, version, error) from None
+
+
+def _rebuilt(path: Path) -> keras.Model:
+    """The model of a `.keras` file, built anew from its configuration and weights.
+
+    Without eager execution Keras 2 makes operations that assign the weights and never runs them, so that the model
+    has random weights, silently.
+    """
+    with tf.Graph().as_default() as graph, tf.compat.v1.Session(graph=graph) as session:
+        loaded = keras.models.load_model(str(path), compile=False, safe_mode=True)
+        _require_graph_of_layers(loaded)
+        initializers = {variable.initializer for variable in tf.compat.v1.global_variables()}
+        assignments = [
+            operation
+            for operation in graph.get_operations()
+            if operation.type == "AssignVariableOp" and operation not in initializers
+        ]
+        if len(assignments) < len(loaded.weights):
+            raise ValueError("not all of its weights were found: save it as .h5")
+        session.run(assignments)
+        config, weights = loaded.get_config(), loaded.get_weights()
+    model = type(loaded).from_config(config)
+    model.set_weights(weights)
+    return model
+
+
+def _saved_model(path: Path) -> keras.Model:
+    """The model of a SavedModel, built from the configuration in it and its checkpoint.
+
+    `saved_model.pb` is not read: its graphs could do anything, and without eager execution Keras 2 makes a model
+    of them that cannot predict where it was compiled before it was saved.
+    """
+    if not (path / "saved_model.pb").is_file():
+        raise ValueError(f"{path}: a folder without saved_model.pb, so no SavedModel")
+    if not (path / "keras_metadata.pb").is_file():
+        raise ValueError(
+            f"{path}: a SavedModel without keras_metadata.pb, so its layers are unknown: save the Keras model "
+            "with model.save, not with tf.saved_model.save or model.export"
+        )
+    with naming(path):
+        metadata = _metadata(path / "keras_metadata.pb")
+        version = _text(metadata.get("keras_version") or "")
+        _require_readable(version)
+        config = {key: metadata.get(key) for key in ("class_name", "config")}
+        model_config.require_no_code(metadata)
+        if not isinstance(config["config"], dict) or "layers" not in config["config"]:
+            raise ValueError(_SUBCLASSED)
+        # What such a class calculates is known from its layers; only its training needs the class.
+        name = str(config["class_name"])
+        if metadata.get("is_graph_network") and keras.utils.get_registered_object(name) is None:
+            config["class_name"] = name if name == "Sequential" else "Functional"
+        model_config.require_known(config)
+    try:
+        model = keras.models.model_from_json(json.dumps(config))
+        _require_graph_of_layers(model)
+        model.load_weights(str(path / "variables" / "variables")).assert_existing_objects_matched()
+        return model
+    except Exception as error:  # it has no type of its own
+        raise _not_loaded(path, version, error) from None
+
+
+def _metadata(file: Path) -> dict[str, Any]:
+    """What Keras tells of the model itself, as it was saved."""
+    from keras.protobuf.saved_metadata_pb2 import SavedMetadata  # not in all versions of Keras 2
+
+    nodes = SavedMetadata.FromString(file.read_bytes()).nodes
+    for node in nodes:
+        model_config.require_no_code(model_config.parse(node.metadata))
+    root = [node.metadata for node in nodes if node.node_id == 0]
+    if not root:
+        raise ValueError("its keras_metadata.pb tells of no model")
+    return model_config.parse(root[-1])
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bytes):
+        return value.decode()
+    if not isinstance(value, str):
+        raise ValueError(f"damaged: a text is expected where it has a {type(value).__name__}")
+    return value
+
+
+def _require_graph_of_layers(model: Any) -> None:
+    if not getattr(model, "_is_graph_network", False) or not model.built:
+        raise ValueError(_SUBCLASSED)
+
+
+def _require_readable(version: str) -> None:
+    """Raises ValueError for a file of Keras 3, whose configurations Keras 2 does not understand."""
+    major = version.split(".")[0]
+    if major.isdecimal() and int(major) > int(keras_version.split(".")[0]):
+        raise ValueError(f"written by Keras {version[:20]}, {_HERE}, which cannot read it: {_CARRY_OVER}")
+
+
+_HERE = f"here is Keras {keras_version} of TensorFlow {tf.__version__}"
+_CARRY_OVER = (
+    "build the model here with the code that made it, copy the weights, there by numpy.savez('w.npz', "
+    "*model.get_weights()), here by model.set_weights(list(numpy.load('w.npz').values())), and save it by "
+    "model.save('model.h5')"
+)
+
+
+def _not_loaded(path: Path, version: str, error: Exception) -> ValueError:
+    """What Keras raised, with the file's name and the Keras that wrote it.
+
+    Keras' own error is left out of the traceback: it may have the whole configuration in it.
+    """
+    written = f" (written by Keras {version[:20]}, {_HERE})" if version else ""
+    newer = version and _numbers(version) > _numbers(keras_version)
+    advice = f". Keras here is older: {_CARRY_OVER}" if newer else ""
+    return ValueError(f"{path} could not be loaded{written}: {brief(error, 150 if newer else 300)}{advice}")
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(part) for part in version.split(".")[:2] if part.isdecimal()]

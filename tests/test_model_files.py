@@ -1,0 +1,227 @@
+"""Honest model files of every kind are read as before, and the ways out that messages name work."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from hostile_files import entry, network, of_keras_3_format, write_h5, write_keras
+from keras import __version__ as keras_version
+from tensorflow import keras
+
+from rap_keras import RAP, models
+
+layers = keras.layers
+
+# Keras writes .keras files only where eager execution is on, as it is where most users train.
+SAVE = """
+import numpy as np
+import tensorflow as tf
+from tensorflow import keras
+layers = keras.layers
+keras.utils.set_random_seed(1)
+
+@keras.utils.register_keras_serializable("test_model_files")
+def halved(x):
+    return x / 2
+
+def tripled(x):
+    return 3 * x
+
+class Trained(keras.Model):
+    def train_step(self, data):
+        return {}
+
+def operations():
+    inputs = keras.Input((8,))
+    x = tf.nn.relu(layers.Dense(8, activation=tf.nn.leaky_relu, kernel_regularizer="l2")(inputs) - 0.1)
+    return keras.Model(inputs, layers.Dense(3)(tf.concat([x[:, :4], x * 2], axis=-1)))
+
+def wrapped():
+    inputs = keras.Input((5, 8))
+    x = layers.TimeDistributed(layers.Dense(4, activation="relu"))(inputs)
+    x = layers.Bidirectional(layers.LSTM(3, kernel_constraint="unit_norm"))(x)
+    return keras.Model(inputs, layers.Dense(3, activation=layers.LeakyReLU())(x))
+
+def functions():
+    inputs = keras.Input((8,))
+    return keras.Model(inputs, layers.Dense(3, activation=tripled)(layers.Dense(4, activation=halved)(inputs)))
+
+def trained():
+    inputs = keras.Input((8,))
+    model = Trained(inputs, layers.Dense(3)(layers.Dense(4, activation="relu")(inputs)))
+    model.compile("sgd", "mse")
+    return model
+
+def mixed():
+    inputs = keras.Input((8,))
+    inner = keras.Sequential([layers.Dense(4), layers.BatchNormalization()])
+    inner.compile("sgd", "mse", metrics=["acc"])
+    policy = keras.mixed_precision.Policy("mixed_float16")
+    x = layers.Dense(4, dtype=policy)(inner(layers.Dropout(0.5)(inputs)))
+    return keras.Model(inputs, layers.Dense(3, dtype="float32")(x))
+
+def with_lambda():
+    inputs = keras.Input((8,))
+    return keras.Model(inputs, layers.Dense(3)(layers.Lambda(lambda x: 2 * x)(inputs)))
+
+for build in (operations, wrapped, functions, trained, mixed, with_lambda):
+    model = build()
+    x = np.random.default_rng(0).normal(size=(2, *model.input_shape[1:])).astype(np.float32)
+    np.savez(build.__name__, x=x, y=model(x))
+    for suffix in (".h5", ".keras", ""):
+        model.save(build.__name__ + suffix)
+# What the refusal of with_lambda advises.
+tf.keras.models.load_model("with_lambda.keras", safe_mode=False).save("trusted-keras.h5")
+tf.keras.models.load_model("with_lambda").save("trusted-saved.h5")
+"""
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("saved")
+    result = subprocess.run([sys.executable, "-c", SAVE], cwd=folder, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    return folder
+
+
+def tripled(x):
+    return 3 * x
+
+
+class Trained(keras.Model):
+    def train_step(self, data):
+        return {}
+
+
+@keras.utils.register_keras_serializable("test_model_files")
+def halved(x):
+    return x / 2
+
+
+OWN = {"tripled": tripled, "Trained": Trained}
+
+
+# Keras 2.14 itself cannot read functions.h5, where it writes functions in two ways at once.
+FILES = {
+    name: [name + suffix for suffix in (".h5", ".keras", "") if name + suffix != "functions.h5"]
+    for name in ("operations", "wrapped", "functions", "trained", "mixed")
+}
+
+
+@pytest.mark.parametrize(("name", "file"), [(name, file) for name, files in FILES.items() for file in files])
+def test_honest_files_calculate_as_they_were_saved(saved, name, file):
+    model = models.load_model(saved / file, custom_objects=OWN)
+    with np.load(saved / f"{name}.npz") as numbers:
+        tolerance = 1e-2 if name == "mixed" else 1e-5
+        np.testing.assert_allclose(
+            model.predict_on_batch(numbers["x"]), numbers["y"], rtol=tolerance, atol=tolerance
+        )
+    assert type(model).__name__ == ("Trained" if name == "trained" else "Functional")
+
+
+@pytest.mark.parametrize(
+    ("file", "cause"),
+    [
+        ("trained.h5", "layer 'trained' needs Trained"),
+        ("trained.keras", "layer 'trained' needs Trained"),
+        ("functions.h5", "needs tripled"),
+        ("functions.keras", "needs tripled"),
+        ("functions", "could not be loaded .*tripled"),  # there a function is a name like others
+    ],
+)
+def test_without_what_it_needs_a_file_is_refused(saved, file, cause):
+    with pytest.raises(ValueError, match=cause):
+        models.load_model(saved / file)
+
+
+def test_a_saved_model_is_read_without_the_class_that_trained_it(saved):
+    assert type(models.load_model(saved / "trained")).__name__ == "Functional"
+
+
+@pytest.mark.parametrize(
+    ("refused", "trusted"),
+    [
+        ("with_lambda.h5", "with_lambda.h5"),
+        ("with_lambda.keras", "trusted-keras.h5"),
+        ("with_lambda", "trusted-saved.h5"),
+    ],
+)
+def test_what_a_refused_lambda_layer_is_advised_to_do(saved, refused, trusted):
+    with pytest.raises(ValueError, match=r"with eager execution on and saved as \.h5 first"):
+        models.load_model(saved / refused)
+    model = keras.models.load_model(saved / trusted)
+    with np.load(saved / "with_lambda.npz") as numbers:
+        relevance = RAP(model, allow_lambda_layers=True).analyze(numbers["x"])
+        np.testing.assert_allclose(relevance.sum(axis=1), numbers["y"].max(axis=1), rtol=1e-3)
+
+
+def keras_3_network() -> dict:
+    """As Keras 3 writes a network."""
+    first = entry("InputLayer", {"batch_shape": [None, 4], "dtype": "float32", "name": "input"})
+    policy = entry("DTypePolicy", {"name": "float32"}, module="keras", registered_name=None)
+    dense = entry("Dense", {"name": "dense", "units": 2, "dtype": policy})
+    return of_keras_3_format(entry("Sequential", {"name": "net", "layers": [first, dense]}))
+
+
+def test_a_file_of_keras_3_and_how_to_carry_it_over(tmp_path):
+    write_keras(tmp_path / "net.keras", keras_3_network(), version="3.4.1")
+    write_h5(tmp_path / "net.h5", keras_3_network(), version="3.4.1")
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(2)])  # as it was there
+    np.savez(tmp_path / "w.npz", *[np.random.default_rng(0).random(w.shape) for w in model.get_weights()])
+    for name in ("net.keras", "net.h5"):
+        with pytest.raises(ValueError, match=r"written by Keras 3\.4\.1, here is Keras 2\.\d+") as caught:
+            models.load_model(tmp_path / name)
+        message = str(caught.value)
+        assert f"{name}: written" in message
+        assert len(message) - len(str(tmp_path)) < 450
+        assert "model.set_weights(list(numpy.load('w.npz').values()))" in message
+        assert caught.value.__suppress_context__
+    model.set_weights(list(np.load(tmp_path / "w.npz").values()))
+    model.save(tmp_path / "model.h5")
+    loaded = models.load_model(tmp_path / "model.h5")
+    kernel = np.load(tmp_path / "w.npz")["arr_0"]
+    np.testing.assert_array_equal(loaded.get_weights()[0], kernel.astype(np.float32))
+
+
+def test_a_file_of_a_newer_keras_2_that_cannot_be_read(tmp_path):
+    layer = entry("Dense", {"name": "dense", "units": 2, "of_a_later_version": list(range(10_000))})
+    write_h5(tmp_path / "net.h5", network(layer), version="2.99.0")
+    with pytest.raises(ValueError, match=r"net\.h5 could not be loaded") as caught:
+        models.load_model(tmp_path / "net.h5")
+    message = str(caught.value)
+    assert f"(written by Keras 2.99.0, here is Keras {keras_version}" in message
+    assert "Keras here is older: build the model here" in message
+    assert len(message) - len(str(tmp_path)) < 620
+    write_h5(tmp_path / "net.h5", network(layer), version="2.1.0")
+    with pytest.raises(ValueError, match=r"net\.h5 could not be loaded") as caught:
+        models.load_model(tmp_path / "net.h5")
+    assert "is older" not in str(caught.value)
+    assert len(str(caught.value)) - len(str(tmp_path)) < 450
+
+
+def test_a_newer_keras_2_that_writes_what_keras_here_understands(tmp_path):
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(2)])
+    model.save(tmp_path / "net.h5")
+    with h5py.File(tmp_path / "net.h5", "a") as file:
+        file.attrs["keras_version"] = "2.99.0"
+    x = np.ones((1, 4))
+    loaded = models.load_model(tmp_path / "net.h5")
+    np.testing.assert_allclose(loaded.predict_on_batch(x), model.predict_on_batch(x), rtol=1e-6)
+
+
+def test_an_old_sequential_model_is_a_list_of_layers(tmp_path):
+    model = keras.Sequential([keras.Input((4,), name="input"), layers.Dense(2, name="dense")])
+    model.save(tmp_path / "net.h5")
+    with h5py.File(tmp_path / "net.h5", "a") as file:
+        config = json.loads(file.attrs["model_config"])
+        first, second = config["config"]["layers"]
+        second["config"]["batch_input_shape"] = first["config"]["batch_input_shape"]
+        file.attrs["model_config"] = json.dumps({"class_name": "Sequential", "config": [second]})
+        file.attrs["keras_version"] = "2.0.6"
+    assert models.load_model(tmp_path / "net.h5").output_shape == (None, 2)
