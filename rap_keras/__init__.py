@@ -16,7 +16,7 @@ startup.begin()
 import innvestigate.analyzer
 
 from rap_keras.analyzer import RAP
-from rap_keras.final_activation import to_logits
+from rap_keras.models.final_activation import to_logits
 from rap_keras.patterns import PatternAttribution, PatternNet
 from rap_keras.quick_build import build_quickly
 from rap_keras.rules.kinds import register_rule

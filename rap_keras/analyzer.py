@@ -16,11 +16,11 @@ from tensorflow import keras
 
 from rap_keras import checks, input_bounds, storage
 from rap_keras.equations import seed
-from rap_keras.final_activation import refuse_final_activation
 from rap_keras.foreign_files import naming
 from rap_keras.input_bounds import InputRule
+from rap_keras.models.final_activation import refuse_final_activation
+from rap_keras.models.outputs import one_output
 from rap_keras.network import as_float, flatten
-from rap_keras.outputs import one_output
 from rap_keras.plan import plan
 from rap_keras.propagation import Relevance, propagate
 from rap_keras.rules.unweighted import Rule

@@ -14,9 +14,9 @@ from innvestigate.analyzer.reverse_base import ReverseAnalyzerBase
 from tensorflow import keras
 
 from rap_keras.checks import require_built_for_graphs, require_graph_execution
-from rap_keras.final_activation import refuse_final_activation
+from rap_keras.models.final_activation import refuse_final_activation
+from rap_keras.models.outputs import flat_output, one_output
 from rap_keras.network import flatten
-from rap_keras.outputs import flat_output, one_output
 from rap_keras.patterns import Patterns
 from rap_keras.quick_build import build_quickly
 from rap_keras.rules.kinds import is_augmentation

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from rap_keras import model_config
 from rap_keras.foreign_files import brief, naming, read_npz
+from rap_keras.models import configuration
 
 _WEIGHT = "weight_{}"
 _STATE = {"model_json", "rules", "variant", "batch_norm", "input_rule"}
@@ -43,14 +43,14 @@ def load_npz(path: str | Path) -> tuple[str, dict[str, Any]]:
     arrays = read_npz(path)
     with naming(path):
         try:
-            class_name, state = str(arrays.pop("class_name")), model_config.parse(str(arrays.pop("state")))
+            class_name, state = str(arrays.pop("class_name")), configuration.parse(str(arrays.pop("state")))
             missing = _STATE.difference(state)
             if missing or not isinstance(state["rules"], dict) or not isinstance(state["model_json"], str):
                 raise KeyError(", ".join(sorted(missing)))
             state["model_weights"] = [arrays[_WEIGHT.format(index)] for index in range(len(arrays))]
         except (KeyError, ValueError) as error:
             raise ValueError(f"no analyzer saved by RAP.save_npz ({brief(error)})") from error
-        model_config.require_known(model_config.parse(state["model_json"]))
+        configuration.require_known(configuration.parse(state["model_json"]))
     for name in ("input_rule", "reverse_clip_values", "reverse_project_bottleneck_layers"):
         if isinstance(state.get(name), list):
             state[name] = tuple(state[name])

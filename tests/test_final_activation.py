@@ -13,8 +13,9 @@ from tensorflow import keras
 from tensorflow.keras import layers
 
 import rap_keras
-from rap_keras import RAP, final_activation, methods
-from rap_keras.final_activation import find, probabilities, to_logits
+from rap_keras import RAP, methods
+from rap_keras.models import final_activation
+from rap_keras.models.final_activation import find, probabilities, to_logits
 from rap_keras.network import flatten
 from rap_keras.patterns import PatternAttribution
 from rap_keras.rules.unweighted import unchanged

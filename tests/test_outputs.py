@@ -11,8 +11,8 @@ from tensorflow import keras
 from tensorflow.keras import layers
 
 from rap_keras import RAP, methods
-from rap_keras.final_activation import to_logits
-from rap_keras.outputs import one_output, two_classes
+from rap_keras.models.final_activation import to_logits
+from rap_keras.models.outputs import one_output, two_classes
 from rap_keras.patterns import PatternComputer
 
 

@@ -210,7 +210,7 @@ def _read(job: Job, path: Path) -> tuple[np.ndarray, np.ndarray]:
 def _explain(job: Job, photo: np.ndarray, batch: np.ndarray) -> Explained:
     import numpy as np
 
-    from rap_keras.final_activation import probabilities
+    from rap_keras.models.final_activation import probabilities
 
     logits = np.ravel(job.predict(batch))
     activation = job.network.activation

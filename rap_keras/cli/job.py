@@ -163,9 +163,9 @@ def logits_of(model: keras.Model, output_layer: str | None) -> tuple[keras.Model
     Raises:
         click.UsageError: there is no such output, or it must be said which of several.
     """
-    from rap_keras import final_activation
+    from rap_keras.models import final_activation
+    from rap_keras.models.outputs import one_output
     from rap_keras.network import flatten
-    from rap_keras.outputs import one_output
 
     is_number = output_layer is not None and output_layer.isdecimal() and output_layer not in model.output_names
     with blaming("--output-layer"):

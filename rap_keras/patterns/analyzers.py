@@ -12,9 +12,9 @@ from tensorflow import keras
 
 from rap_keras import checks
 from rap_keras.equations.numerics import divide, transposed
-from rap_keras.final_activation import refuse_final_activation
+from rap_keras.models.final_activation import refuse_final_activation
+from rap_keras.models.outputs import one_output
 from rap_keras.network import flatten
-from rap_keras.outputs import one_output
 from rap_keras.patterns.computer import PatternComputer
 from rap_keras.patterns.maps import maps_by_layer
 from rap_keras.patterns.stored import Patterns

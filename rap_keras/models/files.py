@@ -13,8 +13,8 @@ import tensorflow as tf
 from keras import __version__ as keras_version
 from tensorflow import keras
 
-from rap_keras import model_config
 from rap_keras.foreign_files import brief, check_hdf5, check_zip, naming
+from rap_keras.models import configuration
 
 _SUBCLASSED = (
     "it is no graph of layers but a subclassed or unbuilt model: build it with the functional API or as a "
@@ -60,8 +60,8 @@ def _hdf5(path: Path) -> keras.Model:
         version = _text(found["keras_version"] or "")
         _require_readable(version)
         if found["training_config"] is not None:
-            model_config.require_no_code(model_config.parse(_text(found["training_config"])))
-        model_config.require_known(model_config.parse(_text(found["model_config"])))
+            configuration.require_no_code(configuration.parse(_text(found["training_config"])))
+        configuration.require_known(configuration.parse(_text(found["model_config"])))
     try:
         return keras.models.load_model(str(path), compile=False)
     except Exception as error:  # it has no type of its own
@@ -76,12 +76,12 @@ def _archive(path: Path) -> keras.Model:
         if missing:
             # Keras reads weights from model.weights.npz too, where they are pickled.
             raise ValueError(f"no {' and '.join(sorted(missing))} in this archive, as Keras writes it")
-        version = _text(model_config.parse(archive.read("metadata.json")).get("keras_version", ""))
+        version = _text(configuration.parse(archive.read("metadata.json")).get("keras_version", ""))
         _require_readable(version)
-        config = model_config.parse(archive.read("config.json"))
-        model_config.require_no_code(config)
+        config = configuration.parse(archive.read("config.json"))
+        configuration.require_no_code(config)
         # Keras sets this part aside, since the model is not compiled.
-        model_config.require_known({key: value for key, value in config.items() if key != "compile_config"})
+        configuration.require_known({key: value for key, value in config.items() if key != "compile_config"})
         with archive.open("model.weights.h5") as weights, h5py.File(weights, "r") as file:
             check_hdf5(file, size)
     try:
@@ -132,14 +132,14 @@ def _saved_model(path: Path) -> keras.Model:
         version = _text(metadata.get("keras_version") or "")
         _require_readable(version)
         config = {key: metadata.get(key) for key in ("class_name", "config")}
-        model_config.require_no_code(metadata)
+        configuration.require_no_code(metadata)
         if not isinstance(config["config"], dict) or "layers" not in config["config"]:
             raise ValueError(_SUBCLASSED)
         # What such a class calculates is known from its layers; only its training needs the class.
         name = str(config["class_name"])
         if metadata.get("is_graph_network") and keras.utils.get_registered_object(name) is None:
             config["class_name"] = name if name == "Sequential" else "Functional"
-        model_config.require_known(config)
+        configuration.require_known(config)
     try:
         model = keras.models.model_from_json(json.dumps(config))
         _require_graph_of_layers(model)
@@ -155,11 +155,11 @@ def _metadata(file: Path) -> dict[str, Any]:
 
     nodes = SavedMetadata.FromString(file.read_bytes()).nodes
     for node in nodes:
-        model_config.require_no_code(model_config.parse(node.metadata))
+        configuration.require_no_code(configuration.parse(node.metadata))
     root = [node.metadata for node in nodes if node.node_id == 0]
     if not root:
         raise ValueError("its keras_metadata.pb tells of no model")
-    return model_config.parse(root[-1])
+    return configuration.parse(root[-1])
 
 
 def _text(value: Any) -> str:

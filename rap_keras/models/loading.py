@@ -1,4 +1,4 @@
-"""Keras models by name or from a file, up to their logits."""
+"""Keras models by name or from a file."""
 
 from __future__ import annotations
 
@@ -11,32 +11,18 @@ from typing import Any, Callable
 import numpy as np
 from tensorflow import keras
 
-from rap_keras import model_files, shapes
+from rap_keras import shapes
 from rap_keras.checks import require_graph_execution
-from rap_keras.final_activation import to_logits
-from rap_keras.outputs import flat_output, two_classes
+from rap_keras.models import files
+
+EMBEDDED = {"shapes-vgg": "vgg", "shapes-resnet": "resnet"}
+"""The networks in this package, trained on the images of `rap_keras.shapes`."""
 
 
 def applications() -> dict[str, Callable[..., keras.Model]]:
     """The networks of keras.applications: lower-case name to the function that builds it."""
     members = vars(keras.applications).items()
     return {name.lower(): member for name, member in members if callable(member) and not name.startswith("_")}
-
-
-__all__ = [
-    "EMBEDDED",
-    "applications",
-    "flat_output",
-    "load_model",
-    "own_preprocessing",
-    "photo_size",
-    "to_logits",
-    "two_classes",
-    "without_softmax",
-]
-
-EMBEDDED = {"shapes-vgg": "vgg", "shapes-resnet": "resnet"}
-"""The networks in this package, trained on the images of `rap_keras.shapes`."""
 
 
 def is_network_name(text: str) -> bool:
@@ -87,7 +73,7 @@ def load_model(
         return _application(build, weights)
     path = Path(name_or_path)
     if path.exists():
-        return model_files.load(path, custom_objects or {})
+        return files.load(path, custom_objects or {})
     if path.suffix or len(path.parts) > 1:
         raise FileNotFoundError(f"{path}: no such model file")
     close = difflib.get_close_matches(path.name.lower(), applications(), n=5)
@@ -128,7 +114,3 @@ def photo_size(model: keras.Model) -> tuple[int, int] | None:
         )
     _, height, width, _ = shapes[0]
     return None if height is None or width is None else (height, width)
-
-
-without_softmax = to_logits
-"""The former name of `to_logits`."""

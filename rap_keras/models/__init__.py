@@ -1,0 +1,32 @@
+"""Keras models: by name or from a file, up to their logits, with the output that is explained.
+
+`load_model` opens one, `to_logits` removes a final softmax or sigmoid; a file never has code run.
+"""
+
+from rap_keras.models.final_activation import to_logits
+from rap_keras.models.loading import (
+    EMBEDDED,
+    applications,
+    is_network_name,
+    load_model,
+    own_preprocessing,
+    photo_size,
+)
+from rap_keras.models.outputs import flat_output, one_output, two_classes
+
+__all__ = [
+    "EMBEDDED",
+    "applications",
+    "flat_output",
+    "is_network_name",
+    "load_model",
+    "one_output",
+    "own_preprocessing",
+    "photo_size",
+    "to_logits",
+    "two_classes",
+    "without_softmax",
+]
+
+without_softmax = to_logits
+"""The former name of `to_logits`."""
