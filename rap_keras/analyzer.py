@@ -24,6 +24,7 @@ from rap_keras.network import as_float, flatten
 from rap_keras.plan import plan
 from rap_keras.propagation import Relevance, propagate
 from rap_keras.rules.unweighted import Rule
+from rap_keras.rules.weighted import Position
 from rap_keras.samples import (
     Arrays,
     Samples,
@@ -67,9 +68,12 @@ class RAP(ReverseAnalyzerBase):
         output: of a model with several outputs the one to explain, its name in `model.output_names` or its number.
         neuron_selection_mode: "max_activation", "index" (give `neuron_selection` to `analyze`) or "all".
         allow_lambda_layers: pass relevance through Lambda layers: unchanged where they keep the shape, else as
-            their gradient moves it. Nothing is known of what they calculate: see what `rap-keras check` says of
-            them.
+            their gradient moves it. Nothing is known of what they calculate: `rap_keras.influence.check` tells
+            whether relevance lies where the input has an influence.
         **kwargs: further options of iNNvestigate's ReverseAnalyzerBase.
+
+    Warns:
+        UserWarning: given bounds end at a layer whose rule is the user's own, or no layer goes by them.
 
     Raises:
         RuntimeError: eager execution is on, or was on when the model was built.
@@ -116,8 +120,19 @@ class RAP(ReverseAnalyzerBase):
             allow_lambda=self._allow_lambda_layers,
             rules=self._rules,
         )
+        self._warn_of_unused_bounds()
         self._relevance: Relevance | None = None
         self._layer_functions: dict[tuple[str, ...], Callable] = {}
+
+    def _warn_of_unused_bounds(self) -> None:
+        """Warns if bounds were given and no layer goes by them; a layer of the user's has been named already."""
+        given = any(isinstance(rule, input_bounds.Fixed) for rule in self._input_rules)
+        if given and not any(p.own or p.position is Position.INPUT for p in self._plan):
+            warnings.warn(
+                "the bounds of input_rule are not used: the last weighted layer sees the input itself, or bounds "
+                "cannot be followed through a layer in front of the first one. There is no z^B in this network",
+                stacklevel=3,
+            )
 
     def analyze(self, X: Any, neuron_selection: Any = None, batch_size: int | None = None) -> Arrays:
         """Relevance of every input value, shaped as X; a list or dict of arrays for models with several inputs.

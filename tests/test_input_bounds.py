@@ -163,3 +163,12 @@ def test_bounds_do_not_end_at_a_rule_of_the_user_without_a_word():
         # What Rescaling does to values is known, whatever the rule.
         known = RAP(network(layers.Rescaling(1 / 255, name="own")), rules={"own": unchanged})
     assert "z^B" in check(known, photos()).layers[1].rule
+
+
+def test_bounds_that_no_layer_goes_by_are_told():
+    inputs = keras.Input((8, 8, 3))
+    y = layers.Conv2D(4, 3, activation="relu")(layers.LayerNormalization()(inputs))
+    model = keras.Model(inputs, layers.Dense(3)(layers.GlobalAveragePooling2D()(y)))
+    with pytest.warns(UserWarning, match="bounds of input_rule are not used"):
+        analyzer = RAP(model, input_rule=(0, 255))
+    np.testing.assert_array_equal(analyzer.analyze(photos()), RAP(model, input_rule=None).analyze(photos()))
