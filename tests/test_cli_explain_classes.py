@@ -47,7 +47,7 @@ def object_photos(folder: Path) -> np.ndarray:
     return place
 
 
-def binary_network(folder: Path, activation: str | None = "sigmoid") -> None:
+def binary_network(folder: Path, activation: str | None = "sigmoid", weight: float = 40.0) -> None:
     """Class 1 is red, class 0 blue: one detector each, with weights of opposite sign."""
     inputs = keras.Input((SIZE, SIZE, 3))
     y = layers.Conv2D(2, 3, padding="same", activation="relu", name="detectors")(inputs)
@@ -56,7 +56,7 @@ def binary_network(folder: Path, activation: str | None = "sigmoid") -> None:
     kernel = np.zeros((3, 3, 3, 2))
     kernel[..., 0, 0] = kernel[..., 2, 1] = 1 / 9
     kernel[..., 0, 1] = kernel[..., 2, 0] = -1 / 9
-    model.set_weights([kernel, np.zeros(2), np.array([[40.0], [-40.0]]), np.zeros(1)])
+    model.set_weights([kernel, np.zeros(2), np.array([[weight], [-weight]]), np.zeros(1)])
     model.save(folder / "binary.h5")
 
 
@@ -108,6 +108,14 @@ def test_a_network_that_ends_in_logits_has_no_probability(here, binary):
     result = explain("red.png", "--model", "binary.h5", "--preprocessing", "own:unit")
     assert "rap  class 0  logit" in result.output
     assert "probability" not in written("red")
+
+
+def test_the_probability_is_the_networks_own(here, binary):
+    binary_network(here, activation="hard_sigmoid", weight=10.0)
+    explain("red.png", "blue.png", *NAMED)
+    for name in ("red", "blue"):
+        found = written(name)
+        assert found["probability"] == pytest.approx(0.2 * float(found["logit"]) + 0.5, rel=1e-4)
 
 
 def test_a_heatmap_of_zeros_is_told(here, binary):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rap_keras.cli.explain import start_tensorflow
-from rap_keras.cli.job import blaming, know_custom_objects, logits_of, preprocessing_of
+from rap_keras.cli.job import blaming, chosen_output, know_custom_objects, preprocessing_of
 from rap_keras.cli.options import custom_objects_option, output_option
 
 if TYPE_CHECKING:
@@ -101,7 +101,9 @@ def _load(model_name: str, output_layer: str | None) -> keras.Model:
         except ConnectionError:
             click.echo(f"the weights of {model_name} could not be had: random weights instead", err=True)
             model = lively_weights(models.load_model(model_name, weights=None))
-    return logits_of(model, output_layer)[0]
+    model = chosen_output(model, output_layer)
+    with blaming("MODEL"):
+        return models.to_logits(model)
 
 
 def _input(

@@ -210,10 +210,7 @@ def _read(job: Job, path: Path) -> tuple[np.ndarray, np.ndarray]:
 def _explain(job: Job, photo: np.ndarray, batch: np.ndarray) -> Explained:
     import numpy as np
 
-    from rap_keras.models.final_activation import probabilities
-
-    logits = np.ravel(job.predict(batch))
-    activation = job.network.activation
+    logits = np.ravel(job.logits(batch))
     target = int(logits.argmax()) if job.target is None else job.target
     choice = {} if job.target is None else {"neuron_selection": job.target}
     relevances, milliseconds = {}, {}
@@ -226,7 +223,7 @@ def _explain(job: Job, photo: np.ndarray, batch: np.ndarray) -> Explained:
         target=target,
         label=f"class {target}" if job.names is None else job.names[target],
         logit=float(logits[target]),
-        probability=float(probabilities(logits, activation)[target]) if activation else None,
+        probability=float(job.probabilities(batch)[target]) if job.probabilities else None,
         relevances=relevances,
         milliseconds=milliseconds,
         layers=job.analyzers["rap"].analyze_layers(batch, **choice) if job.layers else {},

@@ -22,11 +22,12 @@ if TYPE_CHECKING:
 class Network(NamedTuple):
     """A network up to its logits, and how photos become its input.
 
-    `activation` is what made probabilities of the logits, one of `final_activation.NAMES`, None where nothing
-    did; `size` and `short_side` are as `images.fit` takes them.
+    `whole` is the network with its final activation, which is `activation`, one of `final_activation.NAMES`; that
+    is None where it has none. `size` and `short_side` are as `images.fit` takes them.
     """
 
     model: keras.Model
+    whole: keras.Model
     activation: str | None
     preprocessing: Preprocessing
     size: tuple[int, int]
@@ -37,16 +38,36 @@ class Network(NamedTuple):
         """How many classes it has."""
         return int(self.model.output_shape[-1])
 
+    def probabilities(self) -> Callable[[np.ndarray], np.ndarray] | None:
+        """A function from one network input to the probability of each class; None where the network has none."""
+        import numpy as np
+
+        from rap_keras.network import predictor
+
+        if self.activation is None:
+            return None
+        predict = predictor(self.whole)
+
+        def probabilities(x: np.ndarray) -> np.ndarray:
+            given = np.ravel(predict(x)).astype(float)
+            if self.activation == "log_softmax":
+                given = np.exp(given)
+            return np.array([1 - given[0], given[0]]) if len(given) == 1 < self.classes else given
+
+        return probabilities
+
 
 class Job(NamedTuple):
     """What is the same for all photos.
 
-    `predict` gives the logits of a batch; `target` is None for the class with the largest logit, `names` is None
-    where the classes have only numbers.
+    `logits` and `probabilities` are functions from one network input to those of each class, the latter None where
+    the network makes none; `target` is None for the class with the largest logit, `names` is None where the
+    classes have only numbers.
     """
 
     network: Network
-    predict: Callable[[np.ndarray], np.ndarray]
+    logits: Callable[[np.ndarray], np.ndarray]
+    probabilities: Callable[[np.ndarray], np.ndarray] | None
     analyzers: Mapping[str, Any]
     target: int | None
     names: list[str] | None
@@ -126,7 +147,7 @@ def prepare(
         with blaming(*(["--patterns"] if analyzers.needs_patterns(name) else ["--model", "--method"])):
             mode = "max_activation" if number is None else "index"
             built[name] = analyzers.create(name, network.model, mode, patterns)
-    return Job(network, predictor(network.model), built, number, names, layers)
+    return Job(network, predictor(network.model), network.probabilities(), built, number, names, layers)
 
 
 def network_of(
@@ -142,37 +163,36 @@ def network_of(
         click.UsageError: an option is wrong.
     """
     from rap_keras import models
+    from rap_keras.models import final_activation
+    from rap_keras.network import flatten
 
     how = preprocessing_of(model_name, preprocessing)
     with blaming("--model"):
         loaded = models.load_model(model_name)
-    model, activation = logits_of(loaded, output_layer)
+    whole = chosen_output(loaded, output_layer)
     with blaming("--model"):
-        model = models.flat_output(model)
+        found = final_activation.find(flatten(whole))
+        activation = found[0].kind if found else None
+        model = models.flat_output(models.to_logits(whole))
         if activation == "sigmoid" and model.output_shape[-1] == 1:
             model = models.two_classes(model)
         fixed = models.photo_size(model)
     size, short_side = _geometry(fixed, resize, crop)
     _try_preprocessing(how, size)
-    return Network(model, activation, how, size, short_side)
+    return Network(model, models.flat_output(whole), activation, how, size, short_side)
 
 
-def logits_of(model: keras.Model, output_layer: str | None) -> tuple[keras.Model, str | None]:
-    """The model with one output, up to the logits, and the final activation that was removed, if there was one.
+def chosen_output(model: keras.Model, output_layer: str | None) -> keras.Model:
+    """The model with the output that --output-layer names, or its only one.
 
     Raises:
         click.UsageError: there is no such output, or it must be said which of several.
     """
-    from rap_keras.models import final_activation
-    from rap_keras.models.outputs import one_output
-    from rap_keras.network import flatten
+    from rap_keras.models import one_output
 
     is_number = output_layer is not None and output_layer.isdecimal() and output_layer not in model.output_names
     with blaming("--output-layer"):
-        model = one_output(model, int(output_layer) if output_layer and is_number else output_layer)
-    with blaming("--model"):
-        found = final_activation.find(flatten(model))
-        return final_activation.to_logits(model), found[-1].kind if found else None
+        return one_output(model, int(output_layer) if output_layer and is_number else output_layer)
 
 
 def embedded_patterns(model_name: str) -> Path:

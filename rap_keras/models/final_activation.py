@@ -63,18 +63,6 @@ def refuse_final_activation(network: Network) -> None:
         )
 
 
-def probabilities(logits: np.ndarray, kind: str) -> np.ndarray:
-    """What a final activation makes of logits (N, classes): the probability of each class, in float64.
-
-    `kind` is one of `NAMES`. For log-softmax it is the probability as well, not its logarithm.
-    """
-    z = np.asarray(logits, np.float64)
-    if kind == "sigmoid":
-        return np.exp(-np.logaddexp(0, -z))
-    shifted = np.exp(z - z.max(axis=-1, keepdims=True))
-    return shifted / shifted.sum(axis=-1, keepdims=True)
-
-
 def to_logits(model: keras.Model) -> keras.Model:
     """The model up to the logits: a softmax, log-softmax or sigmoid at its end is removed, whatever its form.
 
