@@ -132,6 +132,10 @@ def binary(kind: str) -> str:
         (dense(activation=entry("function", ["relu"])), "layer 'dense' needs something"),
         (dense(activation=entry(["Dense"], {})), "layer 'dense' needs something"),  # type: ignore[arg-type]
         (dense(compile_config={"loss": entry("function", "rmtree", module="shutil")}), "needs shutil.rmtree"),
+        (
+            dense(bias_initializer=entry("partial", {}, module="tensorflow.python.ops.init_ops")),
+            "needs tensorflow",
+        ),
         (entry("Old", {"name": "old"}), "layer 'old' needs Old"),
     ],
 )

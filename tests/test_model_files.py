@@ -43,10 +43,11 @@ def operations():
     return keras.Model(inputs, layers.Dense(3)(tf.concat([x[:, :4], x * 2], axis=-1)))
 
 def wrapped():
+    constant = tf.constant_initializer(0.5)
     inputs = keras.Input((5, 8))
     x = layers.TimeDistributed(layers.Dense(4, activation="relu"))(inputs)
     x = layers.Bidirectional(layers.LSTM(3, kernel_constraint="unit_norm"))(x)
-    return keras.Model(inputs, layers.Dense(3, activation=layers.LeakyReLU())(x))
+    return keras.Model(inputs, layers.Dense(3, activation=layers.LeakyReLU(), bias_initializer=constant)(x))
 
 def functions():
     inputs = keras.Input((8,))

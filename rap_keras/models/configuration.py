@@ -24,6 +24,8 @@ _CLASSES = (
 ).split()
 _NOT_EXPORTED = {"Functional", "PolicyV1", "BatchNormalizationV1", "BatchNormalizationV2"}
 _OF_APPLICATIONS = {"CustomScaleLayer", "LayerScale", "StochasticDepth"}
+# Some networks of keras.applications have initializers of TensorFlow, which have the names of those of Keras.
+_INITIALIZERS = ("tensorflow.python.ops.init_ops", "tensorflow.python.ops.init_ops_v2")
 # Numbers, bytes and shapes: Keras makes no object of a class of these.
 _DATA = {"__bytes__", "__ellipsis__", "__numpy__", "__tensor__", "__tuple__", "TensorShape"}
 _CODE = {"Lambda", "__lambda__"}
@@ -166,7 +168,7 @@ def _is_known(content: dict[str, Any], name: str) -> bool:
         return False
     if isinstance(module, str) and ".applications." in module and name in _OF_APPLICATIONS:
         return _of_keras(module)
-    return name in _keras_classes() and _of_keras(module)
+    return name in _keras_classes() and (_of_keras(module) or module in _INITIALIZERS)
 
 
 def _is_registered(name: str) -> bool:
