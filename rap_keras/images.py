@@ -21,6 +21,8 @@ EXTENSIONS = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm",
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 """What Pillow may take a file for, whatever its name: those of `EXTENSIONS`."""
 
+_WHITE_IS = 262  # the tag of TIFF that tells whether 0 or the largest value is white
+
 Preprocessing = Union[str, Callable[[np.ndarray], ArrayLike]]
 
 # Means and deviations of ImageNet's photos, as the networks trained on it expect them.
@@ -107,6 +109,8 @@ def load_photo(path: str | Path) -> np.ndarray:
         upright = ImageOps.exif_transpose(image)
     if upright.mode.startswith(("I", "F")):
         grey = _from_deep(np.asarray(upright), may_be_12_bits, path)
+        if dict(getattr(image, "tag_v2", {})).get(_WHITE_IS) == 0:  # Pillow turns 8 bits round, but not 16
+            grey = 255 - grey
         return np.repeat(grey[:, :, np.newaxis], 3, axis=2)
     if ";16" in raw:
         values = _both_bytes(image, raw, path)

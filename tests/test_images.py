@@ -366,3 +366,12 @@ def test_preprocessing_that_is_unknown(how, message):
 def test_preprocessing_that_fails(function, message):
     with pytest.raises(ValueError, match=message):
         images.preprocess(np.ones((1, 2, 2, 3), np.uint8), function)
+
+
+def test_tiff_in_which_0_is_white(tmp_path):
+    values = np.array([[0, 25700], [51400, 65535]], np.uint16)
+    Image.fromarray(values).save(tmp_path / "white.tif", tiffinfo={262: 0})
+    Image.fromarray(values).save(tmp_path / "black.tif")
+    expected = np.array([[255, 155], [55, 0]])
+    np.testing.assert_array_equal(images.load_photo(tmp_path / "white.tif")[..., 0], expected)
+    np.testing.assert_array_equal(images.load_photo(tmp_path / "black.tif")[..., 0], 255 - expected)
