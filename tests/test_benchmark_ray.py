@@ -107,12 +107,18 @@ def test_workers_know_the_users_own_layers(tmp_path):
     outputs = keras.layers.Dense(len(shapes.CLASSES))(keras.layers.GlobalAveragePooling2D()(x))
     keras.Model(inputs, outputs).save(tmp_path / "net.h5")
     settings = {
-        **{"model_name": str(tmp_path / "net.h5"), "custom_objects": "own_layers", "preprocessing": "tf"},
-        **{"resize": None, "crop": None, "dataset": "shapes", "root": None, "limit": 4, "methods": ("rap",)},
-        **{"all_needed": True, "patterns": None, "options": Options(metrics=("mask",), batch_size=2)},
+        "model_name": str(tmp_path / "net.h5"),
+        "custom_objects": "own_layers",
+        "preprocessing": "tf",
+        "dataset": "shapes",
+        "limit": 4,
+        "methods": ("rap",),
+        "all_needed": True,
+        "options": Options(metrics=("mask",), batch_size=2),
+        **dict.fromkeys(["resize", "crop", "output_layer", "root", "patterns"]),
     }
     factory = functools.partial(open_benchmark, **settings)
-    found = dict(ray_engine.results(factory, range(2), given_up, 1))
+    found = dict(ray_engine.results(factory, Attempts(range(2), given_up), 1))
     local = factory()
     for number in range(2):
         pd.testing.assert_frame_equal(found[number], local.evaluate(number), check_exact=True)

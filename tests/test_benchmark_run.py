@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 from PIL import Image
+from tensorflow import keras
 
 from rap_keras import benchmark, datasets, methods, metrics, models, shapes
 from rap_keras.benchmark import Benchmark, Options, engine, manifest, parts
@@ -279,7 +280,6 @@ def test_a_network_of_other_classes_is_refused(run, tmp_path):
     (tmp_path / "images").mkdir()
     (tmp_path / "masks").mkdir()
     model = tmp_path / "three.h5"
-    keras = models.keras
     network = keras.Sequential([keras.Input((96, 96, 3)), keras.layers.Flatten(), keras.layers.Dense(3)])
     network.save(model)
     result = run("--model", model, "--dataset", "shapes", "--preprocessing", "tf", "--methods", "rap")
@@ -289,7 +289,6 @@ def test_a_network_of_other_classes_is_refused(run, tmp_path):
 
 def test_methods_that_cannot_explain_the_network(run, tmp_path):
     """By default they are left out and named; a method that was asked for is an error."""
-    keras = models.keras
     network = keras.Sequential(
         [
             keras.Input((96, 96, 3)),
