@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 from PIL import Image
+from tensorflow import keras
 
 from rap_keras import benchmark, datasets, methods, metrics, models, shapes
 from rap_keras.benchmark import Benchmark, Options, engine, manifest, parts
@@ -261,8 +262,11 @@ def test_command(run, tmp_path):
     [
         (["--model", "shapes-vgg"], "both --model and --dataset"),
         (["--dataset", "voc2012"], "both --model and --dataset"),
-        (["--model", "shapes-vgg", "--dataset", "voc2012"], "say where the data set voc2012 is"),
-        (["--model", "shapes-vgg", "--dataset", "voc2012", "--root", "."], "expected is VOCdevkit"),
+        (
+            ["--model", "shapes-vgg", "--dataset", "voc2012"],
+            "the data set voc2012 does not come with this package",
+        ),
+        (["--model", "shapes-vgg", "--dataset", "voc2012", "--root", "."], "the expected layout is VOCdevkit"),
         (["--metrics", "speed"], "unknown metrics speed"),
         (["--workers", "2"], "are for --engine ray"),
         (["--methods", "rapp"], "unknown method 'rapp'"),
@@ -279,7 +283,6 @@ def test_a_network_of_other_classes_is_refused(run, tmp_path):
     (tmp_path / "images").mkdir()
     (tmp_path / "masks").mkdir()
     model = tmp_path / "three.h5"
-    keras = models.keras
     network = keras.Sequential([keras.Input((96, 96, 3)), keras.layers.Flatten(), keras.layers.Dense(3)])
     network.save(model)
     result = run("--model", model, "--dataset", "shapes", "--preprocessing", "tf", "--methods", "rap")
@@ -289,7 +292,6 @@ def test_a_network_of_other_classes_is_refused(run, tmp_path):
 
 def test_methods_that_cannot_explain_the_network(run, tmp_path):
     """By default they are left out and named; a method that was asked for is an error."""
-    keras = models.keras
     network = keras.Sequential(
         [
             keras.Input((96, 96, 3)),
