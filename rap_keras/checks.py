@@ -33,7 +33,7 @@ def require_built_for_graphs(model: keras.Model) -> None:
     if not all(isinstance(tensor, tf.Tensor) for tensor in getattr(model, "inputs", None) or []):
         raise RuntimeError(
             f"model '{model.name}' was built while eager execution was on, so that it cannot be part of a graph: "
-            "load or build it again, behind tf.compat.v1.disable_eager_execution()"
+            "load or build it again, after tf.compat.v1.disable_eager_execution()"
         )
 
 

@@ -32,7 +32,7 @@ def naming(path: str | Path) -> Iterator[None]:
         raise
     # What a broken or foreign file makes Keras, NumPy and HDF5 raise has no type of its own.
     except Exception as error:
-        raise ValueError(f"{path}: {brief(error, 450)}") from None
+        raise ValueError(f"{path}: {brief(error, 600)}") from None
 
 
 def brief(error: Exception, length: int = 300) -> str:

@@ -81,9 +81,12 @@ def opened(path: str | Path) -> Iterator[ImageFile.ImageFile]:
                 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
                 yield Image.open(file, formats=FORMATS)
         except Image.UnidentifiedImageError:
-            raise ValueError(f"{path}: not an image, or of a format that is not read here") from None
+            known = ", ".join(FORMATS)
+            raise ValueError(
+                f"{path}: not an image, or not in one of the formats {known}: save it as PNG"
+            ) from None
         except Image.DecompressionBombError as error:
-            raise ValueError(f"{path}: over-large, make it smaller ({error})") from error
+            raise ValueError(f"{path}: over-large ({error}): save it with fewer pixels") from error
         # Decoders meet damaged files with SyntaxError, struct.error, zlib.error and others.
         except Exception as error:
             raise ValueError(f"{path}: damaged image ({error})") from error

@@ -96,7 +96,10 @@ def create(
         return _built(cls(model, neuron_selection_mode=neuron_selection_mode))
     if needs_patterns(name):
         if patterns is None:
-            raise ValueError(f"{name} needs patterns of the model: `rap-keras fit-patterns` computes them")
+            raise ValueError(
+                f"{name} needs patterns of the model: compute them with rap_keras.patterns.PatternComputer or "
+                "`rap-keras fit-patterns`, and give them as patterns="
+            )
         return _built(cls(flat_output(model), patterns=patterns, neuron_selection_mode=neuron_selection_mode))
     # The gradient through a nested model is right as a whole, any other rule must see its layers.
     if issubclass(cls, ReverseAnalyzerBase) and not issubclass(cls, ianalyzer.Gradient):
@@ -105,7 +108,7 @@ def create(
                 raise ValueError(
                     f"{name} cannot look into {layer.name!r}, a model that is a layer of "
                     f"{model.name!r}: it would take the gradient there, silently. Use rap, or "
-                    "build the model flat"
+                    "build the model without nesting"
                 )
     is_lrp = issubclass(cls, ianalyzer.LRP)
     copy = _copy(model, _for_lrp if is_lrp else _copied)
@@ -122,8 +125,8 @@ def create(
     # A few, as lrp.alpha_beta, have parameters without a default.
     except (TypeError, ValueError) as error:
         raise ValueError(
-            f"{name} cannot be created as it is ({error}): if it needs parameters, use "
-            "innvestigate.create_analyzer"
+            f"{name} cannot be created with its defaults ({error}): give its parameters to "
+            f"innvestigate.create_analyzer({name!r}, model, ...)"
         ) from error
     try:
         return _built(build_quickly(analyzer))

@@ -105,7 +105,7 @@ def _refuse_unknown(planned: list[PlannedCall]) -> None:
         if getattr(p.call.layer, "mask_zero", False) or isinstance(p.call.layer, keras.layers.Masking):
             raise NotAnalyzeableModelException(
                 f"layer '{p.call.name}' masks time steps, and RAP does not follow masks: it would explain "
-                "another network. Build the model without masking (mask_zero=False)"
+                "another network. Build the model without Masking layers, and with mask_zero=False"
             )
     unknown = [p.call for p in planned if not p.linears and p.rule is None]
     for call in unknown:
@@ -119,7 +119,8 @@ def _refuse_unknown(planned: list[PlannedCall]) -> None:
         raise NotAnalyzeableModelException(
             f"RAP has no rule for {_plural(unknown)}: {names}. How relevance "
             "passes there is unknown. Give a rule for all layers of a kind with rap_keras.register_rule("
-            "LayerClass, rule), or for one layer with the analyzer's option rules={'layer name': rule}"
+            "LayerClass, rule), which a module given by --custom-objects may call, or for one layer with the "
+            "analyzer's option rules={'layer name': rule}"
         )
 
 

@@ -87,17 +87,14 @@ def valid_samples(X: Any, model: keras.Model, selection: Any = None) -> Samples:
 
     Raises:
         ValueError: inputs are missing, too many, or of another shape; batches are empty or of different size;
-            there are no numbers, or NaN or Inf, in which case the sample is named; an index is out of range, no
-            integer, or there are not as many as samples.
+            there are no numbers, or NaN or Inf, or values that an input of integers cannot hold, in which case the
+            sample is named; an index is out of range, no integer, or there are not as many as samples.
         TypeError: a tensor has no value, as it is part of a graph.
     """
     names, tensors = input_names(model), model.inputs
     by_name = isinstance(X, Mapping)
     given = _by_name(X, names) if by_name else _in_order(X, tensors)
-    arrays = {
-        name: _valid_array(_as_array(one), name, tuple(tensor.shape))
-        for name, tensor, one in zip(names, tensors, given)
-    }
+    arrays = {name: _valid_array(_as_array(one), name, tensor) for name, tensor, one in zip(names, tensors, given)}
     sizes = [len(array) for array in arrays.values()]
     if len(set(sizes)) > 1:
         raise ValueError(f"inputs have batches of different size: {sizes}")
@@ -159,8 +156,8 @@ def _batches_of_dataset(dataset: tf.data.Dataset) -> Iterator[Any]:
     graph = getattr(dataset._variant_tensor, "graph", None)
     if not isinstance(graph, tf.Graph):
         raise ValueError(
-            "this tf.data.Dataset was made before eager execution was switched off: make it behind "
-            "tf.compat.v1.disable_eager_execution(), or give its arrays"
+            "this tf.data.Dataset was made before eager execution was switched off: make it after "
+            "tf.compat.v1.disable_eager_execution(), or give the arrays that it was made from"
         )
     with graph.as_default():
         iterator = tf.compat.v1.data.make_initializable_iterator(dataset)
@@ -217,7 +214,8 @@ def _as_array(values: Any) -> np.ndarray:
     return np.asarray(constant)
 
 
-def _valid_array(array: np.ndarray, name: str, wanted: tuple[int | None, ...]) -> np.ndarray:
+def _valid_array(array: np.ndarray, name: str, tensor: tf.Tensor) -> np.ndarray:
+    wanted = tuple(tensor.shape)
     if array.ndim != len(wanted) or any(w not in (None, a) for w, a in zip(wanted[1:], array.shape[1:])):
         hint = (
             " A single sample needs a batch axis, x[np.newaxis]; a tf.data.Dataset needs .batch(32)."
@@ -233,7 +231,22 @@ def _valid_array(array: np.ndarray, name: str, wanted: tuple[int | None, ...]) -
     bad = [i for i, sample in enumerate(array) if not np.isfinite(sample).all()] if array.dtype.kind == "f" else []
     if bad:
         raise ValueError(f"input '{name}' has NaN or Inf in sample {', '.join(map(str, bad))}")
+    if tensor.dtype.is_integer and array.dtype != tensor.dtype.as_numpy_dtype:
+        _require_whole_numbers(array, name, tensor.dtype)
     return array
+
+
+def _require_whole_numbers(array: np.ndarray, name: str, dtype: tf.DType) -> None:
+    """Raises ValueError for values that Keras would cut off to fit an input of integers."""
+    for number, sample in enumerate(array):
+        with np.errstate(invalid="ignore"):
+            changed = sample[sample.astype(dtype.as_numpy_dtype) != sample]
+        if changed.size:
+            raise ValueError(
+                f"input '{name}' takes {dtype.name}, whole numbers from {dtype.min} to {dtype.max}, but sample "
+                f"{number} has {changed.flat[0]:g}: give the values as the model takes them, such as pixels that "
+                "are not scaled"
+            )
 
 
 def _valid_selection(selection: Any, batch: int, output: tf.Tensor) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -157,6 +158,17 @@ def test_a_damaged_manifest(tmp_path, content):
         ValueError, match=r"manifest.json is damaged .*: choose another folder, or delete this one"
     ):
         benchmark.run(made(1), tmp_path, "m")
+    assert benchmark.run(made(1), tmp_path / "another", "m").used == 1
+    shutil.rmtree(tmp_path)
+    assert benchmark.run(made(1), tmp_path, "m").used == 1
+
+
+def test_a_run_with_other_options(tmp_path):
+    benchmark.run(made(1), tmp_path, "m")
+    with pytest.raises(ValueError, match="continue it with the same options, or choose another folder"):
+        benchmark.run(made(2), tmp_path, "m")
+    assert benchmark.run(made(1), tmp_path, "m").used == 1
+    assert benchmark.run(made(2), tmp_path / "another", "m").used == 2
 
 
 def test_results_without_a_manifest(tmp_path):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import configparser
 import dataclasses
 import functools
 import os
+import re
 import signal
 import socket
+import sys
+from pathlib import Path
 
 import own_layers
 import pandas as pd
@@ -190,3 +194,18 @@ def test_nobody_answers_at_the_address():
             ray_engine._try_address(address)
     for other in ("auto", "local", "ray://127.0.0.1:1"):
         ray_engine._try_address(other)
+
+
+def test_how_ray_is_installed_and_a_cluster_started(monkeypatch):
+    from ray.scripts.scripts import start
+
+    with pytest.raises(ConnectionError, match="start one with `ray start --head --port 1`"):
+        ray_engine._try_address("127.0.0.1:1")
+    assert {"--head", "--port"} <= {name for option in start.params for name in option.opts}
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ImportError, match="Ray is not installed") as error, ray_engine._cluster(None, None):
+        pass
+    (named,) = re.findall(r'pip install "(.*)"', str(error.value))
+    config = configparser.ConfigParser()
+    config.read(Path(__file__).parents[1] / "setup.cfg")
+    assert config["options.extras_require"]["ray"].strip() == named

@@ -262,8 +262,11 @@ def test_command(run, tmp_path):
     [
         (["--model", "shapes-vgg"], "both --model and --dataset"),
         (["--dataset", "voc2012"], "both --model and --dataset"),
-        (["--model", "shapes-vgg", "--dataset", "voc2012"], "say where the data set voc2012 is"),
-        (["--model", "shapes-vgg", "--dataset", "voc2012", "--root", "."], "expected is VOCdevkit"),
+        (
+            ["--model", "shapes-vgg", "--dataset", "voc2012"],
+            "the data set voc2012 does not come with this package",
+        ),
+        (["--model", "shapes-vgg", "--dataset", "voc2012", "--root", "."], "the expected layout is VOCdevkit"),
         (["--metrics", "speed"], "unknown metrics speed"),
         (["--workers", "2"], "are for --engine ray"),
         (["--methods", "rapp"], "unknown method 'rapp'"),

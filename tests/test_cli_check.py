@@ -247,7 +247,7 @@ def test_a_named_network_without_its_weights(monkeypatch):
     monkeypatch.setattr(keras.applications, "Tiny", Tiny, raising=False)
     result = check("tiny")
     assert result.exit_code == 0, result.output
-    assert "the weights of tiny could not be had: random weights instead" in result.output
+    assert "the weights of tiny could not be loaded: random ones are used instead" in result.output
     assert "a photo of noise, 8x10" in result.output
     logits = models.to_logits(Tiny(None))
     x = np.random.default_rng(0).integers(0, 256, (1, *SIZE, 3), np.uint8) / 255

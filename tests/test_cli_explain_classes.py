@@ -122,7 +122,7 @@ def test_a_heatmap_of_zeros_is_told(here, binary):
     Image.new("RGB", (SIZE, SIZE)).save("black.png")
     result = explain("black.png", "--model", "binary.h5", "--preprocessing", "own:unit")
     assert result.exit_code == 0
-    assert "zero everywhere, so it says nothing: the heatmap of rap for black.png" in result.output
+    assert "the heatmap of rap for black.png is zero everywhere, so it says nothing" in result.output
 
 
 def two_outputs(folder: Path) -> None:

@@ -157,9 +157,11 @@ def test_opening_by_name(tmp_path):
     with pytest.raises(ValueError, match="leave the folder out"):
         open_dataset("shapes", tmp_path)
     for name in list(DATASETS)[1:]:
-        with pytest.raises(ValueError, match=f"say where the data set {name} is"):
+        with pytest.raises(
+            ValueError, match=f"the data set {name} does not come with this package: give the folder"
+        ):
             open_dataset(name)
-        with pytest.raises(FileNotFoundError, match="expected is"):
+        with pytest.raises(FileNotFoundError, match="the expected layout is"):
             open_dataset(name, tmp_path)
         with pytest.raises(FileNotFoundError, match="no such folder"):
             open_dataset(name, tmp_path / "nowhere")

@@ -115,7 +115,7 @@ def test_a_wrong_layout_is_refused_early(root):
     with pytest.raises(ValueError, match=r"a\.png and a\.jpg would have the same mask"):
         folder(root)
     (root / "masks").rename(root / "elsewhere")
-    with pytest.raises(FileNotFoundError, match=r"no masks in there; expected is images/\*"):
+    with pytest.raises(FileNotFoundError, match=r"no masks in there; the expected layout is images/\*"):
         folder(root)
     (root / "masks").mkdir()
     for photo in (root / "images").iterdir():

@@ -144,7 +144,7 @@ def test_a_wrong_layout_is_refused_early(ilsvrc):
     mapping, solution = ilsvrc / "LOC_synset_mapping.txt", ilsvrc / "LOC_val_solution.csv"
     text = mapping.read_text()
     mapping.write_text("\n")
-    with pytest.raises(ValueError, match=r"LOC_synset_mapping\.txt: expected is one line per class"):
+    with pytest.raises(ValueError, match=r"LOC_synset_mapping\.txt: there must be one line per class"):
         imagenet(ilsvrc)
     mapping.write_text(text)
     without_xml(ilsvrc)
@@ -152,10 +152,14 @@ def test_a_wrong_layout_is_refused_early(ilsvrc):
     with pytest.raises(ValueError, match=r"LOC_val_solution\.csv: it has no columns ImageId and PredictionString"):
         imagenet(ilsvrc)
     solution.unlink()
-    with pytest.raises(FileNotFoundError, match=r"no LOC_val_solution\.csv in there; expected is ILSVRC"):
+    with pytest.raises(
+        FileNotFoundError, match=r"no LOC_val_solution\.csv in there; the expected layout is ILSVRC"
+    ):
         imagenet(ilsvrc)
     mapping.unlink()
-    with pytest.raises(FileNotFoundError, match=r"no LOC_synset_mapping\.txt in there; expected is ILSVRC"):
+    with pytest.raises(
+        FileNotFoundError, match=r"no LOC_synset_mapping\.txt in there; the expected layout is ILSVRC"
+    ):
         imagenet(ilsvrc)
     mapping.write_text(text)
     for photo in (ilsvrc / "Data/CLS-LOC/val").iterdir():

@@ -87,7 +87,9 @@ def test_a_missing_mask_is_named(tmp_path):
 def test_other_files_are_refused_early(tmp_path):
     path = tmp_path / "gtsegs_ijcv.mat"
     path.write_bytes(b"MATLAB 5.0 MAT-file" + bytes(1000))
-    with pytest.raises(ValueError, match=r"gtsegs_ijcv\.mat: .*expected is gtsegs_ijcv\.mat, a MATLAB v7\.3"):
+    with pytest.raises(
+        ValueError, match=r"gtsegs_ijcv\.mat: .*the expected layout is gtsegs_ijcv\.mat, a MATLAB v7\.3"
+    ):
         imagenet_segmentation(path)
     with h5py.File(path, "w") as file:
         file["value/img"] = np.zeros((2, 1))

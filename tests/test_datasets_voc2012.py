@@ -160,7 +160,7 @@ def test_a_list_that_makes_no_sense_is_refused(voc, text, message):
 @pytest.mark.parametrize("folder", ["JPEGImages", "SegmentationClass", "Annotations"])
 def test_a_missing_folder_is_refused_early(voc, folder):
     (voc / folder).rename(voc / "elsewhere")
-    with pytest.raises(FileNotFoundError, match=f"no {folder} in there; expected is VOCdevkit"):
+    with pytest.raises(FileNotFoundError, match=f"no {folder} in there; the expected layout is VOCdevkit"):
         voc2012(voc)
 
 

@@ -297,7 +297,7 @@ def test_a_file_of_two_formats_is_read_as_keras_reads_it(here):
         ({"metadata__json": b""}, "no metadata.json in this archive"),
         ({"config__json": b"", "metadata__json": b""}, "no config.json and metadata.json in this archive"),
         ({"metadata__json": b"{"}, "its configuration is damaged"),
-        ({"metadata__json": b'{"keras_version": 2}'}, "a text is expected where it has a int"),
+        ({"metadata__json": b'{"keras_version": 2}'}, "it has a int where a text must be"),
         ({"config__json": b"[]"}, "its configuration is no dictionary"),
         ({"config__json": b'{"name": "\xff\xfe"}'}, "its configuration is damaged"),
         ({"config__json": b"[" * 100_000}, "nested too deeply"),

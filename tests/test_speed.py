@@ -27,7 +27,7 @@ def found() -> job.Found:
             {**where, "batch": 1, "method": "rap", "seconds": [1.0]},
         ],
         first=[{**where, "method": "rap", "seconds": 3.25, "gigabytes": 1.5}],
-        failed=["vgg16 224: batches of 32: killed by signal 9; for want of memory, perhaps"],
+        failed=["vgg16 224: batches of 32: killed by signal 9, perhaps because the memory was full"],
     )
 
 

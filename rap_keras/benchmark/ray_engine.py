@@ -65,7 +65,9 @@ def results(
     with _cluster(address, workers) as (ray, is_local):
         places = _places(ray.cluster_resources(), gpus_per_worker)
         if places == 0 and is_local:
-            raise ValueError(f"this machine has not the {gpus_per_worker:g} GPUs that a worker is to have")
+            raise ValueError(
+                f"a worker needs {gpus_per_worker:g} GPUs, which this machine does not have: give fewer per worker"
+            )
         size = min(workers or max(places, 1), batches.left)
         pool = _Pool(ray, factory, threads or _default_threads(), gpus_per_worker, size)
         try:
@@ -156,7 +158,7 @@ class _Pool:
         """Whether the worker is lost; an error of the evaluation leaves it alive."""
         if isinstance(error, self.ray.exceptions.RayTaskError):
             return False
-        self.ray.kill(call.worker)  # that cannot be reached may live, and would keep its place
+        self.ray.kill(call.worker)  # an unreachable worker may still be alive and hold its slot
         return True
 
     def close(self) -> None:

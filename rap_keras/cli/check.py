@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rap_keras.cli.explain import start_tensorflow
-from rap_keras.cli.job import blaming, chosen_output, know_custom_objects, preprocessing_of
+from rap_keras.cli.job import (
+    blaming,
+    chosen_output,
+    know_custom_objects,
+    network_input,
+    preprocessing_of,
+    require_preprocessing,
+)
 from rap_keras.cli.options import custom_objects_option, output_option
 
 if TYPE_CHECKING:
@@ -99,7 +106,7 @@ def _load(model_name: str, output_layer: str | None) -> keras.Model:
         try:
             model = models.load_model(model_name)
         except ConnectionError:
-            click.echo(f"the weights of {model_name} could not be had: random weights instead", err=True)
+            click.echo(f"the weights of {model_name} could not be loaded: random ones are used instead", err=True)
             model = lively_weights(models.load_model(model_name, weights=None))
     model = chosen_output(model, output_layer)
     with blaming("MODEL"):
@@ -114,21 +121,23 @@ def _input(
 
     from rap_keras import images, models
 
-    if photo is None and preprocessing is None and models.own_preprocessing(model_name) is None:
-        return _random_values(analyzer), "random values"
     how = preprocessing_of(model_name, preprocessing)
-    with blaming("--input" if photo else "--preprocessing"):
+    if photo is None and how is None:
+        return _random_values(analyzer), "random values"
+    option = "--input" if photo else "--preprocessing"
+    with blaming(option, way_out=f"Leave {option} out, and the model is checked with random values"):
         size = models.photo_size(analyzer._model) or (_SIDE, _SIDE)
+    how = require_preprocessing(how)
+    with blaming("--input"):
         if photo:
             pixels, origin = images.fit(images.load_photo(photo), size), f"{photo}, "
         else:
             pixels, origin = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8), "a photo of noise, "
-    with blaming("--preprocessing"):
-        return [images.preprocess([pixels], how)], f"{origin}{size[0]}x{size[1]}"
+    return [network_input(pixels[None], how, analyzer._model)], f"{origin}{size[0]}x{size[1]}"
 
 
 def _random_values(analyzer: RAP) -> list[np.ndarray]:
-    """N(0, 1) for each input, or tokens where an Embedding takes them."""
+    """N(0, 1) for each input; tokens where an Embedding takes them, and pixels for inputs of other integers."""
     import numpy as np
     from tensorflow import keras
 
@@ -139,7 +148,10 @@ def _random_values(analyzer: RAP) -> list[np.ndarray]:
         shape = (1, *(length or _SIDE for length in tensor.shape[1:]))
         layers = [call.layer for call in consumers.get(number, [])]
         tokens = [layer.input_dim for layer in layers if isinstance(layer, keras.layers.Embedding)]
-        values.append(random.integers(0, min(tokens), shape) if tokens else random.normal(size=shape))
+        if tokens or tensor.dtype.is_integer:
+            values.append(random.integers(0, min(tokens or [256, int(tensor.dtype.max) + 1]), shape))
+        else:
+            values.append(random.normal(size=shape))
     return values
 
 

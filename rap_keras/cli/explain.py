@@ -185,9 +185,9 @@ def _run(job: Job, paths: list[Path], output: Path) -> int:
                 click.echo(line)
             for method in explained.not_finite():
                 spoilt += 1
-                click.echo(f"not finite: the heatmap of {method} for {path}", err=True)
+                click.echo(f"the heatmap of {method} for {path} is not finite", err=True)
             for method in explained.empty():
-                click.echo(f"zero everywhere, so it says nothing: the heatmap of {method} for {path}", err=True)
+                click.echo(f"the heatmap of {method} for {path} is zero everywhere, so it says nothing", err=True)
     summary = f"{len(paths) - skipped} explained, {skipped} skipped"
     if spoilt:
         summary += f", not finite heatmaps (shown empty): {spoilt}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -75,8 +74,8 @@ class Job(NamedTuple):
 
 
 @contextmanager
-def blaming(*parameters: str) -> Iterator[None]:
-    """Turns what a wrong parameter makes the library raise into click's message of one line."""
+def blaming(*parameters: str, way_out: str = "") -> Iterator[None]:
+    """Turns what a wrong parameter makes the library raise into click's message of one line, with a way out."""
     from innvestigate import NotAnalyzeableModelException
 
     try:
@@ -84,7 +83,7 @@ def blaming(*parameters: str) -> Iterator[None]:
     except BrokenPipeError:  # whoever reads our output has gone: no parameter's fault
         raise
     except (ValueError, OSError, NotImplementedError, NotAnalyzeableModelException) as error:
-        message = " ".join(str(error).split())
+        message = " ".join(f"{error}. {way_out}".split() if way_out else str(error).split())
         raise click.BadParameter(message, param_hint=list(parameters)) from error
 
 
@@ -162,24 +161,54 @@ def network_of(
     Raises:
         click.UsageError: an option is wrong.
     """
+    import numpy as np
+
+    from rap_keras import models
+
+    how = preprocessing_of(model_name, preprocessing)
+    with blaming(model_parameter()):
+        loaded = models.load_model(model_name)
+    whole = chosen_output(loaded, output_layer)
+    with blaming(model_parameter(), way_out=_IN_PYTHON):
+        fixed = models.photo_size(whole)
+    with blaming(model_parameter()):
+        model, activation = _flat_logits(whole)
+    how = require_preprocessing(how)
+    size, short_side = _geometry(fixed, resize, crop)
+    # A function of the wrong kind is found on noise, before an analyzer is built.
+    network_input(np.random.default_rng(0).integers(0, 256, (1, *size, 3), np.uint8), how, model)
+    return Network(model, models.flat_output(whole), activation, how, size, short_side)
+
+
+_IN_PYTHON = (
+    "Explain samples of any other kind in Python: "
+    "rap_keras.RAP(rap_keras.to_logits(rap_keras.models.load_model('FILE'))).analyze(X)"
+)
+
+
+def model_parameter() -> str:
+    """What the command that runs calls its model: some take it as an option, others as an argument."""
+    context = click.get_current_context(silent=True)
+    is_argument = context is not None and all("--model" not in option.opts for option in context.command.params)
+    return "MODEL" if is_argument else "--model"
+
+
+def _flat_logits(whole: keras.Model) -> tuple[keras.Model, str | None]:
+    """A model up to its logits, with one axis of classes, and the final activation that was removed."""
     from rap_keras import models
     from rap_keras.models import final_activation
     from rap_keras.network import flatten
 
-    how = preprocessing_of(model_name, preprocessing)
-    with blaming("--model"):
-        loaded = models.load_model(model_name)
-    whole = chosen_output(loaded, output_layer)
-    with blaming("--model"):
-        found = final_activation.find(flatten(whole))
-        activation = found[0].kind if found else None
-        model = models.flat_output(models.to_logits(whole))
-        if activation == "sigmoid" and model.output_shape[-1] == 1:
-            model = models.two_classes(model)
-        fixed = models.photo_size(model)
-    size, short_side = _geometry(fixed, resize, crop)
-    _try_preprocessing(how, size)
-    return Network(model, models.flat_output(whole), activation, how, size, short_side)
+    found = final_activation.find(flatten(whole))
+    activation = found[0].kind if found else None
+    flat = models.flat_output(models.to_logits(whole))
+    if flat.output_shape[-1] is None:
+        raise ValueError(
+            f"model {whole.name!r} has an output of no fixed size, {whole.output_shape}: build it for photos of "
+            "one size, with keras.Input((height, width, 3))"
+        )
+    one_unit = activation == "sigmoid" and flat.output_shape[-1] == 1
+    return models.two_classes(flat) if one_unit else flat, activation
 
 
 def chosen_output(model: keras.Model, output_layer: str | None) -> keras.Model:
@@ -211,45 +240,59 @@ def embedded_patterns(model_name: str) -> Path:
     return shapes.patterns_path(models.EMBEDDED[model_name.lower()])
 
 
-def preprocessing_of(model_name: str, given: str | None) -> Preprocessing:
+def preprocessing_of(model_name: str, given: str | None) -> Preprocessing | None:
     """What is done to photos: what --preprocessing says, else what a network known by name does itself.
 
+    Returns:
+        None for a model file, if --preprocessing was not given.
+
     Raises:
-        click.UsageError: the model is a file and nothing was given, or there is no such preprocessing.
+        click.UsageError: there is no such preprocessing.
     """
     from rap_keras import images, models
 
     if given is not None:
         with blaming("--preprocessing"):
             return images.find_preprocessing(given)
-    own = models.own_preprocessing(model_name)
-    if own is None and os.path.exists(model_name):  # unlike Path.exists it raises nothing, whatever the text
+    return models.own_preprocessing(model_name)
+
+
+def require_preprocessing(how: Preprocessing | None) -> Preprocessing:
+    """Raises click.UsageError if it is not known how photos are preprocessed."""
+    if how is None:
         raise click.UsageError(
             "A model file does not say how its photos were preprocessed, and a wrong guess would "
             "spoil the explanation: give --preprocessing caffe, tf, torch or MODULE:FUNCTION."
         )
-    return own or ""  # neither a network nor a file: loading will say so
+    return how
 
 
-def _try_preprocessing(how: Preprocessing, size: tuple[int, int]) -> None:
-    """Runs it on noise: a function of the wrong kind is found before an analyzer is built."""
-    import numpy as np
+def network_input(photos: np.ndarray, how: Preprocessing, model: keras.Model) -> np.ndarray:
+    """Photos, uint8, (N, H, W, 3), as a batch of the model's inputs.
 
+    Raises:
+        click.UsageError: the preprocessing fails, or makes values that the model cannot take.
+    """
     from rap_keras import images
+    from rap_keras.samples import valid_samples
 
-    noise = np.random.default_rng(0).integers(0, 256, (1, *size, 3), np.uint8)
     with blaming("--preprocessing"):
-        images.preprocess(noise, how)
+        batch = images.preprocess(photos, how)
+    with blaming("--preprocessing", way_out=_AS_THEY_ARE):
+        valid_samples(batch, model)
+    return batch
+
+
+_AS_THEY_ARE = "For photos as they are: --preprocessing keras.applications.efficientnet:preprocess_input"
 
 
 def _geometry(
     fixed: tuple[int, int] | None, resize: int | None, crop: int | None
 ) -> tuple[tuple[int, int], int | None]:
     """The size of the network's input and that of the photo's short side."""
-    takes = f"the network takes {fixed[0]}x{fixed[1]}" if fixed else ""
     if crop is not None:
-        if fixed not in (None, (crop, crop)):
-            raise click.BadParameter(takes, param_hint=["--crop"])
+        if fixed is not None and fixed != (crop, crop):
+            raise click.BadParameter(_fitting(fixed), param_hint=["--crop"])
         if resize is not None and resize < crop:
             raise click.BadParameter(f"must be at least --crop {crop}", param_hint=["--resize"])
         return (crop, crop), resize or crop
@@ -257,7 +300,13 @@ def _geometry(
         if fixed is None:
             raise click.UsageError("The network takes photos of any size: say which by --resize.")
         return fixed, None
-    if fixed not in (None, (resize, resize)):
-        message = f"{takes}: add --crop {min(fixed)}, or leave --resize out" if fixed else ""
-        raise click.BadParameter(message, param_hint=["--resize"])
+    if fixed is not None and fixed != (resize, resize):
+        raise click.BadParameter(_fitting(fixed), param_hint=["--resize"])
     return (resize, resize), None
+
+
+def _fitting(size: tuple[int, int]) -> str:
+    """Which --resize and --crop fit a network that takes photos of one size."""
+    height, width = size
+    square = f", or give --crop {height}, alone or with a --resize of at least {height}"
+    return f"the network takes {height}x{width}: leave --resize and --crop out" + square * (height == width)

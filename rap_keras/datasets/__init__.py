@@ -56,8 +56,8 @@ def open_dataset(name: str, root: str | Path | None = None) -> Dataset:
         raise ValueError(f"no data set {name!r}: choose one of {', '.join(DATASETS)}")
     if name == "shapes":
         if root is not None:
-            raise ValueError("shapes comes with this package: leave the folder out")
+            raise ValueError("the data set shapes comes with this package: leave the folder out")
         return shapes()
     if root is None:
-        raise ValueError(f"say where the data set {name} is: it does not come with this package")
+        raise ValueError(f"the data set {name} does not come with this package: give the folder that it is in")
     return DATASETS[name](root)

@@ -71,4 +71,4 @@ def find_folder(root: str | Path, places: Sequence[str], needed: str, layout: st
         if (root / place / needed).exists():
             return root / place
     cause = f"no {needed} in there" if root.exists() else "no such folder"
-    raise FileNotFoundError(f"{root}: {cause}; expected is {layout}")
+    raise FileNotFoundError(f"{root}: {cause}; the expected layout is {layout}")

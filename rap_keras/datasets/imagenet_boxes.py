@@ -48,7 +48,7 @@ def imagenet(root: str | Path) -> Dataset:
     classes, ambiguous, count = _read_classes(classes_path)
     names = tuple(sorted(path.stem for path in (base / _PHOTOS).glob("[!.]*.JPEG")))
     if not names:
-        raise ValueError(f"{base / _PHOTOS}: no .JPEG files in there; expected is {_LAYOUT}")
+        raise ValueError(f"{base / _PHOTOS}: no .JPEG files in there; the expected layout is {_LAYOUT}")
     find, files = _annotations(base, names)
 
     def read(name: str) -> Example:
@@ -97,7 +97,7 @@ def _read_classes(path: Path) -> tuple[dict[str, int], set[str], int]:
     lines = path.read_text(encoding="utf-8").splitlines()
     synsets = [line.split()[0] for line in lines if line.strip()]
     if not synsets:
-        raise ValueError(f"{path}: expected is one line per class, beginning with its WordNet id")
+        raise ValueError(f"{path}: there must be one line per class, beginning with its WordNet id")
     counts = Counter(synsets)
     numbers = {synset: number for number, synset in enumerate(synsets)}
     return numbers, {synset for synset in counts if counts[synset] > 1}, len(synsets)

@@ -55,9 +55,9 @@ def _count(path: Path) -> int:
         with h5py.File(path, "r") as file:
             photos, masks = (_references(file, name).size for name in ("value/img", "value/gt"))
     except (OSError, KeyError, ValueError) as error:
-        raise ValueError(f"{path}: {error}; expected is {_LAYOUT}") from error
+        raise ValueError(f"{path}: {error}; the expected layout is {_LAYOUT}") from error
     if photos != masks or not photos:
-        raise ValueError(f"{path}: {photos} images and {masks} masks in it; expected is {_LAYOUT}")
+        raise ValueError(f"{path}: {photos} images and {masks} masks in it; the expected layout is {_LAYOUT}")
     return photos
 
 

@@ -66,10 +66,11 @@ def require_no_code(config: Any) -> None:
         what = "lambda function of" if found[0].content.get("class_name") == "__lambda__" else "Lambda layer"
         names = ", ".join(dict.fromkeys(repr(entry.layer) for entry in found))
         raise ValueError(
-            f"{what} {names:.80}. It is Python code inside the file, which would be run, and it has no rule of "
-            "relevance: use layers of Keras in its place, and compile without it. If you trust the file, load it "
-            "with tf.keras.models.load_model, and give the analyzer allow_lambda_layers=True; what is no .h5 has "
-            "to be loaded with eager execution on and saved as .h5 first"
+            f"{what} {names:.60} is Python code, which loading would run and which has no rule of relevance. Use "
+            "layers of Keras in its place; if only the training needs it, load the model with compile=False and "
+            "save it again. If you trust it, load it with tf.keras.models.load_model and create the analyzer with "
+            "allow_lambda_layers=True; a file other than .h5 must first be loaded with eager execution on and "
+            "safe_mode=False, and saved as .h5"
         )
 
 

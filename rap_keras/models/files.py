@@ -158,7 +158,7 @@ def _metadata(file: Path) -> dict[str, Any]:
         configuration.require_no_code(configuration.parse(node.metadata))
     root = [node.metadata for node in nodes if node.node_id == 0]
     if not root:
-        raise ValueError("its keras_metadata.pb tells of no model")
+        raise ValueError("its keras_metadata.pb describes no model")
     return configuration.parse(root[-1])
 
 
@@ -166,7 +166,7 @@ def _text(value: Any) -> str:
     if isinstance(value, bytes):
         return value.decode()
     if not isinstance(value, str):
-        raise ValueError(f"damaged: a text is expected where it has a {type(value).__name__}")
+        raise ValueError(f"damaged: it has a {type(value).__name__} where a text must be")
     return value
 
 

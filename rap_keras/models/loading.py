@@ -95,8 +95,8 @@ def _application(build: Callable[..., keras.Model], weights: str | None) -> kera
         folder = Path.home() / ".keras" / "models"
         raise ConnectionError(
             f"the weights of {build.__name__} are not in {folder} and could not be downloaded "
-            f"({error}). Download that file where there is a network and put it into {folder}, or "
-            "give the path of a model file instead of the name"
+            f"({error}). Download that file on a machine that has a network connection and put it into {folder}, "
+            "or give the path of a model file instead of the name"
         ) from error
 
 

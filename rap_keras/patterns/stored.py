@@ -47,7 +47,7 @@ class Patterns:
         try:
             arrays = read_npz(file)
             if str(arrays.pop("__format__", "")) != _FORMAT:
-                raise ValueError("no format of ours")
+                raise ValueError("another format")
             network = str(arrays.pop("__network__"))
         except (ValueError, KeyError) as error:
             raise ValueError(f"{file} holds no patterns saved by rap_keras ({error})") from error

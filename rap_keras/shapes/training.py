@@ -59,7 +59,7 @@ def train(
             1 or `images` less than 16.
     """
     if output.suffix != ".h5":
-        raise ValueError(f"{output}: Keras tells HDF5 by the ending, let the name end in .h5")
+        raise ValueError(f"{output}: the name must end in .h5, by which Keras knows the format HDF5")
     keras.utils.set_random_seed(TRAINING_SEED)
     model = build_network(network)
     epochs = EPOCHS[network] if epochs is None else epochs

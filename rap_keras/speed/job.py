@@ -96,7 +96,7 @@ def _task(**task: Any) -> Any:
         env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
     )
     if done.returncode < 0:
-        raise RuntimeError(f"killed by signal {-done.returncode}; for want of memory, perhaps")
+        raise RuntimeError(f"killed by signal {-done.returncode}, perhaps because the memory was full")
     if done.returncode:
         raise RuntimeError((done.stderr.strip().splitlines() or ["no message"])[-1][:300])
     return json.loads(done.stdout.splitlines()[-1])

@@ -1,0 +1,298 @@
+"""Every way out that a message names is followed here, on what raised it, and works.
+
+Those of the commands are in `test_advice_commands.py`, others beside what they belong to.
+"""
+
+from __future__ import annotations
+
+import re
+
+import innvestigate
+import numpy as np
+import pytest
+import tensorflow as tf
+from innvestigate import NotAnalyzeableModelException
+from PIL import Image
+from tensorflow import keras
+
+import rap_keras
+from rap_keras import RAP, datasets, images, methods, models
+from rap_keras.patterns import PatternComputer, Patterns
+from rap_keras.visualization import overlay, to_rgb
+
+layers = keras.layers
+
+
+def network(front=lambda x: x, end=None):
+    inputs = keras.Input((6, 6, 3))
+    y = layers.Conv2D(4, 3, activation="relu")(front(inputs))
+    return keras.Model(inputs, layers.Dense(3, activation=end)(layers.Flatten()(y)))
+
+
+def x_of(count=2):
+    return np.random.default_rng(0).random((count, 6, 6, 3), np.float32)
+
+
+def explains(model, x=None, **options) -> bool:
+    """Whether RAP takes the model, and its heatmaps add up to the logits."""
+    x = x_of() if x is None else x
+    found = RAP(model, **options).analyze(x)
+    total = found.reshape(len(found), -1).sum(1)
+    return total == pytest.approx(model.predict_on_batch(x).max(-1), rel=1e-3)
+
+
+# Models
+
+
+class Subclassed(keras.Model):
+    def __init__(self, part):
+        super().__init__()
+        self.part = part
+
+    def call(self, x):
+        return self.part(x)
+
+
+@pytest.mark.parametrize("build", [RAP, rap_keras.to_logits])
+def test_a_model_that_is_no_graph_of_layers_is_built_as_one(build):
+    unbuilt = [layers.Flatten(), layers.Dense(3)]
+    for model in (Subclassed(network()), keras.Sequential(unbuilt)):
+        with pytest.raises(
+            (ValueError, NotAnalyzeableModelException),
+            match=r"functional API, or as a Sequential that begins with keras\.Input\(shape\)",
+        ):
+            build(model)
+    inputs = keras.Input((6, 6, 3))
+    build(keras.Model(inputs, Subclassed(network()).part(inputs)))
+    build(keras.Sequential([keras.Input((6, 6, 3)), *unbuilt]))
+
+
+def test_half_precision():
+    inputs = keras.Input((6, 6, 3), dtype="float16")
+
+    def halved(front, **options):
+        return keras.Model(inputs, layers.Dense(3, name="last", **options)(layers.Flatten()(front(inputs))))
+
+    with pytest.raises(NotAnalyzeableModelException, match="in float32, or use a layer in place of the operation"):
+        RAP(halved(lambda x: x * 2, dtype="mixed_float16"))
+    with pytest.raises(NotAnalyzeableModelException, match="in float32, or with the policy mixed_float16"):
+        RAP(halved(lambda x: x, dtype="float16"))
+    assert explains(halved(layers.Rescaling(2.0, dtype="mixed_float16"), dtype="float32"))
+    assert RAP(halved(lambda x: x, dtype="mixed_float16")).analyze(x_of()).shape == (2, 6, 6, 3)
+    plain = keras.Input((6, 6, 3))
+    assert explains(keras.Model(plain, layers.Dense(3)(layers.Flatten()(plain * 2))))
+
+
+def test_masks_are_left_out():
+    def series(*first):
+        return keras.Sequential([keras.Input((5, 2)), *first, layers.GlobalAveragePooling1D(), layers.Dense(2)])
+
+    def tokens(mask_zero):
+        embedding = layers.Embedding(9, 3, mask_zero=mask_zero)
+        return keras.Sequential([keras.Input((5,)), embedding, layers.GlobalAveragePooling1D(), layers.Dense(2)])
+
+    for model in (series(layers.Masking()), tokens(mask_zero=True)):
+        with pytest.raises(NotAnalyzeableModelException, match="without Masking layers, and with mask_zero=False"):
+            RAP(model)
+    random = np.random.default_rng(0)
+    assert explains(series(), random.normal(size=(2, 5, 2)))
+    assert explains(tokens(mask_zero=False), random.integers(0, 9, (2, 5)))
+
+
+def test_weights_without_a_model(tmp_path):
+    trained = network()
+    trained.save_weights(tmp_path / "weights.h5")
+    with pytest.raises(ValueError, match=r"build the model, load them with model\.load_weights and save it"):
+        models.load_model(tmp_path / "weights.h5")
+    model = network()
+    model.load_weights(tmp_path / "weights.h5")
+    model.save(tmp_path / "model.h5")
+    loaded = models.load_model(tmp_path / "model.h5")
+    np.testing.assert_allclose(loaded.predict_on_batch(x_of()), trained.predict_on_batch(x_of()), rtol=1e-6)
+
+
+def test_a_long_name_does_not_cut_the_way_out_off(tmp_path):
+    network(layers.Lambda(lambda x: 2 * x, name="twice" * 30)).save(tmp_path / "model.h5")
+    with pytest.raises(ValueError, match=r"Lambda layer 'twicetwice.* and saved as \.h5$"):
+        models.load_model(tmp_path / "model.h5")
+    trusted = keras.models.load_model(tmp_path / "model.h5")
+    assert explains(trusted, allow_lambda_layers=True)
+
+
+def test_an_operation_that_has_no_rule_is_replaced_by_a_layer(tmp_path):
+    network(tf.square).save(tmp_path / "operation.h5")
+    with pytest.raises(ValueError, match=r"the operation 'Square'.*use a layer of Keras in its place"):
+        models.load_model(tmp_path / "operation.h5")
+    network(lambda x: layers.Multiply()([x, x])).save(tmp_path / "layer.h5")
+    assert explains(models.load_model(tmp_path / "layer.h5"))
+
+
+def test_weights_that_cannot_be_downloaded_are_put_into_the_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # nothing listens there
+    folder = tmp_path / ".keras" / "models"
+    folder.mkdir(parents=True)
+    with pytest.raises(ConnectionError) as error:
+        models.load_model("mobilenet")
+    assert f"put it into {folder}" in str(error.value)
+    (name,) = re.findall(r"https://\S+/(\w+\.h5)", str(error.value))
+    trained = keras.applications.MobileNet(weights=None)
+    trained.save_weights(folder / name)
+    loaded = models.load_model("mobilenet")
+    for found, expected in zip(loaded.get_weights(), trained.get_weights()):
+        np.testing.assert_array_equal(found, expected)
+
+
+# Samples
+
+
+def test_samples_need_a_batch_axis_and_datasets_batches():
+    model, x = network(), x_of()
+    analyzer = RAP(model)
+    expected = analyzer.analyze(x)
+    with pytest.raises(ValueError, match=r"needs a batch axis, x\[np\.newaxis\]; .*needs \.batch\(32\)"):
+        analyzer.analyze(x[0])
+    dataset = tf.data.Dataset.from_tensor_slices(x)
+    with pytest.raises(ValueError, match=r"needs \.batch\(32\)"):
+        analyzer.analyze(dataset)
+    np.testing.assert_allclose(analyzer.analyze(x[0][np.newaxis]), expected[:1], rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(analyzer.analyze(dataset.batch(32)), expected, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int32"])
+def test_an_input_of_integers_takes_whole_numbers(dtype):
+    inputs = keras.Input((6, 6, 3), dtype=dtype, name="photo")
+    model = keras.Model(inputs, network()(layers.Rescaling(1 / 255)(inputs)))
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 6, 6, 3)).astype(np.float32)
+    scaled = pixels.copy()
+    scaled[1] /= 255
+    with pytest.raises(ValueError, match=rf"'photo' takes {dtype}, .* sample 1 has 0\.\d+: .*not scaled"):
+        RAP(model).analyze(scaled)
+    if dtype == "uint8":
+        with pytest.raises(ValueError, match="whole numbers from 0 to 255, but sample 0 has"):
+            RAP(model).analyze(pixels.astype(int) - 1)
+    assert explains(model, pixels)
+
+
+def test_values_outside_of_the_bounds():
+    model, x = network(), 300 * x_of()
+    with pytest.raises(ValueError, match="Give the lowest and highest value that an input can have"):
+        RAP(model, input_rule=(0, 255)).analyze(x)
+    assert explains(model, x, input_rule=(0, 300))
+
+
+# Methods
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("lrp", {"rule": "Z"}),
+        ("lrp.alpha_beta", {"alpha": 1, "beta": 0}),
+        ("deep_taylor.bounded", {"low": 0, "high": 1}),
+    ],
+)
+def test_methods_without_defaults_are_created_with_their_parameters(name, parameters):
+    model = network()
+    model.set_weights([*model.get_weights()[:-1], np.full(3, 5.0)])  # deep Taylor explains no negative logit
+    with pytest.raises(
+        ValueError, match=rf"give its parameters to innvestigate\.create_analyzer\('{name}', model"
+    ):
+        methods.create(name, model)
+    found = innvestigate.create_analyzer(name, model, **parameters).analyze(x_of())
+    assert np.isfinite(found).all()
+    assert np.abs(found).max() > 0
+
+
+def test_a_nested_model_is_explained_by_rap_or_built_without_nesting():
+    inputs = keras.Input((6, 6, 3))
+    nested = keras.Model(inputs, network()(inputs))
+    with pytest.raises(ValueError, match="Use rap, or build the model without nesting"):
+        methods.create("lrp.alpha_1_beta_0", nested)
+    assert explains(nested)
+    flat = network()
+    flat.set_weights(nested.get_weights())
+    assert np.abs(methods.create("lrp.alpha_1_beta_0", flat).analyze(x_of())).max() > 0
+
+
+def test_an_analyzer_with_patterns_of_something_else(tmp_path):
+    model, other = network(), network()
+    with pytest.raises(ValueError, match=r"rap_keras\.patterns\.PatternComputer or .*give them as patterns="):
+        methods.create("pattern.net", model)
+    patterns = PatternComputer(model).compute(x_of(50))
+    patterns.save(tmp_path / "patterns.npz")
+    for given in (patterns, tmp_path / "patterns.npz", Patterns.load(tmp_path / "patterns.npz")):
+        assert methods.create("pattern.net", model, patterns=given).analyze(x_of()).shape == (2, 6, 6, 3)
+    with pytest.raises(ValueError, match=r"compute them anew, with rap_keras\.patterns\.PatternComputer"):
+        methods.create("pattern.net", other, patterns=patterns)
+    methods.create("pattern.net", other, patterns=PatternComputer(other).compute(x_of(50)))
+    fitted = innvestigate.create_analyzer("pattern.net", model)
+    fitted.fit(x_of(50))
+    fitted.analyze(x_of())
+    with pytest.raises(RuntimeError, match="make a new one and fit that"):
+        fitted.fit(x_of(40))
+    innvestigate.create_analyzer("pattern.net", model).fit(x_of(40))
+
+
+def test_a_graph_that_is_built_already():
+    model = network()
+    analyzer = innvestigate.create_analyzer("gradient", model)
+    expected = analyzer.analyze(x_of())
+    with pytest.raises(RuntimeError, match="is built already: make a new one"):
+        rap_keras.build_quickly(analyzer)
+    quick = rap_keras.build_quickly(innvestigate.create_analyzer("gradient", model))
+    np.testing.assert_array_equal(quick.analyze(x_of()), expected)
+
+
+# Photos and pictures
+
+
+def test_photos_that_cannot_be_read_are_saved_in_another_way(tmp_path, monkeypatch):
+    values = np.arange(12.0, dtype=np.float32).reshape(3, 4)
+    Image.fromarray(values).save(tmp_path / "deep.tif")
+    with pytest.raises(ValueError, match="save it with 8 or 16 bits per channel"):
+        images.load_photo(tmp_path / "deep.tif")
+    for kind in (np.uint8, np.uint16):
+        Image.fromarray((values * (np.iinfo(kind).max / 11)).astype(kind)).save(tmp_path / "shallow.tif")
+        np.testing.assert_allclose(images.load_photo(tmp_path / "shallow.tif")[..., 0], values / 11 * 255, atol=1)
+    photo = np.random.default_rng(0).integers(0, 256, (6, 9, 3), np.uint8)
+    Image.fromarray(photo).save(tmp_path / "photo.tga")
+    with pytest.raises(ValueError, match=r"not in one of the formats BMP, .*: save it as PNG"):
+        images.load_photo(tmp_path / "photo.tga")
+    Image.open(tmp_path / "photo.tga").save(tmp_path / "photo.png")
+    np.testing.assert_array_equal(images.load_photo(tmp_path / "photo.png"), photo)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 26)
+    with pytest.raises(ValueError, match=r"over-large .*: save it with fewer pixels"):
+        images.load_photo(tmp_path / "photo.png")
+    Image.fromarray(photo[:5]).save(tmp_path / "photo.png")
+    np.testing.assert_array_equal(images.load_photo(tmp_path / "photo.png"), photo[:5])
+
+
+def test_photos_and_heatmaps_that_a_picture_cannot_take():
+    photo, R = np.full((4, 4, 3), 51, np.uint8), np.ones((4, 4))
+    expected = overlay(R, photo)
+    with pytest.raises(ValueError, match="as it was before the network's preprocessing, or divide it by 255"):
+        overlay(R, photo.astype(np.float32))
+    np.testing.assert_array_equal(overlay(R, photo.astype(np.float32) / 255), expected)
+    with pytest.raises(ValueError, match="resize the photo to the heatmap's size"):
+        overlay(R, np.full((8, 8, 3), 51, np.uint8))
+    np.testing.assert_array_equal(overlay(R, images.fit(np.full((8, 8, 3), 51, np.uint8), (4, 4))), expected)
+    R[1, 2] = np.inf
+    with pytest.raises(ValueError, match=r"replace them, for instance with numpy\.nan_to_num"):
+        to_rgb(R)
+    assert to_rgb(np.nan_to_num(R)).shape == (4, 4, 3)
+
+
+# Data sets
+
+
+def test_two_images_with_the_same_mask(tmp_path):
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+    pixels = Image.new("RGB", (4, 4))
+    for name in ("images/a.png", "images/a.jpg", "masks/a.png"):
+        (pixels.convert("L") if "masks" in name else pixels).save(tmp_path / name)
+    with pytest.raises(ValueError, match=r"would have the same mask: rename one of them"):
+        datasets.open_dataset("folder", tmp_path)
+    (tmp_path / "images" / "a.jpg").rename(tmp_path / "images" / "b.jpg")
+    assert datasets.open_dataset("folder", tmp_path).names == ("a", "b")
