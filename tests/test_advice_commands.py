@@ -12,6 +12,7 @@ from PIL import Image
 from tensorflow import keras
 
 import rap_keras
+from rap_keras import images
 from rap_keras.cli import main
 from rap_keras.cli.classes import find_class
 
@@ -161,7 +162,7 @@ def test_a_network_for_photos_of_any_size_needs_one():
 
 
 def test_a_network_of_a_class_for_each_pixel():
-    """The softmax is over the classes of a pixel, so that there is no probability among all outputs."""
+    """The softmax is over the classes of a pixel, and so is the probability."""
 
     def segmentation(size):
         inputs = keras.Input((size, size, 3))
@@ -170,9 +171,12 @@ def test_a_network_of_a_class_for_each_pixel():
     segmentation(None).save("any.h5")
     message = refusal(*explain("any.h5", "--preprocessing", "tf", "--resize", 8))
     assert "output of no fixed size, (None, None, None, 2): build it for photos of one size" in message
-    segmentation(SIZE).save("net.h5")
-    assert "probability" not in accepted(*explain("net.h5", "--preprocessing", "tf"))
-    assert "probability" not in written()
+    network = segmentation(SIZE)
+    network.save("net.h5")
+    accepted(*explain("net.h5", "--preprocessing", "tf"))
+    x = images.preprocess([images.fit(images.load_photo("photo.png"), (SIZE, SIZE))], "tf")
+    found = written()
+    assert found["probability"] == pytest.approx(network.predict_on_batch(x).ravel()[found["target"]], rel=1e-4)
     inputs = keras.Input((SIZE, SIZE, 3))
     keras.Model(inputs, layers.Conv2D(2, SIZE, activation="softmax")(inputs)).save("one.h5")  # of one place
     assert re.search(r"class [01] probability 0\.", accepted(*explain("one.h5", "--preprocessing", "tf")))
