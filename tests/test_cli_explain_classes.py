@@ -15,7 +15,7 @@ from tensorflow.keras import layers
 from rap_keras.cli import main
 
 SIZE = 24
-NAMED = ("--model", "binary.h5", "--preprocessing", "own:unit", "--classes", "classes.txt")
+NAMED = ("--model", "binary.h5", "--preprocessing", "unit_scaling:unit", "--classes", "classes.txt")
 
 
 @pytest.fixture(autouse=True)
@@ -62,7 +62,7 @@ def binary_network(folder: Path, activation: str | None = "sigmoid", weight: flo
 
 @pytest.fixture
 def binary(here) -> np.ndarray:
-    (here / "own.py").write_text("def unit(pixels):\n    return pixels / 255\n")
+    (here / "unit_scaling.py").write_text("def unit(pixels):\n    return pixels / 255\n")
     binary_network(here)
     (here / "classes.txt").write_text("blue thing\nred thing\n")
     return object_photos(here)
@@ -98,14 +98,16 @@ def test_explaining_class_0_explains_minus_the_logit(binary, target, sign):
 
 def test_one_name_is_not_enough_for_two_classes(binary, here):
     (here / "one.txt").write_text("red thing\n")
-    result = explain("red.png", "--model", "binary.h5", "--preprocessing", "own:unit", "--classes", "one.txt")
+    result = explain(
+        "red.png", "--model", "binary.h5", "--preprocessing", "unit_scaling:unit", "--classes", "one.txt"
+    )
     assert result.exit_code == 2
     assert "one.txt has 1 lines, but the network has 2 classes" in result.output
 
 
 def test_a_network_that_ends_in_logits_has_no_probability(here, binary):
     binary_network(here, activation=None)
-    result = explain("red.png", "--model", "binary.h5", "--preprocessing", "own:unit")
+    result = explain("red.png", "--model", "binary.h5", "--preprocessing", "unit_scaling:unit")
     assert "rap  class 0  logit" in result.output
     assert "probability" not in written("red")
 
@@ -120,7 +122,7 @@ def test_the_probability_is_the_networks_own(here, binary):
 
 def test_a_heatmap_of_zeros_is_told(here, binary):
     Image.new("RGB", (SIZE, SIZE)).save("black.png")
-    result = explain("black.png", "--model", "binary.h5", "--preprocessing", "own:unit")
+    result = explain("black.png", "--model", "binary.h5", "--preprocessing", "unit_scaling:unit")
     assert result.exit_code == 0
     assert "the heatmap of rap for black.png is zero everywhere, so it says nothing" in result.output
 
@@ -156,7 +158,7 @@ def test_augmentation_layers_do_not_change_what_is_said_of_a_photo(binary, here)
     keras.Model(inputs, inner(augmented)).save(here / "augmented.h5")
     expected = None
     for model in ("binary.h5", "augmented.h5", "augmented.h5"):
-        result = explain("red.png", "--model", model, "--preprocessing", "own:unit")
+        result = explain("red.png", "--model", model, "--preprocessing", "unit_scaling:unit")
         assert result.exit_code == 0, result.output
         found = written("red")
         expected = expected or found

@@ -43,7 +43,7 @@ def test_embedded_images_by_one_method(run, tmp_path):
         inside[top:bottom, left:right] = True
         assert outside_inside_ratio(heatmap(found["rap"]), inside) < 0.1
     assert "5 explained, 0 skipped" in result.output
-    assert re.search(r"2-triangle.png  rap  triangle  logit [\d.]+  sum [\d.]+", result.output)
+    assert re.search(r"2-triangle.png  rap  triangle  probability [\d.]+  logit [\d.]+  sum [\d.]+", result.output)
 
 
 @pytest.mark.slow
@@ -83,4 +83,4 @@ def test_train_shapes(run, tmp_path):
     )
     result = run("train-shapes", "vgg", "--epochs", 1, "--images", 32, "--output", "weights.txt")
     assert result.exit_code == 2
-    assert "let the name end in .h5" in result.output
+    assert "the name must end in .h5" in result.output

@@ -42,7 +42,7 @@ def here(tmp_path, monkeypatch) -> Path:
     """A folder of its own for every test; modules, paths and registered objects are put back after it."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setattr(sys, "modules", dict(sys.modules))
+    monkeypatch.setattr(sys, "modules", {name: m for name, m in sys.modules.items() if name != "own"})
     known = keras.utils.get_custom_objects()
     before = dict(known)
     yield tmp_path
