@@ -47,6 +47,8 @@ def test_several_outputs_are_refused_and_the_way_out_works(build):
     for option, number in ((f"dict({advice.split(' or ')[0]})", 0), (f"dict({advice.split(' or ')[1]})", 0)):
         analyzer = innvestigate.create_analyzer("rap", model, **eval(option))
         assert analyzer.analyze(X).sum(1) == pytest.approx(outputs[number].max(1), rel=1e-4, abs=1e-5)
+    alone = eval(str(error.value).split("you mean, ")[1], {"keras": keras, "model": model})
+    assert RAP(alone).analyze(X).sum(1) == pytest.approx(outputs[0].max(1), rel=1e-4, abs=1e-5)
     for output in (1, model.output_names[1]):
         assert RAP(model, output=output).analyze(X).sum(1) == pytest.approx(outputs[1].max(1), rel=1e-4, abs=1e-5)
         if build is not split_by_an_operation:  # where iNNvestigate cannot be followed

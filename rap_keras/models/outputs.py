@@ -25,7 +25,8 @@ def one_output(model: keras.Model, output: str | int | None = None) -> keras.Mod
         if len(names) > 1:
             raise NotAnalyzeableModelException(
                 f"the model has {len(names)} outputs ({', '.join(names)}), and one is explained at a time: say "
-                f"which by its name or number, output='{names[0]}' or output=0 (--output-layer in the command)"
+                f"which by its name or number, output='{names[0]}' or output=0 (--output-layer in the command); "
+                "or make a model of the one you mean, keras.Model(model.inputs, model.outputs[0])"
             )
         return model
     number = _number(output, names)
