@@ -45,7 +45,7 @@ def find(network: Network) -> list[FinalActivation]:
     for call in reversed(network.calls):
         if not reached.intersection(call.outputs):
             continue
-        kind = activation_kind(call.layer) or _written_out(call, network)
+        kind = final_kind(call.layer) or _written_out(call, network)
         if kind:
             found.append(FinalActivation(kind, call))
         elif _passes_on(call):
@@ -91,7 +91,7 @@ def to_logits(model: keras.Model) -> keras.Model:
     return to_logits(keras.Model(model.inputs, wanted, name=model.name))
 
 
-def activation_kind(layer: Layer) -> str | None:
+def final_kind(layer: Layer) -> str | None:
     """Which of `NAMES` a layer, or the activation fused into it, is; None for any other.
 
     Names are not enough: an activation may be any function of the user's. A function that is not Keras' own is
@@ -225,7 +225,7 @@ def _before(tensor: Any) -> Any:
     node = layer._inbound_nodes[index]
     if isinstance(layer, keras.Model):
         return _before_model(layer, node, position)
-    kind = activation_kind(layer)
+    kind = final_kind(layer)
     if kind:
         given = node.input_tensors
         return _without_activation(layer, given) if layer.weights else given
