@@ -53,7 +53,7 @@ def examine(name: str) -> dict[str, object]:
 
     tf.compat.v1.disable_eager_execution()
     from rap_keras import RAP, models
-    from rap_keras.conservation import check, lively_weights
+    from rap_keras.engine.conservation import check, lively_weights
 
     build = models.applications()[name.lower()]
     size = smallest_size(build)

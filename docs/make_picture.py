@@ -15,7 +15,9 @@ import numpy as np
 import skimage.data
 import tensorflow as tf
 
-from rap_keras import images, methods, models
+from rap_keras import models
+from rap_keras.datasets import images
+from rap_keras.hosts import methods
 from rap_keras.visualization import grid, heatmap
 
 tf.compat.v1.disable_eager_execution()

@@ -1,50 +1,96 @@
-"""Relative Attributing Propagation (RAP) for Keras, as an iNNvestigate analyzer.
+"""Relative Attributing Propagation (RAP) for Keras: by itself, and as a plugin of iNNvestigate.
 
-Importing this package registers it: `innvestigate.create_analyzer("rap", model)`. It also brings back PatternNet
-and PatternAttribution, which iNNvestigate 2 dropped.
+Where iNNvestigate is installed, importing this package registers RAP with it:
+`innvestigate.create_analyzer("rap", model)`. It also brings back PatternNet and PatternAttribution, which
+iNNvestigate 2 dropped.
 """
 
 from __future__ import annotations
 
 import importlib
-from types import ModuleType
+import importlib.util
+import warnings
+from typing import TYPE_CHECKING, Any
 
-from rap_keras import startup
+from rap_keras.cli import startup
 
-startup.begin()
+if TYPE_CHECKING:
+    from rap_keras.engine.errors import NotAnalyzeableModelException
+    from rap_keras.engine.rules.kinds import register_rule
+    from rap_keras.hosts.native.rap import RAP
+    from rap_keras.hosts.plugin.pattern_analyzers import PatternAttribution, PatternNet
+    from rap_keras.hosts.plugin.quick_build import build_quickly
+    from rap_keras.models import to_logits, without_softmax
 
-import innvestigate.analyzer
-
-from rap_keras.analyzer import RAP
-from rap_keras.models.final_activation import to_logits
-from rap_keras.patterns import PatternAttribution, PatternNet
-from rap_keras.quick_build import build_quickly
-from rap_keras.rules.kinds import register_rule
-
-__all__ = ["RAP", "build_quickly", "register_rule", "to_logits", "without_softmax"]
+__all__ = [
+    "RAP",
+    "NotAnalyzeableModelException",
+    "PatternAttribution",
+    "PatternNet",
+    "build_quickly",
+    "register_rule",
+    "to_logits",
+    "without_softmax",
+]
 __version__ = "0.1.0"
 
-without_softmax = to_logits
-"""The former name of `to_logits`."""
+# Everything waits for its first use, so that the command can print its help without TensorFlow.
+_NAMES = {
+    "NotAnalyzeableModelException": "engine.errors",
+    "PatternAttribution": "hosts.plugin.pattern_analyzers",
+    "PatternNet": "hosts.plugin.pattern_analyzers",
+    "RAP": "hosts.native.rap",
+    "build_quickly": "hosts.plugin.quick_build",
+    "register_rule": "engine.rules.kinds",
+    "to_logits": "models.final_activation",
+    "without_softmax": "models",
+}
+# The modules with a page in the documentation, by their short names.
+_MODULES = {
+    "benchmark": "benchmark",
+    "conservation": "engine.conservation",
+    "datasets": "datasets",
+    "images": "datasets.images",
+    "influence": "engine.influence",
+    "methods": "hosts.methods",
+    "metrics": "metrics",
+    "models": "models",
+    "patterns": "patterns",
+    "shapes": "shapes",
+    "visualization": "visualization",
+}
 
-for _name, _class in (("rap", RAP), ("pattern.net", PatternNet), ("pattern.attribution", PatternAttribution)):
-    innvestigate.analyzer.analyzers[_name] = _class
-    # AnalyzerBase.load looks classes up here, by name.
-    setattr(innvestigate.analyzer, _class.__name__, _class)
 
-# The modules with a page in the documentation. Some import matplotlib or pandas, so each waits for its first use.
-_MODULES = (
-    *("benchmark", "conservation", "datasets", "images", "influence", "methods"),
-    *("metrics", "models", "patterns", "shapes", "visualization"),
-)
-
-
-def __getattr__(name: str) -> ModuleType:
+def __getattr__(name: str) -> Any:
     if name in _MODULES:
-        return importlib.import_module(f"{__name__}.{name}")
+        return importlib.import_module(f"{__name__}.{_MODULES[name]}")
+    if name in _NAMES:
+        value = getattr(importlib.import_module(f"{__name__}.{_NAMES[name]}"), name)
+        globals()[name] = value
+        return value
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
     dunders = [name for name in globals() if name.startswith("__") and name.endswith("__")]
     return sorted({*dunders, *__all__, *_MODULES})
+
+
+def _register_with_innvestigate() -> None:
+    if importlib.util.find_spec("innvestigate") is None:
+        return
+    from rap_keras.hosts import plugin
+
+    try:
+        plugin.register()
+    except ImportError as error:
+        warnings.warn(
+            f"iNNvestigate is installed, and cannot be imported ({error}): RAP is not registered with it",
+            stacklevel=3,
+        )
+
+
+if startup.is_command():
+    startup.begin()
+else:
+    _register_with_innvestigate()

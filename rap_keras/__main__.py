@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from rap_keras.cli import main
+from rap_keras.cli.commands import main
 
 main(prog_name="rap-keras")

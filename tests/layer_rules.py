@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from rap_keras.network import flatten
-from rap_keras.plan import plan
-from rap_keras.propagation import propagate
+from rap_keras.engine.network import flatten
+from rap_keras.engine.plan import plan
+from rap_keras.engine.propagation import propagate
 
 
 def back(model, X, R, reference=False, **options):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tensorflow import keras
 
 import rap_keras
-from rap_keras.rules.unweighted import unchanged
+from rap_keras.engine.rules.unweighted import unchanged
 
 
 class Doubled(keras.layers.Layer):

@@ -21,7 +21,7 @@ def without_contributions(analyzer: RAP, x: np.ndarray) -> np.ndarray:
     units, say), every C_i of the layer is 0, and what it gives back is 0 throughout.
     """
     R = analyzer.analyze_layers(x)
-    network = analyzer._network
+    network = analyzer.network
     arriving = {number: np.ones(len(x)) for number in network.outputs}
     found = np.zeros(len(x), bool)
     for call in reversed(network.calls):

@@ -16,7 +16,9 @@ from PIL import Image
 from tensorflow import keras
 
 import rap_keras
-from rap_keras import RAP, datasets, images, methods, models
+from rap_keras import RAP, datasets, models
+from rap_keras.datasets import images
+from rap_keras.hosts import methods
 from rap_keras.patterns import PatternComputer, Patterns
 from rap_keras.visualization import overlay, to_rgb
 

@@ -12,9 +12,9 @@ from PIL import Image
 from tensorflow import keras
 
 import rap_keras
-from rap_keras import images
-from rap_keras.cli import main
 from rap_keras.cli.classes import find_class
+from rap_keras.cli.commands import main
+from rap_keras.datasets import images
 
 layers = keras.layers
 SIZE = 8

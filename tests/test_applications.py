@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from rap_keras import RAP, models
-from rap_keras.conservation import check, lively_weights
+from rap_keras.engine.conservation import check, lively_weights
 
 # Name and side of the photos: for the first five larger, for the others the smallest that they take.
 NETWORKS = {

@@ -7,10 +7,11 @@ import pytest
 from tensorflow import keras
 from tensorflow.keras import layers
 
-from rap_keras import RAP, methods
+from rap_keras import RAP
 from rap_keras.benchmark import Benchmark, Options
-from rap_keras.conservation import check
-from rap_keras.network import predictor
+from rap_keras.engine.conservation import check
+from rap_keras.engine.network import predictor
+from rap_keras.hosts import methods
 
 LAYERS = {
     "RandomBrightness": lambda: layers.RandomBrightness(0.5),

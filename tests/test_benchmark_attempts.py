@@ -11,9 +11,10 @@ import pytest
 from click.testing import CliRunner
 
 from rap_keras import benchmark, datasets, models, shapes
-from rap_keras.benchmark import Benchmark, Options, engine, parts
+from rap_keras.benchmark import Benchmark, Options, parts
+from rap_keras.benchmark import runner as engine
 from rap_keras.benchmark.attempts import Attempts, in_one_line
-from rap_keras.cli import main
+from rap_keras.cli.commands import main
 
 
 class Recorded:

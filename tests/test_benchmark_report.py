@@ -17,7 +17,7 @@ from rap_keras.benchmark.figures import perturbation_figure
 from rap_keras.benchmark.published import IMAGENET_SEGMENTATION_MIOU
 from rap_keras.benchmark.report import write
 from rap_keras.benchmark.summary import TABLE, summarise
-from rap_keras.methods import title
+from rap_keras.hosts.titles import title
 
 NASTY = "<script>a_b|50% #1 & $x^2~\\{`*</script>.jpg"
 RATIOS = {"rap": 0.1, "gradient": 0.4}

@@ -19,9 +19,11 @@ from click.testing import CliRunner
 from PIL import Image
 from tensorflow import keras
 
-from rap_keras import benchmark, datasets, methods, metrics, models, shapes
-from rap_keras.benchmark import Benchmark, Options, engine, manifest, parts
-from rap_keras.cli import main
+from rap_keras import benchmark, datasets, metrics, models, shapes
+from rap_keras.benchmark import Benchmark, Options, manifest, parts
+from rap_keras.benchmark import runner as engine
+from rap_keras.cli.commands import main
+from rap_keras.hosts import methods
 from rap_keras.visualization import heatmap
 
 COMMAND = [sys.executable, "-m", "rap_keras", "benchmark"]
@@ -198,7 +200,7 @@ def test_another_run_in_the_folder_is_refused(tmp_path, monkeypatch):
     for other, difference in (
         (dataclasses.replace(made, options=Options(steps=10)), "options steps: 40 there, 10 here"),
         (dataclasses.replace(made, dataset=made.dataset.first(1)), "images: 2 there, 1 here"),
-        (dataclasses.replace(made, preprocessing="tf"), "rap_keras.images:_tf"),
+        (dataclasses.replace(made, preprocessing="tf"), "rap_keras.datasets.images:_tf"),
         (
             dataclasses.replace(made, analyzers={"rap": None}),
             r'methods: \["rap", "gradient"\] there, \["rap"\] here',

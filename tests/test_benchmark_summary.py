@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from rap_keras.benchmark.summary import TABLE, summarise
-from rap_keras.methods import TITLES
+from rap_keras.hosts.titles import TITLES
 
 LOCALISATION = {"outside_inside_all": -0.5, "outside_inside_pos": 0.5, "mass_inside": 0.5}
 COUNTS = {f"{count}_{case}": 1.0 for case in ("pos", "signed") for count in ("tp", "fp", "fn", "tn")}

@@ -12,10 +12,10 @@ from tensorflow import keras
 
 import rap_keras
 from rap_keras import models
-from rap_keras.cli import main
-from rap_keras.conservation import lively_weights
-from rap_keras.rules import kinds
-from rap_keras.rules.unweighted import moved, unchanged
+from rap_keras.cli.commands import main
+from rap_keras.engine.conservation import lively_weights
+from rap_keras.engine.rules import kinds
+from rap_keras.engine.rules.unweighted import moved, unchanged
 
 layers = keras.layers
 SIZE = (8, 10)

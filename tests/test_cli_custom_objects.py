@@ -13,8 +13,8 @@ from own_layers import Doubled, OwnLoss, Trained
 from PIL import Image
 from tensorflow import keras
 
-from rap_keras.cli import main
-from rap_keras.rules import kinds
+from rap_keras.cli.commands import main
+from rap_keras.engine.rules import kinds
 
 layers = keras.layers
 SIZE = (8, 10)

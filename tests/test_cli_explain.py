@@ -15,8 +15,8 @@ from PIL import Image
 from tensorflow import keras
 
 import rap_keras
-from rap_keras.cli import main
 from rap_keras.cli.classes import cached_names, find_class, read_names
+from rap_keras.cli.commands import main
 from rap_keras.cli.results import free_name
 
 layers = keras.layers

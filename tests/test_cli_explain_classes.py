@@ -12,7 +12,7 @@ from PIL import Image
 from tensorflow import keras
 from tensorflow.keras import layers
 
-from rap_keras.cli import main
+from rap_keras.cli.commands import main
 
 SIZE = 24
 NAMED = ("--model", "binary.h5", "--preprocessing", "unit_scaling:unit", "--classes", "classes.txt")

@@ -9,7 +9,7 @@ from PIL import Image
 from tensorflow import keras
 from tensorflow.keras import layers
 
-from rap_keras.cli import main
+from rap_keras.cli.commands import main
 from rap_keras.patterns import PatternComputer, Patterns
 
 

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from rap_keras import shapes
-from rap_keras.cli import main
+from rap_keras.cli.commands import main
 from rap_keras.metrics import outside_inside_ratio
 from rap_keras.visualization import heatmap
 

@@ -13,9 +13,9 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from rap_keras import startup
-from rap_keras.cli import main
-from rap_keras.speed import job
+from rap_keras.benchmark.speed import job
+from rap_keras.cli import startup
+from rap_keras.cli.commands import main
 
 SCRIPT = str(Path(sys.executable).with_name("rap-keras"))
 MODULE = [sys.executable, "-m", "rap_keras"]
@@ -103,11 +103,11 @@ def test_a_benchmark_interrupted_in_mid_run_goes_on(tmp_path):
 
 def test_interrupts_are_ours_only_in_our_command():
     """Importing the package leaves other programs as they are, under `python -m` too."""
-    assert not startup._is_command()
+    assert not startup.is_command()
     code = (
         "import signal, sys; sys.argv[0] = {!r}; sys.orig_argv = {!r}\n"
         "from rap_keras import startup; import os\n"
-        "print(startup._is_command(), signal.getsignal(signal.SIGINT) is startup._leave, "
+        "print(startup.is_command(), signal.getsignal(signal.SIGINT) is startup._leave, "
         "os.environ.get('TF_CPP_MIN_LOG_LEVEL'))"
     )
     for name, arguments, expected in (

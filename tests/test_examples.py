@@ -57,7 +57,7 @@ model.save("my_model.h5")
 
 # What the text beside an example says of its results.
 CLAIMS = {
-    "photo = rap_keras.images.load_photo": """
+    "photo = rap_keras.datasets.images.load_photo": """
         logit = model.predict_on_batch(x).max()
         assert abs(relevance.sum(axis=(1, 2, 3)) - logit) < 1e-3 * abs(logit), (relevance.sum(), logit)
         assert relevance.shape == x.shape

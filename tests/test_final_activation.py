@@ -13,12 +13,13 @@ from tensorflow import keras
 from tensorflow.keras import layers
 
 import rap_keras
-from rap_keras import RAP, methods
+from rap_keras import RAP
+from rap_keras.engine.network import flatten
+from rap_keras.engine.rules.unweighted import unchanged
+from rap_keras.hosts import methods
 from rap_keras.models import final_activation
 from rap_keras.models.final_activation import find, to_logits
-from rap_keras.network import flatten
 from rap_keras.patterns import PatternAttribution
-from rap_keras.rules.unweighted import unchanged
 
 
 class OwnSoftmax(layers.Layer):
@@ -118,7 +119,7 @@ SPELLINGS = {
 
 @pytest.fixture
 def own_layer_has_a_rule(monkeypatch):
-    monkeypatch.setitem(rap_keras.rules.kinds._REGISTERED, OwnSoftmax, unchanged)
+    monkeypatch.setitem(rap_keras.engine.rules.kinds._REGISTERED, OwnSoftmax, unchanged)
 
 
 def probabilities(logits, kind):

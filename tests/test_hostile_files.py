@@ -17,7 +17,9 @@ import tensorflow as tf
 from hostile_files import MARKER, PROVEN, entry, lambda_layer, network, of_keras_3_format, write_h5, write_keras
 from tensorflow import keras
 
-from rap_keras import RAP, foreign_files, models, storage
+from rap_keras import RAP, models
+from rap_keras.hosts import storage
+from rap_keras.models import foreign_files
 from rap_keras.patterns import Patterns
 
 layers = keras.layers

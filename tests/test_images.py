@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from tensorflow import keras
 
-from rap_keras import images
+from rap_keras.datasets import images
 
 
 def save(path: Path, values: object, mode: str | None = None, **options: object) -> Path:

@@ -7,10 +7,11 @@ import pytest
 import tensorflow as tf
 from tensorflow import keras
 
-from rap_keras import RAP, conservation, influence, shapes
-from rap_keras.conservation import lively_weights
+from rap_keras import RAP, shapes
+from rap_keras.engine import conservation, influence
+from rap_keras.engine.conservation import lively_weights
+from rap_keras.engine.rules.unweighted import moved, unchanged
 from rap_keras.models import without_softmax
-from rap_keras.rules.unweighted import moved, unchanged
 
 layers = keras.layers
 

@@ -10,8 +10,8 @@ from tensorflow import keras
 from tensorflow.keras import layers
 
 from rap_keras import RAP
-from rap_keras.conservation import check
-from rap_keras.rules.unweighted import unchanged
+from rap_keras.engine.conservation import check
+from rap_keras.engine.rules.unweighted import unchanged
 
 
 def photo_network():

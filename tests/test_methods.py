@@ -7,7 +7,7 @@ import tensorflow as tf
 from tensorflow import keras
 
 import rap_keras  # noqa: F401  registers "rap"
-from rap_keras import methods
+from rap_keras.hosts import methods
 
 layers = keras.layers
 

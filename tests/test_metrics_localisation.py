@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, jaccard_score
 
-from rap_keras import methods, models, shapes
+from rap_keras import models, shapes
+from rap_keras.hosts import methods
 from rap_keras.metrics import (
     Counts,
     confusion,

@@ -74,7 +74,7 @@ try:
 except RuntimeError as error:
     print("eager:", error)
 try:
-    from rap_keras.methods import create
+    from rap_keras.hosts.methods import create
     create("gradient", functional())
 except RuntimeError as error:
     print("eager:", error)

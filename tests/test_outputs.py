@@ -10,7 +10,8 @@ from innvestigate import NotAnalyzeableModelException
 from tensorflow import keras
 from tensorflow.keras import layers
 
-from rap_keras import RAP, methods
+from rap_keras import RAP
+from rap_keras.hosts import methods
 from rap_keras.models.final_activation import to_logits
 from rap_keras.models.outputs import one_output, two_classes
 from rap_keras.patterns import PatternComputer

@@ -11,7 +11,7 @@ from tensorflow.keras import layers
 
 import rap_keras
 from rap_keras import RAP
-from rap_keras.rules import kinds
+from rap_keras.engine.rules import kinds
 
 
 class Doubled(layers.Layer):

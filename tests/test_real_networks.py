@@ -9,7 +9,7 @@ from PIL import Image
 from tensorflow import keras
 
 import rap_keras
-from rap_keras.conservation import excess, excess_by_layer
+from rap_keras.engine.conservation import excess, excess_by_layer
 
 PHOTOS = 40
 BATCH = 8

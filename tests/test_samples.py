@@ -15,8 +15,9 @@ from innvestigate.analyzer import AugmentReduceBase
 from tensorflow import keras
 from tensorflow.keras import layers
 
-from rap_keras import RAP, samples
-from rap_keras.conservation import lively_weights
+from rap_keras import RAP
+from rap_keras.engine import samples
+from rap_keras.engine.conservation import lively_weights
 
 
 @pytest.fixture

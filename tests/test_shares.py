@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from rap_keras.equations.numerics import divide, sample_sum, transposed
-from rap_keras.equations.shares import mean_shares, sum_shares
+from rap_keras.engine.equations.numerics import divide, sample_sum, transposed
+from rap_keras.engine.equations.shares import mean_shares, sum_shares
 
 
 def run(tensors):

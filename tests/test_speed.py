@@ -9,13 +9,13 @@ import pytest
 from click.testing import CliRunner
 from tensorflow import keras
 
-from rap_keras.cli import main
-from rap_keras.speed import job, measure, report
+from rap_keras.benchmark.speed import measure, suite, timings
+from rap_keras.cli.commands import main
 
 
-def found() -> job.Found:
+def found() -> suite.Found:
     where = {"network": "vgg16", "size": 224, "device": "CPU", "batch": 8}
-    return job.Found(
+    return suite.Found(
         "CPU",
         times=[
             {**where, "method": "forward", "seconds": [1.0, 1.0, 9.0]},
@@ -32,7 +32,7 @@ def found() -> job.Found:
 
 
 def test_medians_and_ratios_to_the_faster_gradient():
-    rows = {(row["method"], row["batch"]): row for row in report.rows(found())}
+    rows = {(row["method"], row["batch"]): row for row in timings.rows(found())}
     assert rows["rap", 8]["seconds"] == pytest.approx(4.4)
     assert rows["rap", 8]["per_image"] == pytest.approx(0.55)
     assert rows["rap", 8]["ratio"] == pytest.approx(2.2)
@@ -42,7 +42,7 @@ def test_medians_and_ratios_to_the_faster_gradient():
 
 
 def test_report(tmp_path):
-    report.write(found(), tmp_path, "rap-keras speed")
+    timings.write(found(), tmp_path, "rap-keras speed")
     with (tmp_path / "speed.csv").open() as file:
         lines = list(csv.DictReader(file))
     assert lines[3]["method"] == "rap"
@@ -88,8 +88,8 @@ def test_slow_methods_have_a_first_heatmap_and_times_of_their_own(monkeypatch):
         tasks.append(task)
         return {"device": "CPU", "first": {"seconds": 1, "gigabytes": 1}, "times": {}}[task["kind"]]
 
-    monkeypatch.setattr(job, "_task", record)
-    list(job.run(job.Plan(["vgg16"], ["rap"], batches=(8,), slow=["gradient"])))
+    monkeypatch.setattr(suite, "_task", record)
+    list(suite.run(suite.Plan(["vgg16"], ["rap"], batches=(8,), slow=["gradient"])))
     names = ["bare gradient", "rap", "gradient (slow build)"]
     assert [task["method"] for task in tasks if task["kind"] == "first"] == names
     assert [task["names"] for task in tasks if task["kind"] == "times"] == [["forward", *names]]

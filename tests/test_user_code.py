@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tensorflow import keras
 
-from rap_keras import user_code
+from rap_keras.models import user_code
 
 OWN = """
 from tensorflow.keras.layers import Dense, Layer

@@ -3,10 +3,10 @@
 `Benchmark` says what is evaluated, `run` does it: it survives interruption and writes tables and a report.
 """
 
-from rap_keras.benchmark.engine import run
 from rap_keras.benchmark.evaluate import DEFAULT_METRICS, METRICS, Benchmark, Options, heatmaps
 from rap_keras.benchmark.figures import perturbation_figure
 from rap_keras.benchmark.published import IMAGENET_SEGMENTATION_MIOU
+from rap_keras.benchmark.runner import run
 from rap_keras.benchmark.summary import Summary, summarise
 
 __all__ = [

@@ -12,10 +12,10 @@ import pandas as pd
 from innvestigate.analyzer.wrapper import AugmentReduceBase
 from tensorflow import keras
 
-from rap_keras import images, metrics
-from rap_keras.datasets import Dataset, Example, Truth, truth
-from rap_keras.images import Preprocessing
-from rap_keras.network import predictor
+from rap_keras import metrics
+from rap_keras.datasets import Dataset, Example, Truth, images, truth
+from rap_keras.datasets.images import Preprocessing
+from rap_keras.engine.network import predictor
 from rap_keras.visualization import heatmap
 
 METRICS = ("outside-inside", "mask", *metrics.ORDERS)
@@ -80,9 +80,9 @@ class Benchmark:
         model: without softmax, (N, H, W, 3) to logits (N, classes).
         analyzers: of each method, for `model`.
         dataset: where the images come from.
-        preprocessing: as for `rap_keras.images.preprocess`.
+        preprocessing: as for `rap_keras.datasets.images.preprocess`.
         size: height and width of the network's input in pixels.
-        short_side: as for `rap_keras.images.fit`.
+        short_side: as for `rap_keras.datasets.images.fit`.
         options: what is calculated.
         unable: methods that were to be compared but cannot explain this network, and why; for the report.
     """

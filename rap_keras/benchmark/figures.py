@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
-from rap_keras.methods import TITLES, title
+from rap_keras.hosts.titles import TITLES, title
 
 # Okabe and Ito's colours, which colour-blind readers tell apart, with brown for yellow; markers do so in grey too.
 _STYLES = (

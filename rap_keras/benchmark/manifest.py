@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from rap_keras import images
 from rap_keras.benchmark import parts, whole_file
 from rap_keras.benchmark.evaluate import Benchmark
-from rap_keras.images import Preprocessing
+from rap_keras.datasets import images
+from rap_keras.datasets.images import Preprocessing
 from rap_keras.patterns import Patterns
 from rap_keras.patterns.stored import fingerprint
 

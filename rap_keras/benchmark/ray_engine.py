@@ -23,7 +23,7 @@ import pandas as pd
 
 from rap_keras.benchmark.attempts import Attempts, Results, in_one_line
 from rap_keras.benchmark.evaluate import Benchmark
-from rap_keras.progress import tell
+from rap_keras.engine.progress import tell
 
 _PATIENCE = 60.0  # seconds without any worker until it is told what is waited for
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from rap_keras.benchmark.estimates import COLUMNS, DERIVED, METRICS, STORED, estimate, values_of
-from rap_keras.methods import TITLES
+from rap_keras.hosts.titles import TITLES
 from rap_keras.metrics import ORDERS, aopc
 
 TABLE = ["model", "dataset", "method", "metric", "case", "mean", "median", "low", "high", "images", "excluded"]
@@ -209,7 +209,7 @@ def _refuse_twice(found: _Collected) -> None:
 
 
 def _in_order(methods: Iterable[str]) -> list[str]:
-    """Methods in the order of `rap_keras.methods.TITLES`, then others by name."""
+    """Methods in the order of `rap_keras.hosts.titles.TITLES`, then others by name."""
     known = list(TITLES)
     return sorted(methods, key=lambda name: (known.index(name) if name in known else len(known), name))
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from rap_keras.benchmark.published import IMAGENET_SEGMENTATION_MIOU, SOURCE
 from rap_keras.benchmark.summary import Summary
-from rap_keras.methods import title
+from rap_keras.hosts.titles import title
 
 _NAMED = 10  # images named in a note; left_out.csv names all
 _DASH = "\N{EN DASH}"

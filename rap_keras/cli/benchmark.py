@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Callable
 import click
 
 from rap_keras.cli.explain import start_tensorflow
-from rap_keras.cli.job import blaming, embedded_patterns, know_custom_objects, network_of
+from rap_keras.cli.inputs import blaming, embedded_patterns, know_custom_objects, network_of
 from rap_keras.cli.options import custom_objects_option, output_option, photo_options
 
 if TYPE_CHECKING:
@@ -253,10 +253,9 @@ def open_benchmark(
     Raises:
         click.UsageError: an option is wrong.
     """
-    from innvestigate import NotAnalyzeableModelException
-
-    from rap_keras import methods as analyzers
     from rap_keras.benchmark import Benchmark
+    from rap_keras.engine.errors import NotAnalyzeableModelException
+    from rap_keras.hosts import methods as analyzers
 
     examples = _dataset(dataset, root, limit)
     know_custom_objects(custom_objects)
@@ -317,7 +316,8 @@ def _names(given: str | None) -> tuple[str, ...]:
 
 def _methods(model_name: str, given: str | None, patterns: Path | None) -> tuple[str, ...]:
     """The methods asked for; by default all that can be had: without patterns not those that need them."""
-    from rap_keras import methods, models
+    from rap_keras import models
+    from rap_keras.hosts import methods
 
     names = _names(given)
     with blaming("--methods"):

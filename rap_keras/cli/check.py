@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rap_keras.cli.explain import start_tensorflow
-from rap_keras.cli.job import (
+from rap_keras.cli.inputs import (
     blaming,
     chosen_output,
     know_custom_objects,
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from tensorflow import keras
 
     from rap_keras import RAP
-    from rap_keras.conservation import Check, LayerCheck
-    from rap_keras.influence import Influence
+    from rap_keras.engine.conservation import Check, LayerCheck
+    from rap_keras.engine.influence import Influence
 
 _SIDE = 224  # of networks that take any size
 
@@ -78,7 +78,8 @@ def check(
     """
     start_tensorflow()
     know_custom_objects(custom_objects)
-    from rap_keras import RAP, conservation, influence
+    from rap_keras import RAP
+    from rap_keras.engine import conservation, influence
 
     model = _load(model_name, output_layer)
     with blaming("MODEL"):
@@ -100,7 +101,7 @@ def check(
 def _load(model_name: str, output_layer: str | None) -> keras.Model:
     """The network up to the logits; one of keras.applications with random weights where there are no others."""
     from rap_keras import models
-    from rap_keras.conservation import lively_weights
+    from rap_keras.engine.conservation import lively_weights
 
     with blaming("MODEL"):
         try:
@@ -119,21 +120,22 @@ def _input(
     """One sample for each input of the network, and what it is."""
     import numpy as np
 
-    from rap_keras import images, models
+    from rap_keras import models
+    from rap_keras.datasets import images
 
     how = preprocessing_of(model_name, preprocessing)
     if photo is None and how is None:
         return _random_values(analyzer), "random values"
     option = "--input" if photo else "--preprocessing"
     with blaming(option, way_out=f"Leave {option} out, and the model is checked with random values"):
-        size = models.photo_size(analyzer._model) or (_SIDE, _SIDE)
+        size = models.photo_size(analyzer.model) or (_SIDE, _SIDE)
     how = require_preprocessing(how)
     with blaming("--input"):
         if photo:
             pixels, origin = images.fit(images.load_photo(photo), size), f"{photo}, "
         else:
             pixels, origin = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8), "a photo of noise, "
-    return [network_input(pixels[None], how, analyzer._model)], f"{origin}{size[0]}x{size[1]}"
+    return [network_input(pixels[None], how, analyzer.model)], f"{origin}{size[0]}x{size[1]}"
 
 
 def _random_values(analyzer: RAP) -> list[np.ndarray]:
@@ -142,9 +144,9 @@ def _random_values(analyzer: RAP) -> list[np.ndarray]:
     from tensorflow import keras
 
     random = np.random.default_rng(0)
-    consumers = analyzer._network.consumers()
+    consumers = analyzer.network.consumers()
     values: list[Any] = []
-    for number, tensor in zip(analyzer._network.inputs, analyzer._model.inputs):
+    for number, tensor in zip(analyzer.network.inputs, analyzer.model.inputs):
         shape = (1, *(length or _SIDE for length in tensor.shape[1:]))
         layers = [call.layer for call in consumers.get(number, [])]
         tokens = [layer.input_dim for layer in layers if isinstance(layer, keras.layers.Embedding)]
@@ -204,7 +206,7 @@ def _summary(found: Check) -> Iterator[str]:
 def _where_it_lies(found: Influence) -> Iterator[str]:
     import numpy as np
 
-    from rap_keras.influence import LIMIT
+    from rap_keras.engine.influence import LIMIT
 
     (share,) = found.heatmap
     if not np.isnan(share):  # there is relevance

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rap_keras.cli.job import Job, blaming, know_custom_objects, prepare
+from rap_keras.cli.inputs import Job, blaming, know_custom_objects, prepare
 from rap_keras.cli.options import custom_objects_option, output_option, photo_options
 from rap_keras.cli.results import Explained, free_name, lines, write
 
@@ -114,8 +114,8 @@ def explain(
         raise click.UsageError("--layers is for --method rap only.")
     start_tensorflow()
     know_custom_objects(custom_objects)
-    from rap_keras.images import expand
-    from rap_keras.methods import TITLES
+    from rap_keras.datasets.images import expand
+    from rap_keras.hosts.titles import TITLES
 
     if embedded:
         images, methods = (_write_shapes(output / "images"),), methods or tuple(TITLES)
@@ -197,7 +197,7 @@ def _run(job: Job, paths: list[Path], output: Path) -> int:
 
 def _read(job: Job, path: Path) -> tuple[np.ndarray, np.ndarray]:
     """A photo in the network's size, and as a batch of one network input."""
-    from rap_keras import images
+    from rap_keras.datasets import images
 
     network = job.network
     photo = images.fit(images.load_photo(path), network.size, network.short_side)

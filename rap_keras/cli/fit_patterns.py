@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rap_keras.cli.explain import start_tensorflow
-from rap_keras.cli.job import blaming, know_custom_objects, network_of
+from rap_keras.cli.inputs import blaming, know_custom_objects, network_of
 from rap_keras.cli.options import custom_objects_option, output_option, photo_options
 
 if TYPE_CHECKING:
     from tensorflow import keras
 
-    from rap_keras.cli.job import Network
+    from rap_keras.cli.inputs import Network
 
 
 @click.command("fit-patterns")
@@ -93,7 +93,7 @@ def _photos(given: tuple[Path, ...], network: Network, batch_size: int) -> Any:
     """The photos as a Keras Sequence; files that are no images are found before any work is done."""
     from tensorflow import keras
 
-    from rap_keras import images
+    from rap_keras.datasets import images
 
     with blaming("IMAGE..."):
         paths = images.expand(given)

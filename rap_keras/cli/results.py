@@ -54,7 +54,7 @@ def write(explained: Explained, output: Path, name: str) -> None:
     """The picture, the numbers and, if they were asked for, the layers, in the folder `output`."""
     import numpy as np
 
-    from rap_keras.methods import title
+    from rap_keras.hosts.titles import title
     from rap_keras.visualization import grid, heatmap, layer_strip
 
     arrays: dict[str, Any] = {

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from rap_keras.cli.job import blaming
+from rap_keras.cli.inputs import blaming
 
 _METHODS = ("rap", "gradient", "input_t_gradient", "guided_backprop", "lrp.alpha_1_beta_0")
 
@@ -81,19 +81,19 @@ def speed(
 
     Writes speed.md, speed.csv, first-heatmap.csv and speed.png into DIR, anew after every measurement.
     """
-    from rap_keras.speed import job, report
+    from rap_keras.benchmark.speed import suite, timings
 
     _require_known(networks, (*methods, *slow))
     with blaming("--output"):
         output.mkdir(parents=True, exist_ok=True)
-    plan = job.Plan(networks, methods, sizes, batches, repeats, slow=slow)
+    plan = suite.Plan(networks, methods, sizes, batches, repeats, slow=slow)
     command = shlex.join(["rap-keras", *sys.argv[1:]])
     count = len(networks) * len(sizes) * (1 + len(methods) + len(slow) + len(batches))
     click.echo(f"{count} measurements (with a GPU twice), each in a process of its own", err=True)
     found = None
-    for number, (done, found) in enumerate(job.run(plan), start=1):
+    for number, (done, found) in enumerate(suite.run(plan), start=1):
         click.echo(f"{number}/{count if found.device == 'CPU' else 2 * count} {done}", err=True)
-        report.write(found, output, command)
+        timings.write(found, output, command)
     click.echo((output / "speed.md").read_text(encoding="utf-8"))
     if found is None or found.failed:
         raise SystemExit(1)
@@ -101,7 +101,7 @@ def speed(
 
 def _require_known(networks: tuple[str, ...], names: tuple[str, ...]) -> None:
     from rap_keras import models
-    from rap_keras.methods import find
+    from rap_keras.hosts.methods import find
 
     with blaming("--network"):
         for network in networks:

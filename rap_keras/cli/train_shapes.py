@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from rap_keras.cli.explain import start_tensorflow
-from rap_keras.cli.job import blaming
+from rap_keras.cli.inputs import blaming
 
 
 @click.command("train-shapes")

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from rap_keras.images import fit
+from rap_keras.datasets.images import fit
 
 BACKGROUND = -1
 """A pixel of no object."""

@@ -8,8 +8,8 @@ import numpy as np
 
 from rap_keras.datasets.dataset import BrokenExample, Dataset, find_folder, fingerprint
 from rap_keras.datasets.example import BACKGROUND, OBJECT, Example
+from rap_keras.datasets.images import expand
 from rap_keras.datasets.reading import read_mask, read_photo, read_table
-from rap_keras.images import expand
 
 _LAYOUT = "images/*, masks/STEM.png with the stem of each image's name, and perhaps labels.csv"
 

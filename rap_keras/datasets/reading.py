@@ -15,7 +15,7 @@ from PIL import Image
 
 from rap_keras.datasets.dataset import BrokenExample
 from rap_keras.datasets.example import Box
-from rap_keras.images import load_photo, opened
+from rap_keras.datasets.images import load_photo, opened
 
 _ORIENTATION = 0x0112  # of EXIF
 _UNDO = {

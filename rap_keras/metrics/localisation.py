@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rap_keras.metrics import maps
+from rap_keras.metrics import arrays as maps
 
 _PIXELS = (-2, -1)
 

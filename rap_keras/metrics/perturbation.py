@@ -7,7 +7,7 @@ from typing import Any, Callable, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from rap_keras.metrics import maps
+from rap_keras.metrics import arrays as maps
 
 ORDERS = ("lerf", "morf", "random")
 """In which order pixels are removed, see `region_perturbation`."""

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 from tensorflow import keras
 
-from rap_keras.rules import functional
+from rap_keras.engine.rules import functional
 
 _FUNCTIONS = "activations constraints initializers losses metrics regularizers".split()
 _CLASSES = (

@@ -13,8 +13,8 @@ import tensorflow as tf
 from keras import __version__ as keras_version
 from tensorflow import keras
 
-from rap_keras.foreign_files import brief, check_hdf5, check_zip, naming
 from rap_keras.models import configuration
+from rap_keras.models.foreign_files import brief, check_hdf5, check_zip, naming
 
 _SUBCLASSED = (
     "it is no graph of layers but a subclassed or unbuilt model: build it with the functional API or as a "

@@ -13,15 +13,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
-from innvestigate import NotAnalyzeableModelException
 from tensorflow import keras
 from tensorflow.keras.layers import Layer
 
-from rap_keras.network import Call, Network, flatten, is_chain, is_operation
-from rap_keras.rules import functional
-from rap_keras.rules.kinds import is_registered, kind_of, lookup
-from rap_keras.rules.linear_layers import dot_map, linear_maps
-from rap_keras.rules.unweighted import divided, multiplied
+from rap_keras.engine.errors import NotAnalyzeableModelException
+from rap_keras.engine.network import Call, Network, flatten, is_chain, is_operation
+from rap_keras.engine.rules import functional
+from rap_keras.engine.rules.kinds import is_registered, kind_of, lookup
+from rap_keras.engine.rules.linear_layers import dot_map, linear_maps
+from rap_keras.engine.rules.unweighted import divided, multiplied
 
 NAMES = {"softmax": "softmax", "log_softmax": "log-softmax", "sigmoid": "sigmoid"}
 """The kinds of final activation, and what messages call them."""

@@ -11,9 +11,8 @@ from typing import Any, Callable
 import numpy as np
 from tensorflow import keras
 
-from rap_keras import shapes
-from rap_keras.checks import require_graph_execution
-from rap_keras.models import files
+from rap_keras.engine.checks import require_graph_execution
+from rap_keras.models import files, shapes_networks
 
 EMBEDDED = {"shapes-vgg": "vgg", "shapes-resnet": "resnet"}
 """The networks in this package, trained on the images of `rap_keras.shapes`."""
@@ -33,7 +32,7 @@ def is_network_name(text: str) -> bool:
 def own_preprocessing(name: str) -> Callable[[np.ndarray], np.ndarray] | None:
     """What a network known by name does with photos before it sees them, None for any other name."""
     if name.lower() in EMBEDDED:
-        return shapes.preprocess
+        return shapes_networks.preprocess
     build = applications().get(name.lower())
     return None if build is None else sys.modules[build.__module__].preprocess_input
 
@@ -67,7 +66,7 @@ def load_model(
     """
     require_graph_execution()
     if str(name_or_path).lower() in EMBEDDED:
-        return shapes.load_network(EMBEDDED[str(name_or_path).lower()])
+        return shapes_networks.load_network(EMBEDDED[str(name_or_path).lower()])
     build = applications().get(str(name_or_path).lower())
     if build is not None:
         return _application(build, weights)

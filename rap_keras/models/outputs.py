@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from innvestigate import NotAnalyzeableModelException
 from tensorflow import keras
 
-from rap_keras.rules.kinds import lookup
+from rap_keras.engine.errors import NotAnalyzeableModelException
+from rap_keras.engine.rules.kinds import lookup
 
 
 def one_output(model: keras.Model, output: str | int | None = None) -> keras.Model:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
-from rap_keras import checks
-from rap_keras.equations.numerics import transposed
-from rap_keras.network import as_float, flatten
+from rap_keras.engine import checks
+from rap_keras.engine.equations.numerics import transposed
+from rap_keras.engine.execution import compiled
+from rap_keras.engine.network import as_float, flatten, specs
+from rap_keras.engine.samples import are_batches, each_batch, require_batch_size, valid_samples
 from rap_keras.patterns.estimators import Sums, pattern
-from rap_keras.patterns.maps import Map, maps_by_layer
+from rap_keras.patterns.pattern_maps import Map, maps_by_layer
 from rap_keras.patterns.stored import Patterns, fingerprint
-from rap_keras.samples import are_batches, each_batch, require_batch_size, valid_samples
 
 
 class PatternComputer:
@@ -26,18 +27,18 @@ class PatternComputer:
         >>> analyzer = innvestigate.create_analyzer("pattern.attribution", model, patterns=patterns)
 
     Args:
-        model: a Keras model, built with eager execution off; it is only read.
+        model: a Keras model; it is only read.
         pattern_type: "relu" estimates neurons in front of a ReLU where they are active (the two-component
             estimator of the paper) and all others everywhere; "linear" estimates every neuron everywhere.
 
     Raises:
-        RuntimeError: eager execution is on.
+        RuntimeError: the model was built with eager execution on and it is off now, or the other way round.
         NotAnalyzeableModelException: a weighted layer is neither Dense nor a convolution.
         ValueError: there is no such pattern type.
     """
 
     def __init__(self, model: keras.Model, pattern_type: str = "relu") -> None:
-        checks.require_graph_execution()
+        checks.require_model_of_this_mode(model)
         checks.require_choice("pattern_type", pattern_type, ("relu", "linear"))
         self._model = model
         self._network = flatten(model)
@@ -62,7 +63,7 @@ class PatternComputer:
         """
         require_batch_size(batch_size)
         maps = [m for maps in self._by_layer.values() for m in maps]
-        values = keras.backend.batch_get_value([m.linear.w() for m in maps])
+        values = compiled(lambda: [m.linear.w() for m in maps], [])([])
         weights = {m.name: value for m, value in zip(maps, values)}
         means, sums = self._functions(maps)
         totals: dict[str, Sums] = {}
@@ -91,22 +92,28 @@ class PatternComputer:
 
     def _functions(self, maps: list[Map]) -> tuple[Callable, Callable]:
         """Of a batch: the means of all neurons; and, of a batch and these, the five sums of each map by name."""
-        uses = self._uses()
-        inputs = list(self._model.inputs)
-        means = [
-            tf.add_n([_per_neuron(m, z, tf.reduce_mean) for _, z, _ in uses[m.name]]) / len(uses[m.name])
-            for m in maps
-        ]
-        shifts = [tf.compat.v1.placeholder(keras.backend.floatx(), [None]) for _ in maps]
-        sums = {
-            m.name: [tf.add_n(parts) for parts in zip(*(_sums(m, *use, shift) for use in uses[m.name]))]
-            for m, shift in zip(maps, shifts)
-        }
-        return keras.backend.function(inputs, means), keras.backend.function(inputs + shifts, sums)
+        inputs = specs(self._model)
 
-    def _uses(self) -> dict[str, list[tuple[tf.Tensor, tf.Tensor, tf.Tensor]]]:
+        def means(*tensors: tf.Tensor) -> list[tf.Tensor]:
+            uses = self._uses(tensors)
+            return [
+                tf.add_n([_per_neuron(m, z, tf.reduce_mean) for _, z, _ in uses[m.name]]) / len(uses[m.name])
+                for m in maps
+            ]
+
+        def sums(*tensors: tf.Tensor) -> dict[str, list[tf.Tensor]]:
+            uses, shifts = self._uses(tensors[: len(inputs)]), tensors[len(inputs) :]
+            return {
+                m.name: [tf.add_n(parts) for parts in zip(*(_sums(m, *use, shift) for use in uses[m.name]))]
+                for m, shift in zip(maps, shifts)
+            }
+
+        shifts = [tf.TensorSpec([None], keras.backend.floatx()) for _ in maps]
+        return compiled(means, inputs), compiled(sums, [*inputs, *shifts])
+
+    def _uses(self, tensors: Sequence[tf.Tensor]) -> dict[str, list[tuple[tf.Tensor, tf.Tensor, tf.Tensor]]]:
         """Input, output without bias, and preactivation of every use of each map, by the map's name."""
-        values = self._network.values(map(as_float, self._model.inputs))
+        values = self._network.values(map(as_float, tensors))
         found: dict[str, list[tuple[tf.Tensor, tf.Tensor, tf.Tensor]]] = {}
         for call in self._network.calls:
             (x,) = call.cast([values[call.inputs[0]]])

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from tensorflow import keras
 
-from rap_keras.foreign_files import read_npz
+from rap_keras.models.foreign_files import read_npz
 
 _FORMAT = "rap_keras patterns 1"
 

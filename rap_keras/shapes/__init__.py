@@ -3,8 +3,15 @@
 `generate` and `sample` make the images, `load_network` loads a network, `train` trains one anew.
 """
 
-from rap_keras.shapes.generator import CLASSES, Sample, Samples, generate, preprocess, sample
-from rap_keras.shapes.networks import NETWORKS, build_network, load_network, patterns_path, weights_path
+from rap_keras.models.shapes_networks import (
+    NETWORKS,
+    build_network,
+    load_network,
+    patterns_path,
+    preprocess,
+    weights_path,
+)
+from rap_keras.shapes.generator import CLASSES, Sample, Samples, generate, sample
 from rap_keras.shapes.training import TEST_SEED, TRAINING_SEED, VALIDATION_SEED, accuracy, train
 
 __all__ = [

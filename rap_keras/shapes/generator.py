@@ -129,20 +129,6 @@ def placements(index: int, seed: int, second_object: bool = False) -> list[Place
     return _place(_generator(index, seed, second_object), index, second_object)
 
 
-def preprocess(images: np.ndarray) -> np.ndarray:
-    """What the networks take: images of 0 to 255 as float32 of -1 to 1.
-
-    Args:
-        images: RGB, (96, 96, 3), or a batch, (N, 96, 96, 3).
-
-    Raises:
-        ValueError: the last three axes of `images` are not (96, 96, 3).
-    """
-    if images.shape[-3:] != (SIZE, SIZE, 3):
-        raise ValueError(f"images have the shape {images.shape}: resize them to ({SIZE}, {SIZE}, 3) first")
-    return (images.astype(np.float32) - np.float32(127.5)) / np.float32(127.5)
-
-
 def _generator(index: int, seed: int, second_object: bool) -> np.random.Generator:
     if index < 0 or seed < 0:
         raise ValueError(f"index {index}, seed {seed}: both must be 0 or more")

@@ -11,8 +11,8 @@ import numpy as np
 from tensorflow import keras
 from tqdm import tqdm
 
-from rap_keras.shapes.generator import CLASSES, Samples, generate, preprocess, sample
-from rap_keras.shapes.networks import build_network
+from rap_keras.models.shapes_networks import build_network, preprocess
+from rap_keras.shapes.generator import CLASSES, Samples, generate, sample
 from rap_keras.shapes.outlines import SIZE
 
 TRAINING_SEED = 1

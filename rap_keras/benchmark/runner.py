@@ -1,0 +1,164 @@
+"""A benchmark from its first batch, or from where it was interrupted, to its tables."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from rap_keras.benchmark import manifest, parts, report, whole_file
+from rap_keras.benchmark.attempts import Attempts, Results, in_one_line
+from rap_keras.benchmark.evaluate import Benchmark, heatmaps
+from rap_keras.benchmark.lock import locked
+from rap_keras.benchmark.summary import Summary, summarise
+from rap_keras.datasets import images
+from rap_keras.engine.progress import progress_bar, tell
+from rap_keras.hosts.titles import title
+from rap_keras.visualization import grid
+
+_EXAMPLES = 5  # photos in the picture of heatmaps
+
+
+def run(
+    benchmark: Benchmark,
+    output: str | Path,
+    model: str,
+    command: str = "",
+    evaluate: Callable[[Attempts], Results] | None = None,
+) -> Summary:
+    """Evaluates what is not evaluated yet, with a progress bar, and writes the outcome.
+
+    Interrupted at any moment and called again it goes on where it was and ends with the same tables. A batch that
+    fails is tried three times, then its images are broken, with the reason, and the run goes on.
+
+    Args:
+        benchmark: what to evaluate.
+        output: the folder of the results, made if it does not exist.
+        model: the network's name in the tables.
+        command: how the user began the run, for the report.
+        evaluate: evaluates batches; by default in this process, one after the other.
+
+    Raises:
+        ValueError: `output` holds a run with other options, or a file in it is damaged.
+        OSError: `output` cannot be written, or another run works there (BlockingIOError).
+        RuntimeError: nothing but failures came back; or no image was used, which the report says too.
+    """
+    output = Path(output)
+    with locked(output):
+        about = manifest.begin(output, manifest.describe(benchmark, model, command))
+        whole_file.remove_leftovers(output)
+        parts.remove_leftovers(output)
+        missing = unfinished(output, benchmark.batches)
+        done = benchmark.batches - len(missing)
+        if done:
+            tell(f"going on in {output}, where {done} batches are done")
+        batches = Attempts(missing, benchmark.given_up, begun=done > 0)
+        results = evaluate(batches) if evaluate else one_by_one(benchmark, batches)
+        images_missing = sum(benchmark.batch_length(number) for number in missing)
+        collect(results, output, len(benchmark.dataset.names), images_missing)
+        return finish(benchmark, output, about)
+
+
+def one_by_one(benchmark: Benchmark, batches: Attempts) -> Results:
+    """Evaluates batches in this process."""
+    while batches.waiting:
+        number = batches.waiting.popleft()
+        reason = ""
+        try:
+            rows = benchmark.evaluate(number)
+        except Exception as error:
+            reason = in_one_line(error)
+        # The exception is gone here, and with it what the failed attempt kept in memory.
+        yield from batches.failed(number, reason) if reason else batches.succeeded(number, rows)
+
+
+def unfinished(output: Path, batches: int) -> list[int]:
+    """The numbers of the batches that have no results in `output` yet."""
+    done = parts.finished(output)
+    return [number for number in range(batches) if number not in done]
+
+
+def collect(results: Results, output: Path, total: int, missing: int) -> None:
+    """Writes the rows of batches as they come, with a progress bar of images: `missing` of `total` are to come."""
+    with progress_bar(total=total, initial=total - missing, unit=" images", smoothing=0.05) as bar:
+        for number, rows in results:
+            parts.write(output, number, rows)
+            bar.update(rows["image"].nunique())
+
+
+def finish(benchmark: Benchmark, output: Path, about: dict[str, Any]) -> Summary:
+    """Writes tables, curves, pictures and the report of a run whose batches are all done.
+
+    Raises:
+        RuntimeError: no image was used.
+    """
+    results = parts.read(output, benchmark.batches)
+    summary = summarise(results, about["model"], benchmark.dataset.name)
+    pictures = []
+    names = _examples(parts.read(output, benchmark.batches))
+    if names:
+        try:
+            picture = _picture(benchmark, names)
+        # As for a batch: whatever an analyzer meets, the tables of a long run are not lost for it.
+        except Exception as error:
+            tell(f"there is no picture of heatmaps: {in_one_line(error)}")
+        else:
+            pictures.append(output / "heatmaps.png")
+            whole_file.write(pictures[0], picture)
+    report.write(output, summary, about, pictures, benchmark.options.pixels)
+    if summary.used == 0:
+        raise RuntimeError(_nothing_used(summary, output))
+    return summary
+
+
+def _nothing_used(summary: Summary, output: Path) -> str:
+    left = summary.left_out
+    counts = left.groupby("kind")["images"].sum()
+    misclassified, broken = (int(counts.get(kind, 0)) for kind in ("misclassified", "broken"))
+    if not misclassified + broken:
+        return "no image was used: the data set has none"
+    text = f"no image was used: {misclassified} were misclassified and {broken} were broken"
+    if misclassified:
+        text += (
+            "; check that the preprocessing is what the network was trained with, and that its classes are those "
+            "of the data set in their official order"
+        )
+    if broken:
+        first = left[left["kind"] == "broken"].iloc[0]
+        text += f"; {output / 'left_out.csv'} tells what is broken, first {first.names[0]}: {first.reason}"
+    return f"{text}; then take another folder for the results, or delete this one"
+
+
+def _examples(results: Iterator[pd.DataFrame]) -> list[str]:
+    """The first used image of each of some classes."""
+    chosen: dict[int, str] = {}
+    for rows in results:
+        for row in rows[rows["status"] == "used"].itertuples():
+            chosen.setdefault(row.target, row.image)
+        if len(chosen) >= _EXAMPLES:
+            break
+    return list(chosen.values())[:_EXAMPLES]
+
+
+def _picture(benchmark: Benchmark, names: list[str]) -> bytes:
+    """Photos and heatmaps of all methods side by side, as in the paper's Figures 5 and 6; a PNG."""
+    photos = [
+        images.fit(benchmark.dataset.read(name).photo, benchmark.size, benchmark.short_side) for name in names
+    ]
+    x = images.preprocess(photos, benchmark.preprocessing)
+    maps = {}
+    for method, analyzer in benchmark.analyzers.items():
+        values = heatmaps(analyzer, x)
+        finite = np.isfinite(values).all(axis=(1, 2), keepdims=True)
+        maps[title(method)] = np.where(finite, values, 0)  # nothing is shown of what is not finite
+    file = io.BytesIO()
+    grid(photos, maps, [_short(name) for name in names]).savefig(file, format="png", dpi=120)
+    return file.getvalue()
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 24 else f"...{name[-21:]}"

@@ -1,0 +1,49 @@
+"""The command `rap-keras`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from rap_keras import __version__
+from rap_keras.cli import startup
+from rap_keras.cli.benchmark import benchmark
+from rap_keras.cli.check import check
+from rap_keras.cli.explain import explain
+from rap_keras.cli.fit_patterns import fit_patterns
+from rap_keras.cli.speed import speed
+from rap_keras.cli.train_shapes import train_shapes
+
+
+class _Commands(click.Group):
+    """Commands that end without a traceback when they are interrupted or a file cannot be read or written."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        startup.imported()
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:  # click's own exit status would be 1, which means something else
+            click.echo(f"\n{str(error) or 'interrupted'}", err=True)
+            ctx.exit(startup.INTERRUPTED)
+        except BrokenPipeError:  # click ends quietly: whoever read our output has gone
+            raise
+        except OSError as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="rap-keras")
+def main() -> None:
+    """Relative Attributing Propagation: what in a photo is relevant to a network's decision.
+
+    A command that is interrupted has exit status 130.
+    """
+
+
+main.add_command(explain)
+main.add_command(benchmark)
+main.add_command(check)
+main.add_command(fit_patterns)
+main.add_command(speed)
+main.add_command(train_shapes)

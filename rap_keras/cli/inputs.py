@@ -1,0 +1,313 @@
+"""What `rap-keras explain` needs before the first photo; here wrong options are found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+from rap_keras.cli import classes as class_names
+
+if TYPE_CHECKING:
+    import numpy as np
+    from tensorflow import keras
+
+    from rap_keras.datasets.images import Preprocessing
+
+
+class Network(NamedTuple):
+    """A network up to its logits, and how photos become its input.
+
+    `whole` is the network with its final activation, which is `activation`, one of `final_activation.NAMES`; that
+    is None where it has none. `size` and `short_side` are as `images.fit` takes them.
+    """
+
+    model: keras.Model
+    whole: keras.Model
+    activation: str | None
+    preprocessing: Preprocessing
+    size: tuple[int, int]
+    short_side: int | None
+
+    @property
+    def classes(self) -> int:
+        """How many classes it has."""
+        return int(self.model.output_shape[-1])
+
+    def probabilities(self) -> Callable[[np.ndarray], np.ndarray] | None:
+        """A function from one network input to the probability of each class; None where the network has none."""
+        import numpy as np
+
+        from rap_keras.engine.network import predictor
+
+        if self.activation is None:
+            return None
+        predict = predictor(self.whole)
+
+        def probabilities(x: np.ndarray) -> np.ndarray:
+            given = np.ravel(predict(x)).astype(float)
+            if self.activation == "log_softmax":
+                given = np.exp(given)
+            return np.array([1 - given[0], given[0]]) if len(given) == 1 < self.classes else given
+
+        return probabilities
+
+
+class Job(NamedTuple):
+    """What is the same for all photos.
+
+    `logits` and `probabilities` are functions from one network input to those of each class, the latter None where
+    the network makes none; `target` is None for the class with the largest logit, `names` is None where the
+    classes have only numbers.
+    """
+
+    network: Network
+    logits: Callable[[np.ndarray], np.ndarray]
+    probabilities: Callable[[np.ndarray], np.ndarray] | None
+    analyzers: Mapping[str, Any]
+    target: int | None
+    names: list[str] | None
+    layers: bool
+
+
+@contextmanager
+def blaming(*parameters: str, way_out: str = "") -> Iterator[None]:
+    """Turns what a wrong parameter makes the library raise into click's message of one line, with a way out."""
+    from rap_keras.engine.errors import NotAnalyzeableModelException
+
+    try:
+        yield
+    except BrokenPipeError:  # whoever reads our output has gone: no parameter's fault
+        raise
+    except (ValueError, OSError, NotImplementedError, NotAnalyzeableModelException) as error:
+        message = " ".join(f"{error}. {way_out}".split() if way_out else str(error).split())
+        raise click.BadParameter(message, param_hint=list(parameters)) from error
+
+
+def know_custom_objects(module: str | None) -> None:
+    """Imports what --custom-objects names, and makes it known to Keras.
+
+    Raises:
+        click.UsageError: there is no such module, or it fails.
+    """
+    from rap_keras.models import user_code
+
+    if module is not None:
+        with blaming("--custom-objects"):
+            user_code.make_known(module)
+
+
+def prepare(
+    model_name: str,
+    *,
+    preprocessing: str | None,
+    resize: int | None,
+    crop: int | None,
+    output_layer: str | None,
+    methods: tuple[str, ...],
+    patterns: Path | None,
+    target: str,
+    classes: Path | None,
+    layers: bool,
+    output: Path,
+) -> Job:
+    """The network and the analyzers, and the folder for the results.
+
+    Raises:
+        click.UsageError: An option is wrong. The quick checks come first.
+    """
+    from rap_keras import models
+    from rap_keras.engine.network import predictor
+    from rap_keras.hosts import methods as analyzers
+    from rap_keras.shapes import CLASSES
+
+    with blaming("--method"):
+        for name in methods:
+            analyzers.find(name)
+    if patterns is None and any(map(analyzers.needs_patterns, methods)):
+        patterns = embedded_patterns(model_name)
+    network = network_of(model_name, preprocessing, resize, crop, output_layer)
+    count = network.classes
+    with blaming("--classes"):
+        names = class_names.read_names(classes, count) if classes else None
+    if names is None and model_name.lower() in models.EMBEDDED:
+        names = list(CLASSES)
+    names = names or class_names.cached_names(count)
+    with blaming("--target"):
+        number = None if target == "max" else class_names.find_class(target, names, count)
+    with blaming("--output"):
+        output.mkdir(parents=True, exist_ok=True)
+    built = {}
+    for name in methods:
+        click.echo(f"building {name} ...", err=True)
+        with blaming(*(["--patterns"] if analyzers.needs_patterns(name) else ["--model", "--method"])):
+            mode = "max_activation" if number is None else "index"
+            built[name] = analyzers.create(name, network.model, mode, patterns)
+    return Job(network, predictor(network.model), network.probabilities(), built, number, names, layers)
+
+
+def network_of(
+    model_name: str,
+    preprocessing: str | None,
+    resize: int | None,
+    crop: int | None,
+    output_layer: str | None = None,
+) -> Network:
+    """The network that the options describe. One with a single sigmoid unit has the logits of two classes.
+
+    Raises:
+        click.UsageError: an option is wrong.
+    """
+    import numpy as np
+
+    from rap_keras import models
+
+    how = preprocessing_of(model_name, preprocessing)
+    with blaming(model_parameter()):
+        loaded = models.load_model(model_name)
+    whole = chosen_output(loaded, output_layer)
+    with blaming(model_parameter(), way_out=_IN_PYTHON):
+        fixed = models.photo_size(whole)
+    with blaming(model_parameter()):
+        model, activation = _flat_logits(whole)
+    how = require_preprocessing(how)
+    size, short_side = _geometry(fixed, resize, crop)
+    # A function of the wrong kind is found on noise, before an analyzer is built.
+    network_input(np.random.default_rng(0).integers(0, 256, (1, *size, 3), np.uint8), how, model)
+    return Network(model, models.flat_output(whole), activation, how, size, short_side)
+
+
+_IN_PYTHON = (
+    "Explain samples of any other kind in Python: "
+    "rap_keras.RAP(rap_keras.to_logits(rap_keras.models.load_model('FILE'))).analyze(X)"
+)
+
+
+def model_parameter() -> str:
+    """What the command that runs calls its model: some take it as an option, others as an argument."""
+    context = click.get_current_context(silent=True)
+    is_argument = context is not None and all("--model" not in option.opts for option in context.command.params)
+    return "MODEL" if is_argument else "--model"
+
+
+def _flat_logits(whole: keras.Model) -> tuple[keras.Model, str | None]:
+    """A model up to its logits, with one axis of classes, and the final activation that was removed."""
+    from rap_keras import models
+    from rap_keras.engine.network import flatten
+    from rap_keras.models import final_activation
+
+    found = final_activation.find(flatten(whole))
+    activation = found[0].kind if found else None
+    flat = models.flat_output(models.to_logits(whole))
+    if flat.output_shape[-1] is None:
+        raise ValueError(
+            f"model {whole.name!r} has an output of no fixed size, {whole.output_shape}: build it for photos of "
+            "one size, with keras.Input((height, width, 3))"
+        )
+    one_unit = activation == "sigmoid" and flat.output_shape[-1] == 1
+    return models.two_classes(flat) if one_unit else flat, activation
+
+
+def chosen_output(model: keras.Model, output_layer: str | None) -> keras.Model:
+    """The model with the output that --output-layer names, or its only one.
+
+    Raises:
+        click.UsageError: there is no such output, or it must be said which of several.
+    """
+    from rap_keras.models import one_output
+
+    is_number = output_layer is not None and output_layer.isdecimal() and output_layer not in model.output_names
+    with blaming("--output-layer"):
+        return one_output(model, int(output_layer) if output_layer and is_number else output_layer)
+
+
+def embedded_patterns(model_name: str) -> Path:
+    """The patterns of a network of this package.
+
+    Raises:
+        click.UsageError: it is another network, whose patterns have to be computed first.
+    """
+    from rap_keras import models, shapes
+
+    if model_name.lower() not in models.EMBEDDED:
+        raise click.UsageError(
+            "Methods that go by patterns need those of the network, --patterns FILE: compute them with "
+            "`rap-keras fit-patterns`."
+        )
+    return shapes.patterns_path(models.EMBEDDED[model_name.lower()])
+
+
+def preprocessing_of(model_name: str, given: str | None) -> Preprocessing | None:
+    """What is done to photos: what --preprocessing says, else what a network known by name does itself.
+
+    Returns:
+        None for a model file, if --preprocessing was not given.
+
+    Raises:
+        click.UsageError: there is no such preprocessing.
+    """
+    from rap_keras import models
+    from rap_keras.datasets import images
+
+    if given is not None:
+        with blaming("--preprocessing"):
+            return images.find_preprocessing(given)
+    return models.own_preprocessing(model_name)
+
+
+def require_preprocessing(how: Preprocessing | None) -> Preprocessing:
+    """Raises click.UsageError if it is not known how photos are preprocessed."""
+    if how is None:
+        raise click.UsageError(
+            "A model file does not say how its photos were preprocessed, and a wrong guess would "
+            "spoil the explanation: give --preprocessing caffe, tf, torch or MODULE:FUNCTION."
+        )
+    return how
+
+
+def network_input(photos: np.ndarray, how: Preprocessing, model: keras.Model) -> np.ndarray:
+    """Photos, uint8, (N, H, W, 3), as a batch of the model's inputs.
+
+    Raises:
+        click.UsageError: the preprocessing fails, or makes values that the model cannot take.
+    """
+    from rap_keras.datasets import images
+    from rap_keras.engine.samples import valid_samples
+
+    with blaming("--preprocessing"):
+        batch = images.preprocess(photos, how)
+    with blaming("--preprocessing", way_out=_AS_THEY_ARE):
+        valid_samples(batch, model)
+    return batch
+
+
+_AS_THEY_ARE = "For photos as they are: --preprocessing keras.applications.efficientnet:preprocess_input"
+
+
+def _geometry(
+    fixed: tuple[int, int] | None, resize: int | None, crop: int | None
+) -> tuple[tuple[int, int], int | None]:
+    """The size of the network's input and that of the photo's short side."""
+    if crop is not None:
+        if fixed is not None and fixed != (crop, crop):
+            raise click.BadParameter(_fitting(fixed), param_hint=["--crop"])
+        if resize is not None and resize < crop:
+            raise click.BadParameter(f"must be at least --crop {crop}", param_hint=["--resize"])
+        return (crop, crop), resize or crop
+    if resize is None:
+        if fixed is None:
+            raise click.UsageError("The network takes photos of any size: say which by --resize.")
+        return fixed, None
+    if fixed is not None and fixed != (resize, resize):
+        raise click.BadParameter(_fitting(fixed), param_hint=["--resize"])
+    return (resize, resize), None
+
+
+def _fitting(size: tuple[int, int]) -> str:
+    """Which --resize and --crop fit a network that takes photos of one size."""
+    height, width = size
+    square = f", or give --crop {height}, alone or with a --resize of at least {height}"
+    return f"the network takes {height}x{width}: leave --resize and --crop out" + square * (height == width)

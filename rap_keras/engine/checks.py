@@ -1,0 +1,71 @@
+"""What a user can get wrong, found before any work is done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import tensorflow as tf
+from tensorflow import keras
+
+from rap_keras.engine.errors import NotAnalyzeableModelException
+from rap_keras.engine.network import Network
+
+
+def require_graph_execution() -> None:
+    """Raises RuntimeError while eager execution is on."""
+    if tf.executing_eagerly():
+        raise RuntimeError(
+            "iNNvestigate and RAP need TensorFlow's graph execution, and eager execution is on. Switch it off "
+            "at the top of your program, before any model is built or loaded: "
+            "tf.compat.v1.disable_eager_execution()"
+        )
+
+
+def require_choice(option: str, value: Any, choices: Sequence[str]) -> None:
+    """Raises ValueError if an option's value is none of its choices."""
+    if value not in choices:
+        raise ValueError(f"{option}={value!r}: must be one of {', '.join(map(repr, choices))}")
+
+
+def require_model_of_this_mode(model: keras.Model) -> None:
+    """Raises RuntimeError for a model that was built with eager execution on, if it is off now, or the reverse."""
+    of_graph = all(isinstance(tensor, tf.Tensor) for tensor in getattr(model, "inputs", None) or [])
+    if not of_graph and not tf.executing_eagerly():
+        raise RuntimeError(
+            f"model '{model.name}' was built while eager execution was on, so that it cannot be part of a graph: "
+            "load or build it again, after tf.compat.v1.disable_eager_execution()"
+        )
+    if of_graph and getattr(model, "inputs", None) and tf.executing_eagerly():
+        raise RuntimeError(
+            f"model '{model.name}' was built while eager execution was off: load or build it again, with eager "
+            "execution on"
+        )
+
+
+def refuse_half_precision(network: Network) -> None:
+    """Raises NotAnalyzeableModelException if weights, or an operation's values, have less than 32 bits."""
+    half = (tf.float16.as_datatype_enum, tf.bfloat16.as_datatype_enum)
+    for call in network.calls:
+        node = getattr(call.layer, "node_def", None)
+        if node is not None and node.attr["T"].type in half:
+            raise NotAnalyzeableModelException(
+                f"operation '{call.name}' ({node.op}) calculates in half precision, and relevance needs more "
+                "digits: build the model in float32, or use a layer in place of the operation"
+            )
+        for weight in call.layer.weights:
+            if weight.dtype.is_floating and weight.dtype.size < 4:
+                raise NotAnalyzeableModelException(
+                    f"the weights of layer '{call.name}' are {weight.dtype.name}, and relevance needs more digits"
+                    ": build the model in float32, or with the policy mixed_float16, which keeps float32 weights"
+                )
+
+
+def require_layers(names: Iterable[str], known: Iterable[str]) -> None:
+    """Raises KeyError for a name that is none of the network's layers."""
+    known = list(known)
+    missing = [name for name in names if name not in known]
+    if missing:
+        raise KeyError(
+            f"no layer {', '.join(map(repr, missing))} in the network; its layers are {', '.join(known)}"
+        )

@@ -1,0 +1,252 @@
+"""Whether relevance is conserved: from layer to layer, and from the output to the input.
+
+Sums of relevance stay what they are but for rounding, which shows in deep networks: in float32 the sum over
+|relevance| can be 1,000 times the logit. "Conserved" therefore means, for every sample,
+
+    |sum R - what arrived| <= max(1e-3 |logit|, 1e-5 sum |R|)
+
+and an excess is the left side in units of the right one: above 1 relevance is not conserved.
+
+Sums do not tell whether relevance is in the right place: a mirrored heatmap is conserved too. For that there is
+`rap_keras.engine.influence`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple, Union
+
+import numpy as np
+import tensorflow as tf
+from tensorflow import keras
+
+from rap_keras.engine.execution import compiled
+from rap_keras.engine.explained import Explained
+from rap_keras.engine.network import Network
+from rap_keras.engine.plan import PlannedCall
+from rap_keras.engine.rules import unweighted
+from rap_keras.engine.rules.weighted import Position
+
+Arrays = Union[np.ndarray, list[np.ndarray]]
+
+
+class LayerCheck(NamedTuple):
+    """What one layer call did with relevance.
+
+    Attributes:
+        name: of the call, as in `RAP.analyze_layers`.
+        kind: the layer's class.
+        rule: what it does with relevance, in a few words.
+        arriving: sum of relevance over all its outputs, float64, (N,).
+        given_back: sum over all its inputs, float64, (N,).
+        excess: the worst of the samples, see this module.
+        finite: whether all that it gave back is.
+    """
+
+    name: str
+    kind: str
+    rule: str
+    arriving: np.ndarray
+    given_back: np.ndarray
+    excess: float
+    finite: bool
+
+
+class Check(NamedTuple):
+    """What became of relevance in a network, at every layer call and on the whole way.
+
+    Attributes:
+        layers: all layer calls in forward order.
+        seed: sum of relevance at the output, the selected logit, float64, (N,).
+        heatmap: sum of relevance at the input, float64, (N,).
+        excess: from the output to the input, the worst of the samples, see this module.
+        finite: whether both sums are.
+    """
+
+    layers: list[LayerCheck]
+    seed: np.ndarray
+    heatmap: np.ndarray
+    excess: float
+    finite: bool
+
+    def not_conserved(self) -> list[str]:
+        """Names of the layers that do not conserve relevance, those with non-finite values among them."""
+        return [layer.name for layer in self.layers if not layer.excess <= 1]
+
+    def not_finite(self) -> list[str]:
+        """Names of the layers that gave back NaN or Inf."""
+        return [layer.name for layer in self.layers if not layer.finite]
+
+    def passed(self) -> bool:
+        """Whether relevance is finite and conserved, at every layer and from the output to the input."""
+        return self.finite and self.excess <= 1 and not self.not_conserved() and not self.not_finite()
+
+
+def check(analyzer: Explained, x: Arrays, neuron_selection: Any = None) -> Check:
+    """The rule of every layer call, and whether it conserves relevance on the batch `x`.
+
+    Only sums leave the graph, so that large networks and batches need no more memory than `RAP.analyze`.
+
+    Args:
+        analyzer: what explains the model.
+        x: as in `RAP.analyze`.
+        neuron_selection: as in `RAP.analyze`.
+
+    Raises:
+        ValueError: as in `RAP.analyze`.
+    """
+    network = analyzer.network
+
+    def sums(*tensors: tf.Tensor) -> dict[str, Any]:
+        relevance = analyzer.propagate(list(tensors))
+        return {
+            "calls": {name: [_sums_in_graph(R) for R in back] for name, back in relevance.calls.items()},
+            "inputs": [_sums_in_graph(relevance.tensors[number]) for number in network.inputs],
+            "outputs": [_sums_in_graph(relevance.tensors[number]) for number in network.outputs],
+        }
+
+    found = compiled(sums, analyzer.specs())(analyzer.samples(x, neuron_selection).feeds())
+    seed, heatmap = sum(found["outputs"])[0], sum(found["inputs"])
+    by_layer = _by_layer(network, found["calls"], seed)
+    layers = [
+        LayerCheck(
+            name=p.call.name,
+            kind=type(p.call.layer).__name__,
+            rule=rule_text(p, reference=analyzer.variant == "reference"),
+            arriving=by_layer[p.call.name].arriving,
+            given_back=by_layer[p.call.name].sums[0],
+            excess=_excess(by_layer[p.call.name].sums, by_layer[p.call.name].arriving, seed),
+            finite=bool(np.isfinite(by_layer[p.call.name].sums).all()),
+        )
+        for p in analyzer.plan
+    ]
+    finite = bool(np.isfinite(heatmap).all() and np.isfinite(seed).all())
+    return Check(layers, seed, heatmap[0], _excess(heatmap, seed, seed), finite)
+
+
+def excess(R: Arrays, arriving: np.ndarray, scale: np.ndarray) -> float:
+    """The largest violation over all samples, in units of what is allowed; Inf where R is not finite.
+
+    Args:
+        R: relevance, (N, ...), or a list of such arrays that are added up.
+        arriving: what its sum should be, (N,).
+        scale: the logit, (N,).
+    """
+    return _excess(_sums(R), arriving, scale)
+
+
+def excess_by_layer(analyzer: Explained, layers: Mapping[str, Arrays], seed: np.ndarray) -> dict[str, float]:
+    """For each layer of `RAP.analyze_layers` what it gives back against what arrives at its outputs.
+
+    `seed` (N,) is the sum of relevance at the output. All layers are needed.
+    """
+    sums = {
+        name: [_sums(R) for R in (value if isinstance(value, list) else [value])] for name, value in layers.items()
+    }
+    found = _by_layer(analyzer.network, sums, seed)
+    return {name: _excess(layer.sums, layer.arriving, seed) for name, layer in found.items()}
+
+
+class _Layer(NamedTuple):
+    arriving: np.ndarray
+    sums: np.ndarray
+
+
+def _by_layer(network: Network, sums: Mapping[str, Iterable[np.ndarray]], seed: np.ndarray) -> dict[str, _Layer]:
+    """What arrives at each call and the sums of what it gives back.
+
+    What arrives is added up from what the calls behind gave back, so that an error is told of where it is made.
+    """
+    arriving = dict.fromkeys(network.outputs, seed)
+    found = {}
+    for call in reversed(network.calls):
+        parts = list(sums[call.name])
+        here = sum((arriving[number] for number in call.outputs if number in arriving), np.zeros_like(seed))
+        found[call.name] = _Layer(here, sum(parts, np.zeros((2, len(seed)))))
+        for number, part in zip(call.inputs, parts):
+            arriving[number] = arriving.get(number, 0) + part[0]
+    return found
+
+
+def _excess(sums: np.ndarray, arriving: np.ndarray, scale: np.ndarray) -> float:
+    total, size = sums
+    off = np.abs(total - arriving)
+    allowed = np.maximum(1e-3 * np.abs(scale), 1e-5 * size)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        violation = np.where(off == 0, 0, off / allowed)
+    return float(np.max(np.where(np.isnan(violation), np.inf, violation)))
+
+
+def _sums(R: Arrays) -> np.ndarray:
+    """Sums over R and over |R| for each sample, float64, (2, N)."""
+    parts = [part.reshape(len(part), -1).astype(np.float64) for part in (R if isinstance(R, list) else [R])]
+    return sum(np.stack([part.sum(1), np.abs(part).sum(1)]) for part in parts)
+
+
+def _sums_in_graph(R: tf.Tensor) -> tf.Tensor:
+    flat = tf.reshape(tf.cast(R, tf.float64), [tf.shape(R)[0], -1])
+    return tf.stack([tf.reduce_sum(flat, 1), tf.reduce_sum(tf.abs(flat), 1)])
+
+
+_RULES = {
+    unweighted.unchanged: "unchanged",
+    unweighted.unchanged_or_moved: "unchanged, or moved where the shape changes",
+    unweighted.moved: "moved to where the value came from",
+    unweighted.padded: "moved to where the value came from",
+    unweighted.moved_evenly: "moved to where the value came from",
+    unweighted.kept_apart: "unchanged",
+    unweighted.averaged: "shared in proportion to {x}",
+    unweighted.added: "shared in proportion to {x}",
+    unweighted.subtracted: "shared in proportion to {x}",
+    unweighted.multiplied: "all to what is broadcast to, else evenly",
+    unweighted.divided: "all to the numerator",
+    unweighted.embedded: "summed over each token's vector",
+}
+
+
+def rule_text(planned: PlannedCall, reference: bool = False) -> str:
+    """The rule of a layer call in a few words; `reference` as the variant of that name shares."""
+    if planned.folded:
+        return "folded into its neighbour"
+    if planned.linears:
+        return _equation(planned)
+    if planned.rule is unweighted.multiplied and len(set(planned.gates)) == 2:
+        return "gate: all to the gated branch"
+    if planned.rule not in _RULES:
+        return f"own rule: {getattr(planned.rule, '__name__', planned.rule)}"
+    return _RULES[planned.rule].format(x="x" if reference else "|x|")
+
+
+def _equation(planned: PlannedCall) -> str:
+    signs = "non-negative" if planned.nonnegative else "mixed signs"
+    if planned.position is Position.INNER:
+        return f"relative attribution (Eq. 7-9), {signs}"
+    # Of a separable convolution only one map sees the image, or is the last of the network.
+    others = "; its other map relative attribution (Eq. 7-9)" if len(planned.linears) > 1 else ""
+    return f"{planned.position.value}{others}"
+
+
+def lively_weights(model: keras.Model) -> keras.Model:
+    """Gives a model random weights as alive as trained ones, in place, and returns it.
+
+    Keras begins with normalization that does nothing (in ConvNeXt with a LayerScale of 1e-6, so that its blocks
+    vanish) and with kernels that leave nothing of the photo at the output of MobileNet or EfficientNet. Here
+    offsets (beta, moving mean, bias) are N(0, 0.3), scales (gamma, moving variance) uniform from 0.5 to 1.5, and
+    kernels N(0, 2 / fan-in) after He. The same in every call.
+    """
+    random = np.random.default_rng(0)
+
+    def value(variable: tf.Variable, weight: np.ndarray) -> np.ndarray:
+        kind = variable.name.split("/")[-1].split(":")[0]
+        if kind in ("moving_mean", "beta", "bias"):
+            return random.normal(0, 0.3, weight.shape)
+        if kind in ("moving_variance", "gamma"):
+            return random.uniform(0.5, 1.5, weight.shape)
+        if kind.endswith("kernel"):
+            fan_in = np.prod(weight.shape[: -2 if kind.startswith("depthwise") else -1])
+            return random.normal(0, np.sqrt(2 / fan_in), weight.shape)
+        return weight
+
+    # All at once: in graph mode every single set_weights adds to the graph and runs it.
+    model.set_weights([value(v, w) for v, w in zip(model.weights, model.get_weights())])
+    return model

@@ -1,0 +1,62 @@
+"""Division, sums and transposed maps: the few operations that every equation is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import tensorflow as tf
+
+
+def divide(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+    """Quotient a / b, and 0 wherever b is 0; there is no epsilon. The one division of this package.
+
+    The kernel that TensorFlow has for this takes as long as a plain division; any guard around one doubles the
+    time, which shows on the large maps of the first layers. Against overflow see `rap_keras.engine.propagation`.
+    """
+    return tf.math.divide_no_nan(a, b)
+
+
+def sample_sum(x: tf.Tensor) -> tf.Tensor:
+    """Sum over everything but the batch: shape (N, 1, ..., 1), in float64.
+
+    Relevance is small differences of large parts, so its sum needs more digits than float32 has. A long last
+    axis is first added up in x's own type where there are other axes left: as exact as needed, and without
+    a float64 copy of x.
+    """
+    if x.shape.rank == 1:
+        return tf.cast(x, tf.float64)
+    if x.shape.rank > 2:
+        x = tf.reduce_sum(x, axis=-1, keepdims=True)
+    return tf.reduce_sum(tf.cast(x, tf.float64), axis=list(range(1, x.shape.rank)), keepdims=True)
+
+
+def as_rank(sums: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
+    """Sums of shape (N, 1, ..., 1) with as many axes as `like` has."""
+    return tf.reshape(sums, [-1] + [1] * (like.shape.rank - 1))
+
+
+def transposed(function: Callable[..., tf.Tensor], xs: Sequence[tf.Tensor], g: tf.Tensor) -> list[tf.Tensor]:
+    """Vector-Jacobian product: g, shaped as function(*xs), mapped back to the shape of each x.
+
+    A function of several outputs takes a list of g.
+
+    For a linear map that is its transpose; x then gives the shape alone and no value of it is used.
+    Zeros for an x on which the function does not depend.
+    """
+    # tf.gradients follows every consumer of x. Fresh tensors have only those made here, so that the time
+    # to build one layer's rule does not grow with the network (as it does in iNNvestigate).
+    fresh = [tf.identity(x) for x in xs]
+    gradients = tf.gradients(function(*fresh), fresh, grad_ys=g)
+    return [
+        tf.zeros_like(x) if gradient is None else tf.convert_to_tensor(gradient)
+        for x, gradient in zip(xs, gradients)
+    ]
+
+
+def sum_to_shape(value: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
+    """Value summed over the axes along which x was broadcast to it, with x's own shape."""
+    known = x.shape[1:].is_fully_defined() and value.shape[1:].is_fully_defined()
+    if known and x.shape[1:] == value.shape[1:]:
+        return value
+    axes, _ = tf.raw_ops.BroadcastGradientArgs(s0=tf.shape(x), s1=tf.shape(value))
+    return tf.reshape(tf.reduce_sum(value, axis=axes), tf.shape(x))

@@ -1,0 +1,45 @@
+"""Functions of tensors run as TensorFlow graphs, on arrays, with eager execution on or off."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tensorflow import keras
+
+Function = Callable[..., Any]
+
+
+def compiled(function: Function, specs: Sequence[tf.TensorSpec]) -> Callable[[Sequence[np.ndarray]], Any]:
+    """A function of tensors as a function of a list of arrays, which runs as a graph built once.
+
+    Args:
+        function: takes one tensor for each spec, and gives any structure of tensors.
+        specs: data types and shapes of the tensors; None stands for any size.
+
+    Returns:
+        A function that gives the same structure of arrays.
+    """
+    if not tf.executing_eagerly():
+        return _in_session(function, specs)
+    graph = tf.function(function, input_signature=list(specs), autograph=False)
+
+    def run(arrays: Sequence[np.ndarray]) -> Any:
+        found = graph(*(_tensor(array, spec) for array, spec in zip(arrays, specs)))
+        return tf.nest.map_structure(lambda tensor: tensor.numpy(), found)
+
+    return run
+
+
+def _tensor(array: np.ndarray, spec: tf.TensorSpec) -> tf.Tensor:
+    return tf.convert_to_tensor(np.asarray(array).astype(spec.dtype.as_numpy_dtype, copy=False))
+
+
+def _in_session(function: Function, specs: Sequence[tf.TensorSpec]) -> Callable[[Sequence[np.ndarray]], Any]:
+    """As `compiled`, in the graph and session of Keras 2, where the variables of its models are."""
+    placeholders = [tf.compat.v1.placeholder(spec.dtype, spec.shape) for spec in specs]
+    # TensorFlow refuses a placeholder that is asked for as a result.
+    found = function(*map(tf.identity, placeholders))
+    return keras.backend.function(placeholders, found)

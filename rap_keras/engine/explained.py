@@ -1,0 +1,29 @@
+"""What a network's explanation must offer to be checked, whichever host it is in."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import tensorflow as tf
+
+from rap_keras.engine.network import Network
+from rap_keras.engine.plan import PlannedCall
+from rap_keras.engine.propagation import Relevance
+from rap_keras.engine.samples import Samples
+
+
+class Explained(Protocol):
+    """A network with its plan, as `rap_keras.RAP` is."""
+
+    network: Network
+    plan: list[PlannedCall]
+    variant: str
+
+    def samples(self, X: Any, neuron_selection: Any = None) -> Samples:
+        """X and the neurons to explain, checked."""
+
+    def specs(self) -> list[tf.TensorSpec]:
+        """Types and shapes of what `Samples.feeds` gives."""
+
+    def propagate(self, tensors: list[tf.Tensor]) -> Relevance:
+        """Relevance of every tensor, in the graph that is being built."""

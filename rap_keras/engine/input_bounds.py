@@ -1,0 +1,139 @@
+"""The lowest and highest value of each input, which the rule of the first layer needs (z^B, Eq. 10).
+
+They come from the option `input_rule`. "auto" takes them from each sample, where its values share one scale: over
+the whole sample for images and volumes, as the authors do; over time for each channel of a series, as channels may
+have different units. The features of a vector have nothing in common, so there is no z^B by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Union
+
+import numpy as np
+import tensorflow as tf
+from tensorflow import keras
+
+from rap_keras.engine.rules.weighted import Bounds
+
+InputRule = Union[str, Sequence[Any], Mapping[str, Any], None]
+
+
+class Fixed(NamedTuple):
+    """Bounds given by the user, float64, of shapes that broadcast to the input's, batch first."""
+
+    low: np.ndarray
+    high: np.ndarray
+
+
+Rule = Union[str, Fixed, None]
+"""The rule of one input: "auto", fixed bounds, or None for no bounds."""
+
+
+def valid_rules(value: InputRule, inputs: Mapping[str, tf.Tensor]) -> list[Rule]:
+    """The rule of each input, in the model's order.
+
+    Args:
+        value: the option: "auto", None, or a pair (low, high), each a number or one per channel, for all inputs;
+            or one of these for each input, as a list in the model's order or by the inputs' names.
+        inputs: the model's input tensors by name.
+
+    Raises:
+        ValueError: it is none of these, does not fit an input's channels, or low exceeds high.
+    """
+    names = list(inputs)
+    if isinstance(value, Mapping):
+        if set(value) != set(names):
+            raise ValueError(f"input_rule={value!r}: must have a rule for each input: {', '.join(names)}")
+        return [_valid_rule(value[name], name, inputs[name]) for name in names]
+    one_per_input = len(names) > 1 and isinstance(value, (list, tuple)) and len(value) == len(names)
+    by_input, _ = _tried(list(value) if one_per_input else [], inputs)  # type: ignore[arg-type]
+    for_all, error = _tried([value] * len(names), inputs)
+    if by_input and for_all:
+        raise ValueError(
+            f"input_rule={value!r} can be read in two ways: as low and high of each channel, or as the bounds of "
+            f"each input. Give the bounds by the inputs' names: input_rule={{'{names[0]}': (low, high), ...}}"
+        )
+    if not by_input and error:
+        raise error
+    return by_input or for_all
+
+
+def _tried(values: Sequence[Any], inputs: Mapping[str, tf.Tensor]) -> tuple[list[Rule], ValueError | None]:
+    try:
+        return [_valid_rule(value, *named) for value, named in zip(values, inputs.items())], None
+    except ValueError as error:
+        return [], error
+
+
+def tensors(rules: Sequence[Rule], xs: Sequence[tf.Tensor]) -> list[Bounds | None]:
+    """Lowest and highest value of each input tensor, of shapes that broadcast to it."""
+    return [_tensors(rule, x) for rule, x in zip(rules, xs)]
+
+
+def has_bounds(rule: Rule, x: tf.Tensor) -> bool:
+    """Whether an input has bounds: given ones, or of its own because its values share one scale."""
+    return isinstance(rule, Fixed) or (rule == "auto" and x.shape.rank > 2)
+
+
+def require_within(rules: Sequence[Rule], arrays: Mapping[str, np.ndarray]) -> None:
+    """Raises ValueError for a value outside of the bounds that the user gave; names input, sample and value."""
+    for rule, (name, array) in zip(rules, arrays.items()):
+        if not isinstance(rule, Fixed):
+            continue
+        for number, sample in enumerate(array):
+            # The network calculates in single precision, in which a bound such as 0.1 may be below the value 0.1.
+            low, high = (np.asarray(bound[0], np.float32) for bound in rule)
+            outside = (sample.astype(np.float32) < low) | (sample.astype(np.float32) > high)
+            if outside.any():
+                place = tuple(map(int, np.argwhere(outside)[0]))
+                raise ValueError(
+                    f"input '{name}': sample {number} has the value {sample[place]:.6g} at {place}, outside of "
+                    f"the bounds of input_rule, {_text(rule, place)}. Give the lowest and highest value that an "
+                    "input can have, in units of the model's input (after preprocessing), or input_rule='auto'"
+                )
+
+
+def _text(rule: Fixed, place: tuple[int, ...]) -> str:
+    low, high = (
+        bound[0][tuple(index if size > 1 else 0 for index, size in zip(place, bound.shape[1:]))] for bound in rule
+    )
+    return f"{low:.6g} to {high:.6g}"
+
+
+def _valid_rule(value: Any, name: str, x: tf.Tensor) -> Rule:
+    if value is None or (isinstance(value, str) and value == "auto"):
+        return value
+    try:
+        low, high = (np.asarray(bound, dtype=np.float64) for bound in value)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"input_rule={value!r}: must be 'auto', None, or (low, high), each a number or one per channel"
+        ) from None
+    axis = 1 if keras.backend.image_data_format() == "channels_first" and x.shape.rank > 2 else x.shape.rank - 1
+    channels = x.shape[axis] if axis else None
+    for bound in (low, high):
+        if bound.ndim > 1 or (bound.ndim == 1 and channels not in (None, bound.size)):
+            raise ValueError(
+                f"input_rule={value!r}: low and high must be numbers or lists of one value per channel, and input "
+                f"'{name}' has {channels} channels"
+            )
+    if low.ndim and high.ndim and low.size != high.size:
+        raise ValueError(f"input_rule={value!r}: low and high must be lists of the same length")
+    if not (np.isfinite(low).all() and np.isfinite(high).all()) or not np.all(low <= high):
+        raise ValueError(f"input_rule={value!r}: low and high must be finite, with low <= high")
+    shape = [1] * x.shape.rank
+    shape[axis] = -1
+    return Fixed(low.reshape(shape), high.reshape(shape))
+
+
+def _tensors(rule: Rule, x: tf.Tensor) -> Bounds | None:
+    if isinstance(rule, Fixed):
+        # A wrapper such as SmoothGrad adds noise within the graph. What then lies outside is its own bound.
+        return tf.minimum(tf.constant(rule.low, x.dtype), x), tf.maximum(tf.constant(rule.high, x.dtype), x)
+    if not has_bounds(rule, x):
+        return None
+    series = x.shape.rank == 3
+    channels_first = keras.backend.image_data_format() == "channels_first"
+    axes = [2 if channels_first else 1] if series else list(range(1, x.shape.rank))
+    return tf.reduce_min(x, axes, keepdims=True), tf.reduce_max(x, axes, keepdims=True)

@@ -1,0 +1,306 @@
+"""A Keras model as a flat list of layer calls, nested models taken apart."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from tensorflow import keras
+
+from rap_keras.engine.errors import NotAnalyzeableModelException
+from rap_keras.engine.execution import compiled
+
+
+class Ref(NamedTuple):
+    """Stands for tensor number `number` in the arguments of a call."""
+
+    number: int
+
+
+@dataclass(frozen=True)
+class Call:
+    """One use of one layer.
+
+    `name` is the layer's name, behind the names of the models around it and a slash each; a second use of a
+    layer is `name#2`. `inputs` and `outputs` are tensor numbers in the layer's own order. What does not depend
+    on the network's inputs has no number: it stands in the arguments as it is. `dtypes` are the data types that
+    the inputs of a functional operation have in the model; empty for every other layer.
+    """
+
+    name: str
+    layer: keras.layers.Layer
+    args: tuple
+    kwargs: dict[str, Any]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    dtypes: tuple[tf.DType, ...] = ()
+
+    def cast(self, xs: list[tf.Tensor]) -> list[tf.Tensor]:
+        """The input tensors in the data type that the layer calculates in, as Keras casts them before a call.
+
+        A layer casts floating-point inputs, an operation nothing: it gets what it has in the model. Integers
+        stay as they are here, for relevance needs tensors that have gradients; `run` casts them.
+        """
+        if self.dtypes:
+            wanted = [dtype if dtype.is_floating else None for dtype in self.dtypes]
+        else:
+            own = self.layer.variable_dtype if self.layer._autocast else None
+            wanted = [tf.as_dtype(own) if own and tf.as_dtype(own).is_floating else None] * len(xs)
+        return [
+            tf.cast(x, dtype) if dtype and dtype.size >= 4 and x.dtype.is_floating else x
+            for x, dtype in zip(xs, wanted)
+        ]
+
+    def run(self, xs: list[tf.Tensor]) -> list[tf.Tensor]:
+        """Outputs of the layer at inference for the input tensors `xs`, in the order of `inputs`.
+
+        A layer of mixed precision calculates in the data type of its weights here: in float16 relevance
+        would be lost.
+        """
+        xs = self.cast(xs)
+        if self.dtypes:
+            xs = [tf.cast(x, dtype) if dtype.is_integer else x for x, dtype in zip(xs, self.dtypes)]
+        values = dict(zip(self.inputs, xs))
+
+        def fill(argument: Any) -> Any:
+            return values[argument.number] if isinstance(argument, Ref) else argument
+
+        args, kwargs = _map((self.args, self.kwargs), fill)
+        layer = _in_full_precision(self.layer)
+        if "training" in inspect.signature(layer.call).parameters and len(args) < 2:
+            kwargs = {**kwargs, "training": False}
+        return tf.nest.flatten(layer.call(*args, **kwargs))
+
+    def has_constants(self) -> bool:
+        """Whether values that depend on no input stand among the arguments (not shapes, axes and the like)."""
+        found: list[Any] = list((getattr(self.layer, "constants", None) or {}).values())
+        _map((self.args, self.kwargs), found.append)
+        return any(_is_value(argument) for argument in found) or bool(self.kwargs.get("constant_values"))
+
+
+@dataclass(frozen=True)
+class Network:
+    """All calls in forward order; `inputs` and `outputs` are tensor numbers in the model's order."""
+
+    calls: tuple[Call, ...]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+    def values(self, inputs: Iterable[tf.Tensor]) -> dict[int, tf.Tensor]:
+        """Every tensor by its number, calculated from the network's inputs by the layers' own calls."""
+        values = dict(zip(self.inputs, inputs))
+        for call in self.calls:
+            values.update(zip(call.outputs, call.run([values[number] for number in call.inputs])))
+        return values
+
+    def consumers(self) -> dict[int, list[Call]]:
+        """The calls that take each tensor, by the tensor's number."""
+        found: dict[int, list[Call]] = {}
+        for call in self.calls:
+            for number in dict.fromkeys(call.inputs):
+                found.setdefault(number, []).append(call)
+        return found
+
+    def bottlenecks(self) -> set[int]:
+        """The tensors that everything must pass through."""
+        remaining = {number: len(calls) for number, calls in self.consumers().items()}
+        for number in self.outputs:
+            remaining[number] = remaining.get(number, 0) + 1
+        open_tensors, found = set(self.inputs), set()
+        for call in self.calls:
+            if len(open_tensors) == 1:
+                found.update(open_tensors)
+            for number in dict.fromkeys(call.inputs):
+                remaining[number] -= 1
+                if not remaining[number]:
+                    open_tensors.discard(number)
+            open_tensors.update(number for number in call.outputs if remaining.get(number))
+        return found | open_tensors if len(open_tensors) == 1 else found
+
+
+def as_float(x: tf.Tensor) -> tf.Tensor:
+    """An input in single or double precision; integers and half precision become Keras' float type."""
+    return x if x.dtype in (tf.float32, tf.float64) else tf.cast(x, keras.backend.floatx())
+
+
+def flatten(model: keras.Model) -> Network:
+    """The layer calls between a model's inputs and its outputs, those of nested models in their place.
+
+    The model is only read: no layer is called, none gets a new node.
+
+    Raises:
+        NotAnalyzeableModelException: the model, or a model in it, is neither functional nor a built
+            Sequential, so that its layers cannot be known.
+    """
+    return _Flattening().network(model)
+
+
+def predictor(model: keras.Model) -> Callable[[Any], np.ndarray]:
+    """A function from a batch, an array or one per input, to the model's output at inference.
+
+    With eager execution off, Keras 2 leaves augmentation layers switched on when a model predicts.
+    """
+    network = flatten(model)
+
+    def output(*tensors: tf.Tensor) -> tf.Tensor:
+        return network.values(map(as_float, tensors))[network.outputs[0]]
+
+    function = compiled(output, specs(model))
+    return lambda x: np.asarray(function(x if isinstance(x, list) else [x]))
+
+
+def specs(model: keras.Model) -> list[tf.TensorSpec]:
+    """Types and shapes of a model's inputs."""
+    return [tf.TensorSpec(tuple(x.shape), tf.as_dtype(x.dtype)) for x in model.inputs]
+
+
+class _Flattening:
+    """Numbers tensors and names calls while the models are walked."""
+
+    def __init__(self) -> None:
+        self._tensors = 0
+        self._names: set[str] = set()
+
+    def network(self, model: keras.Model) -> Network:
+        inputs = tuple(self._number() for _ in model.inputs or [])
+        calls, outputs = self._walk(model, inputs, prefix="")
+        return Network(tuple(_needed(calls, outputs)), inputs, outputs)
+
+    def _number(self) -> int:
+        self._tensors += 1
+        return self._tensors - 1
+
+    def _walk(
+        self, model: keras.Model, inputs: tuple[int, ...], prefix: str
+    ) -> tuple[list[Call], tuple[int, ...]]:
+        nodes = _nodes(model)
+        numbers = {id(tensor): number for tensor, number in zip(model.inputs, inputs)}
+        calls: list[Call] = []
+        constants: set[int] = set()
+        for node in nodes:
+            if not all(id(tensor) in numbers or id(tensor) in constants for tensor in node.keras_inputs):
+                continue  # the same layer used elsewhere, outside of this model
+            xs = tuple(numbers[id(tensor)] for tensor in node.keras_inputs if id(tensor) in numbers)
+            if not xs:
+                constants.update(map(id, tf.nest.flatten(node.outputs)))
+                continue
+            if is_chain(node.layer):
+                inner, ys = self._chain(node.layer, xs[0], f"{prefix}{node.layer.name}/")
+                calls += inner
+            elif isinstance(node.layer, keras.Model):
+                inner, ys = self._walk(node.layer, _model_inputs(node, numbers), f"{prefix}{node.layer.name}/")
+                calls += inner
+            else:
+                ys = tuple(self._number() for _ in tf.nest.flatten(node.outputs))
+                args, kwargs = _map(
+                    (tuple(node.call_args), node.call_kwargs),
+                    lambda a: Ref(numbers[id(a)]) if id(a) in numbers else a,
+                )
+                name = self._name(f"{prefix}{node.layer.name}")
+                dtypes = _dtypes(node, numbers)
+                calls.append(Call(name, node.layer, args, kwargs, xs, ys, dtypes))
+            numbers.update(zip(map(id, tf.nest.flatten(node.outputs)), ys))
+        return calls, tuple(numbers[id(tensor)] for tensor in model.outputs)
+
+    def _chain(self, model: keras.Sequential, number: int, prefix: str) -> tuple[list[Call], tuple[int, ...]]:
+        """A Sequential whose layers Keras never connected: each takes the output of the one before."""
+        calls: list[Call] = []
+        for layer in model.layers:
+            if isinstance(layer, keras.layers.InputLayer):
+                continue
+            name = f"{prefix}{layer.name}"
+            if is_chain(layer):
+                inner, (output,) = self._chain(layer, number, f"{name}/")
+            elif isinstance(layer, keras.Model):
+                inner, (output,) = self._walk(layer, (number,), f"{name}/")
+            else:
+                output = self._number()
+                inner = [Call(self._name(name), layer, (Ref(number),), {}, (number,), (output,))]
+            calls += inner
+            number = output
+        return calls, (number,)
+
+    def _name(self, name: str) -> str:
+        unique, use = name, 1
+        while unique in self._names:
+            use += 1
+            unique = f"{name}#{use}"
+        self._names.add(unique)
+        return unique
+
+
+def is_operation(layer: keras.layers.Layer) -> bool:
+    """Whether a layer is one that Keras made of a functional operation, such as `tf.nn.relu(x)`."""
+    return type(layer).__name__ in ("TensorFlowOpLayer", "TFOpLambda", "SlicingOpLambda")
+
+
+def _dtypes(node: Any, numbers: dict[int, int]) -> tuple[tf.DType, ...]:
+    """The data types of an operation's inputs, those without a number left out."""
+    if not is_operation(node.layer):
+        return ()
+    return tuple(tf.as_dtype(tensor.dtype) for tensor in node.keras_inputs if id(tensor) in numbers)
+
+
+def _in_full_precision(layer: keras.layers.Layer) -> keras.layers.Layer:
+    if layer.compute_dtype in (None, layer.variable_dtype):
+        return layer
+    twin = copy.copy(layer)  # shares everything with the layer but the policy
+    twin._set_dtype_policy(layer.variable_dtype)
+    return twin
+
+
+def _is_value(argument: Any) -> bool:
+    if isinstance(argument, (tf.Tensor, tf.Variable)):
+        return bool(argument.dtype.is_floating)
+    return isinstance(argument, float) or (isinstance(argument, np.ndarray) and argument.dtype.kind == "f")
+
+
+def is_chain(layer: keras.layers.Layer) -> bool:
+    """Whether a layer is a Sequential made without an input shape: called in a model it stays no graph."""
+    return isinstance(layer, keras.Sequential) and not getattr(layer, "_nodes_by_depth", None)
+
+
+def _nodes(model: keras.Model) -> list[Any]:
+    """The nodes of a model in forward order, without those of its input layers."""
+    by_depth = getattr(model, "_nodes_by_depth", None)
+    if not by_depth:
+        raise NotAnalyzeableModelException(
+            f"model '{model.name}' ({type(model).__name__}) is no graph of layers: RAP must see every layer. "
+            "Build it with the functional API, or as a Sequential that begins with keras.Input(shape)."
+        )
+    return [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth] if not node.is_input]
+
+
+def _model_inputs(node: Any, numbers: dict[int, int]) -> tuple[int, ...]:
+    """Tensor numbers of what a nested model was called with, in the order of its own inputs."""
+    given = node.call_args[0] if node.call_args else next(iter(node.call_kwargs.values()))
+    if isinstance(given, dict):
+        given = [given[name] for name in node.layer.input_names]
+    return tuple(numbers[id(tensor)] for tensor in tf.nest.flatten(given))
+
+
+def _needed(calls: list[Call], outputs: tuple[int, ...]) -> list[Call]:
+    """Only the calls on which the outputs depend."""
+    wanted = set(outputs)
+    kept = []
+    for call in reversed(calls):
+        if wanted.intersection(call.outputs):
+            wanted.update(call.inputs)
+            kept.append(call)
+    return kept[::-1]
+
+
+def _map(arguments: Any, function: Any) -> Any:
+    """`function` on every leaf of tuples, lists and dicts (a Ref is a leaf, which tf.nest would open)."""
+    if isinstance(arguments, Ref):
+        return function(arguments)
+    if isinstance(arguments, dict):
+        return {key: _map(value, function) for key, value in arguments.items()}
+    if isinstance(arguments, (list, tuple)) and not hasattr(arguments, "_fields"):
+        return type(arguments)(_map(value, function) for value in arguments)
+    return function(arguments)

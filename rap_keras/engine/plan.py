@@ -1,0 +1,244 @@
+"""What RAP does at every layer call of a network, settled before any tensor exists."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tensorflow import keras
+
+from rap_keras.engine.errors import NotAnalyzeableModelException
+from rap_keras.engine.network import Call, Network
+from rap_keras.engine.rules import batch_norm
+from rap_keras.engine.rules.kinds import Kind, activation_kind, is_registered, kind_of
+from rap_keras.engine.rules.linear_layers import Linear, dot_map, linear_maps
+from rap_keras.engine.rules.unweighted import Rule, averaged, moved, moved_evenly, padded, unchanged_or_moved
+from rap_keras.engine.rules.weighted import Position
+
+
+@dataclass(frozen=True)
+class PlannedCall:
+    """One layer call with its rule.
+
+    A weighted layer has `linears`, its linear maps, with the `position` that decides on its equation and whether
+    its input is `nonnegative`; every other layer has a `rule`, and a `kind` if it is known what it does to values.
+    `own` marks a rule of the user's. `gates` tells which inputs are bounded and so may be gates. `folded` marks a
+    BatchNormalization that has become part of a layer beside it. `bounded` tells that bounds of the input image
+    give bounds of the call's outputs.
+    """
+
+    call: Call
+    linears: Sequence[Linear] = ()
+    position: Position = Position.INNER
+    nonnegative: bool = False
+    rule: Rule | None = None
+    kind: Kind | None = None
+    own: bool = False
+    gates: tuple[bool, ...] = ()
+    folded: bool = False
+    bounded: bool = False
+
+    @property
+    def activation(self) -> Any:
+        """The activation fused into a weighted layer; None for the identity."""
+        activation = getattr(self.call.layer, "activation", None) if self.linears else None
+        return None if activation is keras.activations.linear else activation
+
+
+def plan(
+    network: Network,
+    bounded_inputs: Collection[int] = (),
+    fold_batch_norm: bool = False,
+    allow_lambda: bool = False,
+    rules: Mapping[str, Rule] | None = None,
+) -> list[PlannedCall]:
+    """The rule of every call, in forward order.
+
+    Args:
+        network: the calls.
+        bounded_inputs: numbers of the inputs that have bounds: layers that see them go by z^B, all others are
+            inner ones. A warning names a layer of the user's where bounds end.
+        fold_batch_norm: BatchNormalization becomes part of the linear layer before or behind it where that is
+            exact; a warning names those that stay.
+        allow_lambda: relevance passes Lambda layers unchanged if they keep the shape, else it is moved.
+        rules: rules for single layers by the names of their calls, in place of those of their kind.
+
+    Raises:
+        NotAnalyzeableModelException: there is no rule for a layer; all such layers are named.
+        KeyError: `rules` names a layer that is not in the network.
+    """
+    rules = rules or {}
+    unknown = set(rules) - {call.name for call in network.calls}
+    if unknown:
+        names = ", ".join(call.name for call in network.calls)
+        raise KeyError(f"rules for {', '.join(sorted(unknown))}: no such layer; the layers are {names}")
+    planned = [_with_rule(call, allow_lambda, rules.get(call.name)) for call in network.calls]
+    _refuse_unknown(planned)
+    if fold_batch_norm:
+        planned = _fold(planned, network)
+    return _with_positions(_with_facts(planned, bounded_inputs), network, bounded_inputs)
+
+
+def _with_rule(call: Call, allow_lambda: bool, own: Rule | None) -> PlannedCall:
+    kind = kind_of(call)
+    if own is not None:
+        return PlannedCall(call, rule=own, kind=kind, own=True)
+    linears = None if is_registered(call.layer) else linear_maps(call.layer) or dot_map(call)
+    if linears:
+        return PlannedCall(call, linears=linears)
+    if kind:
+        return PlannedCall(call, rule=kind.rule, kind=kind, own=is_registered(call.layer))
+    if allow_lambda and isinstance(call.layer, keras.layers.Lambda):
+        return PlannedCall(call, rule=unchanged_or_moved, own=True)
+    return PlannedCall(call)
+
+
+def _refuse_unknown(planned: list[PlannedCall]) -> None:
+    for p in planned:
+        if p.rule in _BY_GRADIENT and any(dtype.is_integer for dtype in p.call.dtypes):
+            raise NotAnalyzeableModelException(
+                f"operation '{p.call.name}' calculates with integers, which relevance cannot follow: build the "
+                "model with tf.cast(x, tf.float32) before that operation"
+            )
+        if getattr(p.call.layer, "mask_zero", False) or isinstance(p.call.layer, keras.layers.Masking):
+            raise NotAnalyzeableModelException(
+                f"layer '{p.call.name}' masks time steps, and RAP does not follow masks: it would explain "
+                "another network. Build the model without Masking layers, and with mask_zero=False"
+            )
+    unknown = [p.call for p in planned if not p.linears and p.rule is None]
+    for call in unknown:
+        if isinstance(call.layer, keras.layers.Lambda):
+            raise NotAnalyzeableModelException(
+                f"layer '{call.name}' is a Lambda, and nothing is known of what it calculates. To pass relevance "
+                "through Lambda layers all the same, create the analyzer with allow_lambda_layers=True"
+            )
+    if unknown:
+        names = ", ".join(f"'{call.name}' ({_kind_name(call)})" for call in unknown)
+        raise NotAnalyzeableModelException(
+            f"RAP has no rule for {_plural(unknown)}: {names}. How relevance "
+            "passes there is unknown. Give a rule for all layers of a kind with rap_keras.register_rule("
+            "LayerClass, rule), which a module given by --custom-objects may call, or for one layer with the "
+            "analyzer's option rules={'layer name': rule}"
+        )
+
+
+# These follow the gradient of the layer, which integers have not.
+_BY_GRADIENT = (moved, moved_evenly, padded, averaged)
+
+
+def _plural(calls: list[Call]) -> str:
+    return "this layer" if len(calls) == 1 else "these layers"
+
+
+def _kind_name(call: Call) -> str:
+    operation = getattr(getattr(call.layer, "node_def", None), "op", None) or getattr(call.layer, "symbol", None)
+    return f"{type(call.layer).__name__}{f' {operation}' if operation else ''}"
+
+
+def _fold(planned: list[PlannedCall], network: Network) -> list[PlannedCall]:
+    """BatchNormalization into a linear layer beside it, where nothing else sees the tensor in between."""
+    consumers = network.consumers()
+    index_of = {p.call.name: index for index, p in enumerate(planned)}
+    producer = {number: index for index, p in enumerate(planned) for number in p.call.outputs}
+    result = list(planned)
+    stay = []
+    for index, p in enumerate(planned):
+        if not isinstance(p.call.layer, keras.layers.BatchNormalization) or p.own:
+            continue
+        layer, (before,), (after,) = p.call.layer, p.call.inputs, p.call.outputs
+        previous = producer.get(before)
+        followers = [index_of[call.name] for call in consumers.get(after, [])]
+        seen_elsewhere = len(consumers[before]) > 1 or before in network.outputs
+        if previous is not None and not seen_elsewhere and _folds_back(layer, result[previous]):
+            *others, last = result[previous].linears
+            linears = [*others, batch_norm.into_previous(layer, last)]
+            result[previous] = replace(result[previous], linears=linears)
+        elif followers and after not in network.outputs and all(_folds_on(layer, result[i]) for i in followers):
+            for i in followers:
+                first, *others = result[i].linears
+                result[i] = replace(result[i], linears=[batch_norm.into_next(layer, first), *others])
+        else:
+            stay.append(p.call.name)
+            continue
+        result[index] = replace(p, folded=True)
+    if stay:
+        warnings.warn(
+            f"batch_norm='fold': {len(stay)} layers stay, as no linear layer beside them can take them in exactly"
+            f": {', '.join(stay)}",
+            stacklevel=4,
+        )
+    return result
+
+
+def _folds_back(layer: keras.layers.Layer, previous: PlannedCall) -> bool:
+    if not previous.linears or previous.activation is not None:
+        return False
+    return batch_norm.is_foldable(layer, previous.linears[-1], previous.linears[-1].output_axes)
+
+
+def _folds_on(layer: keras.layers.Layer, follower: PlannedCall) -> bool:
+    if not follower.linears:
+        return False
+    return batch_norm.is_foldable(layer, follower.linears[0], follower.linears[0].input_axes)
+
+
+def _with_facts(planned: list[PlannedCall], bounded_inputs: Collection[int]) -> list[PlannedCall]:
+    """What is known of values: inputs that are non-negative or bounded, and where bounds can be followed."""
+    nonnegative: set[int] = set()
+    saturating: set[int] = set()
+    bounded = set(bounded_inputs)
+    result = []
+    for p in planned:
+        kind = activation_kind(p.activation) if p.linears else p.kind
+        identity = p.folded or (not p.linears and kind is not None)
+        signs = all(number in nonnegative for number in p.call.inputs)
+        saturated = [number in saturating for number in p.call.inputs]
+        follows = not p.linears and kind is not None and (kind.keeps_order or p.folded)
+        has_bounds = all(number in bounded for number in p.call.inputs)
+        if p.own and has_bounds and not follows:
+            _warn_of_lost_bounds(p.call)
+        follows = follows and has_bounds
+        result.append(replace(p, nonnegative=signs, gates=tuple(saturated), bounded=follows))
+        if kind is not None:
+            if kind.nonnegative or (identity and signs and (kind.keeps_sign or p.folded)):
+                nonnegative.update(p.call.outputs)
+            if kind.saturates or (identity and all(saturated) and kind.keeps_saturation):
+                saturating.update(p.call.outputs)
+        if follows:
+            bounded.update(p.call.outputs)
+    return result
+
+
+def _warn_of_lost_bounds(call: Call) -> None:
+    warnings.warn(
+        f"nothing is known of what layer '{call.name}' does to values, as its rule is yours. So the bounds of the "
+        "input end there, and the layers behind it go by the rule of inner layers in place of z^B (Eq. 10). "
+        "With input_rule=None they do so in any case",
+        stacklevel=5,
+    )
+
+
+def _with_positions(
+    planned: list[PlannedCall], network: Network, bounded_inputs: Collection[int]
+) -> list[PlannedCall]:
+    """Position.OUTPUT with no weighted layer behind, else Position.INPUT where the image itself is seen.
+
+    A network of one weighted layer has both; the output's rule it is then, which needs no bounds.
+    """
+    before_output = set(network.outputs)
+    positions: list[Position] = []
+    for p in reversed(planned):
+        first = any(number in before_output for number in p.call.outputs)
+        positions.append(Position.OUTPUT if first and p.linears else Position.INNER)
+        if first and not p.linears:
+            before_output.update(p.call.inputs)
+    image = set(bounded_inputs).union(*(p.call.outputs for p in planned if p.bounded))
+    result = []
+    for p, position in zip(planned, reversed(positions)):
+        sees_image = bool(p.linears) and p.call.inputs[0] in image
+        if sees_image and position is Position.INNER:
+            position = Position.INPUT
+        result.append(replace(p, position=position))
+    return result

@@ -1,0 +1,164 @@
+"""A network's forward pass and the way of relevance back through it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import tensorflow as tf
+from tensorflow import keras
+
+from rap_keras.engine.network import Network
+from rap_keras.engine.plan import PlannedCall
+from rap_keras.engine.rules import weighted
+from rap_keras.engine.rules.weighted import Bounds, Position
+
+_UNIT = 2.0**-40
+"""What relevance is carried in.
+
+Far below 0 swish and GELU leave values down to 1e-38, and weight decay leaves such weights. Relevance divided by
+sums of these goes beyond float32, a 1e-12 of it does not. A power of two changes no digit.
+"""
+
+
+@dataclass
+class Relevance:
+    """Relevances by tensor number, and of each call's inputs by the call's name.
+
+    `inputs` are the numbers of the network's inputs. A tensor that several calls use has the sum of
+    what they give back; by call they stand apart.
+    """
+
+    inputs: tuple[int, ...]
+    tensors: dict[int, tf.Tensor]
+    calls: dict[str, list[tf.Tensor]]
+
+
+@dataclass
+class _Forward:
+    values: dict[int, tf.Tensor]
+    steps: dict[str, list[weighted.Step]]
+    bounds: dict[int, Bounds]
+
+
+def propagate(
+    network: Network,
+    planned: Sequence[PlannedCall],
+    inputs: Sequence[tf.Tensor],
+    seed: Callable[[tf.Tensor], tf.Tensor],
+    bounds: Sequence[Bounds | None],
+    reference: bool,
+    finish: Callable[[int, tf.Tensor], tf.Tensor] | None = None,
+) -> Relevance:
+    """Relevance of every tensor between a network's output and its inputs.
+
+    Args:
+        network: the calls.
+        planned: their rules.
+        inputs: the network's input tensors.
+        seed: makes the relevance of the output out of the output.
+        bounds: lowest and highest value of each input, of shapes that broadcast to it; None for an input that has
+            none.
+        reference: the authors' program in place of the paper where they differ.
+        finish: is given each tensor's number and its complete relevance, and may change it.
+    """
+    passed = _forward(network, planned, inputs, bounds)
+    arriving = {number: [seed(passed.values[number]) * _UNIT] for number in network.outputs}
+    tensors: dict[int, tf.Tensor] = {}
+    calls: dict[str, list[tf.Tensor]] = {}
+
+    def complete(number: int) -> tf.Tensor:
+        if number not in tensors:
+            value = passed.values[number]
+            dtype = value.dtype if value.dtype.is_floating else keras.backend.floatx()
+            parts = [tf.cast(part, dtype) for part in arriving.get(number) or [tf.zeros_like(value)]]
+            R = parts[0] if len(parts) == 1 else tf.add_n(parts)
+            tensors[number] = R if finish is None else finish(number, R / _UNIT) * _UNIT
+        return tensors[number]
+
+    for nid, p in reversed(list(enumerate(planned))):
+        Rs = [complete(number) for number in p.call.outputs]
+        with tf.name_scope(_scope("relevance", p.call.name)):
+            back = _backward(p, nid, passed, Rs, reference)
+        calls[p.call.name] = back
+        for number, R in zip(p.call.inputs, back):
+            arriving.setdefault(number, []).append(R)
+    for number in network.inputs:
+        complete(number)
+    with tf.name_scope("unit"):
+        return Relevance(
+            network.inputs,
+            {number: R / _UNIT for number, R in tensors.items()},
+            {name: [R / _UNIT for R in back] for name, back in reversed(list(calls.items()))},
+        )
+
+
+def _forward(
+    network: Network,
+    planned: Sequence[PlannedCall],
+    inputs: Sequence[tf.Tensor],
+    bounds: Sequence[Bounds | None],
+) -> _Forward:
+    passed = _Forward(
+        values=dict(zip(network.inputs, inputs)),
+        steps={},
+        bounds={number: pair for number, pair in zip(network.inputs, bounds) if pair},
+    )
+    for p in planned:
+        xs = p.call.cast([passed.values[number] for number in p.call.inputs])
+        with tf.name_scope(_scope("forward", p.call.name)):
+            if p.linears:
+                z, steps = weighted.forward(p.linears, p.position, xs[0], p.nonnegative)
+                passed.steps[p.call.name] = steps
+                ys = [z if p.activation is None else p.activation(z)]
+            elif p.folded:
+                ys = xs
+            else:
+                ys = p.call.run(xs)
+            if p.bounded:
+                _bound(p, passed)
+        passed.values.update(zip(p.call.outputs, ys))
+    return passed
+
+
+def _bound(p: PlannedCall, passed: _Forward) -> None:
+    """The bounds of a call's outputs: those of its inputs as constant images, sent through the layer."""
+    if p.folded:
+        passed.bounds[p.call.outputs[0]] = passed.bounds[p.call.inputs[0]]
+        return
+    lows, highs = [], []
+    for number in p.call.inputs:
+        shape = tf.shape(passed.values[number])
+        low, high = passed.bounds[number]
+        lows.append(tf.broadcast_to(low, shape))
+        highs.append(tf.broadcast_to(high, shape))
+    for number, a, b in zip(p.call.outputs, p.call.run(lows), p.call.run(highs)):
+        passed.bounds[number] = (tf.minimum(a, b), tf.maximum(a, b))
+
+
+def _backward(p: PlannedCall, nid: int, passed: _Forward, Rs: list[tf.Tensor], reference: bool) -> list[tf.Tensor]:
+    if p.linears:
+        bounds = passed.bounds.get(p.call.inputs[0]) if p.position is Position.INPUT else None
+        low_high = tuple(p.call.cast([bound])[0] for bound in bounds) if bounds else None
+        return [weighted.backward(passed.steps[p.call.name], Rs[0], low_high, reference)]
+    if p.folded:
+        return Rs
+    Xs = p.call.cast([passed.values[number] for number in p.call.inputs])
+    Ys = [passed.values[number] for number in p.call.outputs]
+    state: dict[str, Any] = {
+        "layer": p.call.layer,
+        "nid": nid,
+        "call": p.call,
+        "gates": p.gates,
+        "reference": reference,
+    }
+    assert p.rule is not None
+    if p.own:  # it may be anything
+        return [R * _UNIT for R in p.rule(Xs, Ys, [R / _UNIT for R in Rs], state)]
+    return list(p.rule(Xs, Ys, Rs, state))
+
+
+def _scope(direction: str, name: str) -> str:
+    """A legal TensorFlow scope name, so that a profile names the layer."""
+    return f"{direction}/{name.replace('#', '_')}"

@@ -1,0 +1,125 @@
+"""Functional operations (`tf.nn.relu(x)`, `x + y`, ...), which Keras turns into layers of their own.
+
+With eager execution off a model's own code gives `TensorFlowOpLayer`s, which name an operation of the graph; a
+model loaded from a file gives `TFOpLambda`s, which name a Python function.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from tensorflow.keras.layers import Layer
+
+from rap_keras.engine.network import Call, Ref
+
+
+class Operation(NamedTuple):
+    """What an operation is to relevance: one of the kinds, and the activation's name if it is one."""
+
+    kind: str
+    activation: str | None = None
+
+
+_ACTIVATIONS = {
+    "relu": "relu",
+    "relu6": "relu6",
+    "sigmoid": "sigmoid",
+    "tanh": "tanh",
+    "softmax": "softmax",
+    "softplus": "softplus",
+    "softsign": "softsign",
+    "exp": "exponential",
+    "elu": "elu",
+    "selu": "selu",
+    "gelu": "gelu",
+    "leaky_relu": "leaky_relu",
+    "leakyrelu": "leaky_relu",
+    "silu": "swish",
+    "swish": "swish",
+    "erf": "erf",
+    "clip_by_value": "clip",
+}
+_MOVED = set(
+    (
+        "reshape transpose squeeze expand_dims expanddims concat concatv2 stridedslice getitem slice "
+        "split splitv unstack unpack pack stack tile broadcast_to broadcastto resize resizebilinear "
+        "resizenearestneighbor resizebicubic resizearea depth_to_space depthtospace space_to_depth "
+        "spacetodepth reverse reversev2 max reduce_max gather gatherv2 maxpool maxpool3d max_pool max_pool1d "
+        "max_pool2d max_pool3d"
+    ).split()
+)
+_AVERAGED = set(
+    "mean reduce_mean sum reduce_sum avgpool avgpool3d avg_pool avg_pool1d avg_pool2d avg_pool3d".split()
+)
+_AFFINE = set("identity neg negative cast convert_image_dtype stop_gradient stopgradient biasadd bias_add".split())
+_PADDED = {"pad", "padv2", "mirrorpad"}
+_KEPT_APART = {"identityn"}  # tf.nn.swish ends in one
+_ADDED = {"add", "addv2", "add_n", "addn"}
+_SUBTRACTED = {"sub", "subtract"}
+_MULTIPLIED = {"mul", "multiply"}
+_DIVIDED = {"realdiv", "truediv", "divide", "div"}
+_CHOSEN = {"maximum", "minimum"}
+_FINAL = {"log_softmax", "logsoftmax"}  # without a rule: `to_logits` takes it off
+_KNOWN = {*_ACTIVATIONS}.union(
+    _MOVED, _AVERAGED, _AFFINE, _PADDED, _KEPT_APART, _ADDED, _SUBTRACTED, _MULTIPLIED, _DIVIDED, _CHOSEN, _FINAL
+)
+
+
+def is_known(name: str) -> bool:
+    """Whether an operation may be part of a network: it has a rule, or `to_logits` takes it off.
+
+    Args:
+        name: the type of a graph's operation, "AddV2", or the name of a Python function, "math.add".
+    """
+    return name.split(".")[-1].lower() in _KNOWN
+
+
+def operation(call: Call) -> Operation | None:
+    """What the operation of a functional layer is to relevance; None for other layers and operations."""
+    name = operation_name(call.layer)
+    tensors = len(call.inputs)
+    if name is None or tensors == 0:
+        return None
+    if name in _ACTIVATIONS:
+        return Operation("elementwise", _ACTIVATIONS[name])
+    if name in _AFFINE:
+        return Operation("affine")
+    if name in _MOVED:
+        return Operation("moved")
+    if name in _PADDED:
+        return Operation("padded")
+    if name in _KEPT_APART:
+        return Operation("kept apart")
+    if name in _AVERAGED:
+        return Operation("averaged")
+    if name in _ADDED:
+        return Operation("affine" if tensors == 1 else "added")
+    if name in _SUBTRACTED:
+        return Operation("affine" if tensors == 1 else "subtracted")
+    if name in _MULTIPLIED:
+        return Operation("affine" if tensors == 1 else "multiplied")
+    if name in _DIVIDED:
+        return _division(call)
+    if name in _CHOSEN:
+        return Operation("elementwise") if tensors == 1 else Operation("moved")
+    return None
+
+
+def _division(call: Call) -> Operation | None:
+    if len(call.inputs) == 2:
+        return Operation("divided")
+    constants = getattr(call.layer, "constants", None)
+    over_tensor = 0 in constants if constants is not None else not isinstance(call.args[0], Ref)
+    return None if over_tensor else Operation("affine")
+
+
+def operation_name(layer: Layer) -> str | None:
+    """The operation of a functional layer in lower case, without its module; None for other layers."""
+    kind = type(layer).__name__
+    if kind == "TensorFlowOpLayer":
+        return str(layer.node_def.op).lower()
+    if kind == "TFOpLambda":
+        return str(layer.symbol).split(".")[-1].lower()
+    if kind == "SlicingOpLambda":
+        return "getitem"
+    return None

@@ -1,0 +1,218 @@
+"""What is known of each kind of layer without weights of its own: its rule, and what it does to values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+from tensorflow import keras
+from tensorflow.keras.layers import Layer
+
+from rap_keras.engine.network import Call
+from rap_keras.engine.rules import functional
+from rap_keras.engine.rules.unweighted import (
+    Rule,
+    added,
+    averaged,
+    divided,
+    embedded,
+    kept_apart,
+    moved,
+    moved_evenly,
+    multiplied,
+    padded,
+    subtracted,
+    unchanged,
+)
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of layer.
+
+    Attributes:
+        rule: what it does with relevance.
+        keeps_sign: its output is non-negative where its inputs are.
+        keeps_order: it is monotonic in every input, so that bounds of the inputs give bounds of the output.
+        keeps_saturation: its output is bounded where its inputs are.
+        nonnegative: its output is never negative, whatever its inputs.
+        saturates: its output is bounded, whatever its inputs: it may be a gate.
+    """
+
+    rule: Rule
+    keeps_sign: bool = False
+    keeps_order: bool = False
+    keeps_saturation: bool = False
+    nonnegative: bool = False
+    saturates: bool = False
+
+
+_KEEPS_ALL = {"keeps_sign": True, "keeps_order": True, "keeps_saturation": True}
+_ELEMENTWISE = Kind(unchanged)
+_AFFINE = Kind(unchanged, keeps_order=True, keeps_saturation=True)
+_MOVED = Kind(moved, **_KEEPS_ALL)
+_ADDED = Kind(added, **_KEEPS_ALL)
+
+# These do nothing at inference.
+_AUGMENTATION = (
+    "RandomBrightness RandomContrast RandomFlip RandomHeight RandomRotation RandomTranslation RandomWidth "
+    "RandomZoom"
+)
+
+_GROUPS: list[tuple[str, Kind]] = [
+    ("ELU LeakyReLU PReLU", _ELEMENTWISE),
+    ("Softmax", Kind(unchanged, nonnegative=True, saturates=True)),
+    ("ThresholdedReLU", Kind(unchanged, nonnegative=True)),
+    ("LayerNormalization GroupNormalization UnitNormalization", _ELEMENTWISE),
+    ("BatchNormalization Rescaling Normalization", _AFFINE),
+    (
+        "ActivityRegularization AlphaDropout Dropout GaussianDropout GaussianNoise SpatialDropout1D "
+        "SpatialDropout2D SpatialDropout3D",
+        Kind(unchanged, **_KEEPS_ALL),
+    ),
+    (_AUGMENTATION, Kind(unchanged, **_KEEPS_ALL)),
+    (
+        "Concatenate Cropping1D Cropping2D Cropping3D Flatten Permute RepeatVector Reshape UpSampling1D "
+        "UpSampling3D CenterCrop MaxPooling1D MaxPooling2D MaxPooling3D GlobalMaxPooling1D GlobalMaxPooling2D "
+        "GlobalMaxPooling3D Maximum Minimum",
+        _MOVED,
+    ),
+    # At inference RandomCrop cuts out the centre, and resizes it.
+    ("UpSampling2D Resizing RandomCrop", _MOVED),
+    ("ZeroPadding1D ZeroPadding2D ZeroPadding3D", Kind(padded, **_KEEPS_ALL)),
+    (
+        "AveragePooling1D AveragePooling2D AveragePooling3D GlobalAveragePooling1D GlobalAveragePooling2D "
+        "GlobalAveragePooling3D",
+        Kind(averaged, **_KEEPS_ALL),
+    ),
+    ("Add Average", _ADDED),
+    ("Subtract", Kind(subtracted)),
+    ("Multiply", Kind(multiplied, keeps_sign=True)),
+    ("Embedding", Kind(embedded)),
+]
+# Some kinds came after the oldest TensorFlow that iNNvestigate takes.
+_LAYERS: dict[type, Kind] = {
+    getattr(keras.layers, name): kind
+    for names, kind in _GROUPS
+    for name in names.split()
+    if hasattr(keras.layers, name)
+}
+
+_REGISTERED: dict[type, Rule] = {}
+
+# Layers that keras.applications defines for itself, out of reach by import.
+_OF_APPLICATIONS = {
+    "LayerScale": _AFFINE,
+    "StochasticDepth": Kind(unchanged, **_KEEPS_ALL),
+    "CustomScaleLayer": Kind(added),
+}
+
+_NONNEGATIVE = {"relu", "relu6", "sigmoid", "hard_sigmoid", "softmax", "softplus", "exponential"}
+_SATURATING = {"sigmoid", "hard_sigmoid", "softmax", "tanh", "softsign", "relu6"}
+
+_OPERATIONS = {
+    "elementwise": _ELEMENTWISE,
+    "affine": _AFFINE,
+    "moved": _MOVED,
+    "padded": Kind(moved_evenly, **_KEEPS_ALL),
+    "averaged": Kind(averaged, **_KEEPS_ALL),
+    "added": _ADDED,
+    "subtracted": Kind(subtracted),
+    "multiplied": Kind(multiplied, keeps_sign=True),
+    "divided": Kind(divided),
+    "kept apart": Kind(kept_apart),
+}
+
+
+def kind_of(call: Call) -> Kind | None:
+    """What is known of the layer of a call; None for a layer without a rule."""
+    kind = _kind_of(call)
+    if is_registered(call.layer):
+        rule = _REGISTERED[type(call.layer)]
+        # What a layer that we know does to values does not depend on what the user does with relevance.
+        return replace(kind, rule=rule) if kind else Kind(rule)
+    if kind and call.has_constants():
+        return replace(kind, rule=moved_evenly if kind.rule is moved else kind.rule, keeps_sign=False)
+    return kind
+
+
+def _kind_of(call: Call) -> Kind | None:
+    layer = call.layer
+    if isinstance(layer, keras.layers.ReLU) and lookup(layer, {keras.layers.ReLU: True}):
+        bounded = layer.max_value is not None
+        return Kind(unchanged, keeps_order=True, nonnegative=not layer.negative_slope, saturates=bounded)
+    if isinstance(layer, keras.layers.Activation):
+        return activation_kind(layer.activation)
+    if type(layer).__name__ in ("UpSampling2D", "Resizing"):
+        # Cubic and Lanczos interpolation overshoot.
+        sign = str(layer.get_config()["interpolation"]).lower() in ("nearest", "bilinear", "area")
+        return replace(_MOVED, keeps_sign=sign, keeps_order=sign) if lookup(layer, _LAYERS) else None
+    operation = functional.operation(call)
+    if operation is not None:
+        if operation.activation:
+            return activation_kind(operation.activation)
+        return _OPERATIONS[operation.kind]
+    if type(layer).__module__.startswith("keras") and ".applications." in type(layer).__module__:
+        return _OF_APPLICATIONS.get(type(layer).__name__)
+    return lookup(layer, _LAYERS)
+
+
+def activation_kind(activation: Any) -> Kind:
+    """What is known of an activation function or its name; None is the identity."""
+    name = activation if isinstance(activation, str) else getattr(activation, "__name__", "")
+    if activation is None or name == "linear":
+        return Kind(unchanged, **_KEEPS_ALL)
+    return Kind(unchanged, nonnegative=name in _NONNEGATIVE, saturates=name in _SATURATING)
+
+
+def register_rule(layer: type, rule: Rule) -> None:
+    """Makes `rule` the rule of a kind of layer, for all analyzers created from now on.
+
+    A rule is a reverse mapping as iNNvestigate has them: it gets the layer's input tensors, its output tensors
+    and the relevances of the outputs, and returns the relevances of the inputs in their order, each shaped as
+    its input. `state["layer"]` is the layer, `state["call"].run(Xs)` its outputs on other inputs,
+    `state["reference"]` whether the authors' program is followed. Ready-made rules are in
+    `rap_keras.engine.rules.unweighted`: `unchanged`, `moved`, `averaged`, `added`. Subclasses do not inherit it.
+
+    Examples:
+        >>> def halved(Xs, Ys, Rs, state):
+        ...     return [Rs[0] / 2]
+        >>> rap_keras.register_rule(MyLayer, halved)
+
+    Raises:
+        TypeError: `layer` is no Keras layer class, or `rule` cannot be called.
+    """
+    if not (isinstance(layer, type) and issubclass(layer, Layer)):
+        raise TypeError(f"{layer!r} is no Keras layer class: give the class, not a layer")
+    if not callable(rule):
+        raise TypeError(f"{rule!r} is no rule: give a function of (Xs, Ys, Rs, state)")
+    _REGISTERED[layer] = rule
+
+
+def is_registered(layer: Layer) -> bool:
+    """Whether the user has given a rule for this kind of layer."""
+    return type(layer) in _REGISTERED
+
+
+def is_augmentation(layer: Layer) -> bool:
+    """Whether a layer is one of Keras' that changes images at random in training and does nothing at inference."""
+    kinds = [getattr(keras.layers, name, None) for name in _AUGMENTATION.split()]
+    return bool(lookup(layer, {kind: True for kind in kinds if kind}))
+
+
+def lookup(layer: Layer, table: dict[type, Value]) -> Value | None:
+    """The table's entry for a layer; None for a kind that is not in it.
+
+    A subclass counts as its parent only if it takes over what the parent does: with a `call` of its own it is
+    something else (Conv2DTranspose is a Conv2D in Keras).
+    """
+    for kind in type(layer).__mro__:
+        if kind in table:
+            same = all(
+                getattr(type(layer), method, None) is getattr(kind, method, None)
+                for method in ("call", "convolution_op")
+            )
+            return table[kind] if same else None
+    return None

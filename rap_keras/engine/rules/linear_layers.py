@@ -1,0 +1,286 @@
+"""Which linear map each weighted Keras layer is, without its activation."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+from tensorflow import keras
+from tensorflow.keras.layers import Layer
+
+from rap_keras.engine.equations.linear import LinearMap
+from rap_keras.engine.network import Call, Ref
+from rap_keras.engine.rules.kinds import lookup
+
+Weights = Callable[[], tf.Tensor]
+
+
+@dataclass(frozen=True)
+class Linear:
+    """z = function(x, w) + bias + constant(x).
+
+    Attributes:
+        function: the linear map, of input and weights.
+        w: makes the weights as a tensor of the graph that it is called in; `bias` likewise.
+        bias: None where there is none.
+        convolution: a convolution, which the authors' program treats differently from a Dense layer.
+        channel_axis: the axis of x and z that the channels run along.
+        input_axes: the axes of w that together enumerate the input channels; empty where none do.
+        output_axes: likewise for the output channels.
+        adds_up: over `channel_axis` of x and axis -2 of w.
+        constant: what else is added, by the shape of x (a BatchNormalization folded in).
+    """
+
+    function: LinearMap
+    w: Weights
+    bias: Weights | None
+    convolution: bool
+    channel_axis: int = -1
+    input_axes: tuple[int, ...] = ()
+    output_axes: tuple[int, ...] = ()
+    adds_up: bool = False
+    constant: Callable[[tf.Tensor], tf.Tensor] | None = None
+
+    def preactivation(self, x: tf.Tensor, z: tf.Tensor) -> tf.Tensor:
+        """Everything that is added to z = function(x, w), added."""
+        if self.constant is not None:
+            z += self.constant(x)
+        if self.bias is None:
+            return z
+        bias = self.bias()
+        if bias.shape.rank != 1:  # one for every position
+            return z + bias
+        shape = [1] * z.shape.rank
+        shape[self.channel_axis] = -1
+        return z + tf.reshape(bias, shape)
+
+
+def linear_maps(layer: Layer) -> list[Linear] | None:
+    """The linear maps of a weighted layer in forward order; None for a layer of another kind.
+
+    One map, but for separable convolutions. Weighted layers are those that go by equations 5 to 10.
+    """
+    make = lookup(layer, _LINEARS)
+    return make(layer) if make else None
+
+
+def dot_map(call: Call) -> list[Linear] | None:
+    """The linear map of a Dot layer with one constant side; None for any other call."""
+    if not lookup(call.layer, {keras.layers.Dot: True}) or len(call.inputs) != 1 or call.layer.normalize:
+        return None
+    sides = call.args[0]
+    tensor_first = isinstance(sides[0], Ref)
+
+    def function(x: tf.Tensor, w: tf.Tensor) -> tf.Tensor:
+        return call.layer.call([x, w] if tensor_first else [w, x])
+
+    constant = sides[1 if tensor_first else 0]
+    return [Linear(function, lambda: tf.convert_to_tensor(constant), None, convolution=False)]
+
+
+def _variable(variable: tf.Variable) -> Weights:
+    return lambda: tf.convert_to_tensor(variable)
+
+
+def _bias(layer: Layer) -> Weights | None:
+    return _variable(layer.bias) if layer.use_bias else None
+
+
+def _dense(layer: Layer) -> list[Linear]:
+    def function(x: tf.Tensor, w: tf.Tensor) -> tf.Tensor:
+        return tf.matmul(x, w) if x.shape.rank == 2 else tf.tensordot(x, w, [[-1], [0]])
+
+    kernel, bias = _variable(layer.kernel), _bias(layer)
+    return [Linear(function, kernel, bias, convolution=False, input_axes=(-2,), output_axes=(-1,), adds_up=True)]
+
+
+def _conv(layer: Layer) -> list[Linear]:
+    function = _convolution(layer, layer.padding, layer.strides, layer.dilation_rate, layer.groups)
+    if layer.groups > 1:
+        return [_convolutional(layer, function, layer.kernel, (), (-1,))]
+    return [_convolutional(layer, function, layer.kernel, (-2,), (-1,), adds_up=True)]
+
+
+def _depthwise(layer: Layer) -> list[Linear]:
+    function = _depthwise_convolution(layer)
+    return [_convolutional(layer, function, layer.depthwise_kernel, (-2,), (-2, -1))]
+
+
+def _separable(layer: Layer) -> list[Linear]:
+    pointwise = _convolution(layer, "valid", (1,) * layer.rank, (1,) * layer.rank, groups=1)
+    return [
+        Linear(
+            _depthwise_convolution(layer),
+            _variable(layer.depthwise_kernel),
+            None,
+            convolution=True,
+            channel_axis=_channel_axis(layer),
+            input_axes=(-2,),
+            output_axes=(-2, -1),
+        ),
+        _convolutional(layer, pointwise, layer.pointwise_kernel, (), (-1,)),
+    ]
+
+
+def _by_own_call(layer: Layer) -> list[Linear]:
+    """A layer whose way from kernel to output is best left to itself."""
+
+    def function(x: tf.Tensor, w: tf.Tensor) -> tf.Tensor:
+        twin = copy.copy(layer)  # shares everything with the layer but the attributes that are set here
+        for name, value in (
+            ("kernel", w),
+            ("bias", None),
+            ("use_bias", False),
+            ("activation", keras.activations.linear),
+        ):
+            object.__setattr__(twin, name, value)
+        return twin.call(x)
+
+    has_bias = getattr(layer, "bias", None) is not None
+    return [
+        Linear(
+            function,
+            _variable(layer.kernel),
+            _variable(layer.bias) if has_bias else None,
+            convolution=type(layer).__name__ != "EinsumDense",
+            channel_axis=_channel_axis(layer),
+            output_axes=(-2,) if "Transpose" in type(layer).__name__ else (),
+        )
+    ]
+
+
+def _convolutional(
+    layer: Layer,
+    function: LinearMap,
+    kernel: tf.Variable,
+    input_axes: tuple[int, ...],
+    output_axes: tuple[int, ...],
+    adds_up: bool = False,
+) -> Linear:
+    return Linear(
+        function,
+        _variable(kernel),
+        _bias(layer),
+        convolution=True,
+        channel_axis=_channel_axis(layer),
+        input_axes=input_axes,
+        output_axes=output_axes,
+        adds_up=adds_up,
+    )
+
+
+def _channel_axis(layer: Layer) -> int:
+    return 1 if getattr(layer, "data_format", None) == "channels_first" else -1
+
+
+def _convolution(layer: Layer, padding: str, strides: tuple, dilations: tuple, groups: int) -> LinearMap:
+    channel_axis = _channel_axis(layer)
+    data_format = _data_format(layer)
+
+    def one_group(x: tf.Tensor, w: tf.Tensor) -> tf.Tensor:
+        if padding == "causal":
+            x = tf.pad(x, _causal_padding(w.shape[0], dilations[0], channel_axis))
+        return tf.nn.convolution(
+            x,
+            w,
+            strides=strides,
+            padding="SAME" if padding == "same" else "VALID",
+            data_format=data_format,
+            dilations=dilations,
+        )
+
+    def function(x: tf.Tensor, w: tf.Tensor) -> tf.Tensor:
+        if groups == 1 or (x.dtype == tf.float32 and layer.rank < 3 and _has_grouped_gradients()):
+            return one_group(x, w)
+        # The way back of a grouped convolution exists for float32 and up to two dimensions at most.
+        parts = zip(tf.split(x, groups, axis=channel_axis), tf.split(w, groups, axis=-1))
+        return tf.concat([one_group(*part) for part in parts], axis=channel_axis)
+
+    return function
+
+
+@functools.cache
+def _has_grouped_gradients() -> bool:
+    """Whether TensorFlow has gradients of grouped convolutions here; on a CPU it depends on the processor.
+
+    They are part of oneDNN, which TensorFlow takes by itself where the processor has instructions for networks.
+    """
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        x, w = (tf.compat.v1.placeholder(tf.float32, shape) for shape in ([1, 2, 2, 4], [1, 1, 2, 4]))
+        gradients = tf.gradients(tf.nn.conv2d(x, w, 1, "VALID"), [x, w])
+        try:
+            session.run(gradients, {tensor: np.ones(tensor.shape, np.float32) for tensor in (x, w)})
+        except tf.errors.OpError:
+            return False
+    return True
+
+
+def _depthwise_convolution(layer: Layer) -> LinearMap:
+    channels_first = layer.data_format == "channels_first"
+
+    def two_dimensional(x: tf.Tensor, w: tf.Tensor, strides: tuple, dilations: tuple) -> tf.Tensor:
+        return tf.nn.depthwise_conv2d(
+            x,
+            w,
+            strides=(1, 1, *strides) if channels_first else (1, *strides, 1),
+            padding="SAME" if layer.padding == "same" else "VALID",
+            data_format="NCHW" if channels_first else "NHWC",
+            dilations=dilations,
+        )
+
+    def one_dimensional(x: tf.Tensor, w: tf.Tensor) -> tf.Tensor:
+        axis = 2 if channels_first else 1
+        if layer.padding == "causal":
+            x = tf.pad(x, _causal_padding(w.shape[0], layer.dilation_rate[0], _channel_axis(layer)))
+        # The same stride both ways: uneven ones are unknown to TensorFlow, and one row has no second step.
+        z = two_dimensional(
+            tf.expand_dims(x, axis),
+            tf.expand_dims(w, 0),
+            layer.strides * 2,
+            (1, *layer.dilation_rate),
+        )
+        return tf.squeeze(z, axis)
+
+    def function(x: tf.Tensor, w: tf.Tensor) -> tf.Tensor:
+        if layer.rank == 1:
+            return one_dimensional(x, w)
+        return two_dimensional(x, w, layer.strides, layer.dilation_rate)
+
+    return function
+
+
+def _causal_padding(kernel_size: int, dilation: int, channel_axis: int) -> list[list[int]]:
+    time = [dilation * (kernel_size - 1), 0]
+    return [[0, 0], [0, 0], time] if channel_axis == 1 else [[0, 0], time, [0, 0]]
+
+
+def _data_format(layer: Layer) -> str:
+    axes = "DHW"[-layer.rank :]
+    return f"NC{axes}" if layer.data_format == "channels_first" else f"N{axes}C"
+
+
+_LINEARS: dict[type, Callable[[Layer], list[Linear]]] = {
+    keras.layers.Dense: _dense,
+    keras.layers.Conv1D: _conv,
+    keras.layers.Conv2D: _conv,
+    keras.layers.Conv3D: _conv,
+    keras.layers.DepthwiseConv2D: _depthwise,
+    keras.layers.SeparableConv1D: _separable,
+    keras.layers.SeparableConv2D: _separable,
+    keras.layers.Conv2DTranspose: _by_own_call,
+    keras.layers.Conv3DTranspose: _by_own_call,
+    keras.layers.LocallyConnected1D: _by_own_call,
+    keras.layers.LocallyConnected2D: _by_own_call,
+}
+# Some came after the oldest TensorFlow that iNNvestigate takes, and one is still experimental there.
+for _name, _make in (
+    ("DepthwiseConv1D", _depthwise),
+    ("Conv1DTranspose", _by_own_call),
+    ("EinsumDense", _by_own_call),
+):
+    if hasattr(keras.layers, _name):
+        _LINEARS[getattr(keras.layers, _name)] = _make

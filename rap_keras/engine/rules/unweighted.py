@@ -1,0 +1,117 @@
+"""Rules of layers without equations 5 to 10: pass on, move, or share out in proportion.
+
+Each is a reverse mapping as iNNvestigate has them: from the input tensors `Xs`, the output tensors `Ys` and
+the relevances `Rs` of the outputs it makes the relevances of the inputs, in the order of `Xs`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Callable
+
+import numpy as np
+import tensorflow as tf
+
+from rap_keras.engine.equations.numerics import as_rank, sample_sum, sum_to_shape, transposed
+from rap_keras.engine.equations.shares import mean_shares, sum_shares
+
+Tensors = list[tf.Tensor]
+Rule = Callable[[Tensors, Tensors, Tensors, dict[str, Any]], Tensors]
+
+
+def unchanged(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
+    """Relevance passes as it is: activations, BatchNormalization, whatever does nothing at inference."""
+    return Rs
+
+
+def moved(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
+    """Relevance follows its value back to where it came from; what was cut off or padded gets none.
+
+    The transpose of the layer: for reshaping, padding, cropping, concatenation, and for the repetition of
+    values, whose relevances add up. Max pooling's gradient does the same with the winner of each window.
+    """
+    run = state["call"].run
+    return transposed(lambda *xs: run(list(xs)), Xs, Rs)
+
+
+def unchanged_or_moved(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
+    """A Lambda that the user allows: `unchanged` where it keeps the shape, else `moved`."""
+    same = len(Xs) == len(Ys) == 1 and Xs[0].shape[1:] == Ys[0].shape[1:]
+    return unchanged(Xs, Ys, Rs, state) if same else moved(Xs, Ys, Rs, state)
+
+
+def averaged(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
+    """Average pooling: in proportion to |x| over each window, or to x itself in the authors' program."""
+    run = state["call"].run
+    return [mean_shares(lambda x: run([x])[0], Xs[0], Rs[0], signed=state["reference"])]
+
+
+def added(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
+    """Add and Average: in proportion to |x| of each branch, or to x itself in the authors' program."""
+    return sum_shares(Xs, Rs[0], signed=state["reference"])
+
+
+def padded(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
+    """Zero padding: relevance follows its value, and what stands on the padding goes to the pixels beside it.
+
+    Padding gets relevance where a max pooling finds nothing but zeros, its winner being any of them. Cutting it
+    off would lose relevance, so it falls to the mirror image of where it stands.
+    """
+    (x,) = Xs
+    layer = state["layer"]
+    spatial = slice(2, None) if getattr(layer, "data_format", None) == "channels_first" else slice(1, -1)
+    padding = [[0, 0] for _ in range(x.shape.rank)]
+    padding[spatial] = [list(pair) for pair in np.reshape(layer.padding, (-1, 2)).tolist()]
+    if not x.shape[1:].is_fully_defined() or any(max(p) > s for p, s in zip(padding[1:], x.shape[1:])):
+        return moved_evenly(Xs, Ys, Rs, state)  # there is no mirror image
+    return transposed(lambda fresh: tf.pad(fresh, padding, mode="SYMMETRIC"), Xs, Rs[0])
+
+
+def moved_evenly(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
+    """As `moved`; what stands on padding or on a constant is spread evenly over all inputs."""
+    back = moved(Xs, Ys, Rs, state)
+    lost = _total(Rs) - _total(back)
+    each = lost / _total([tf.ones_like(x) for x in Xs])
+    return [part + tf.cast(as_rank(each, part), part.dtype) for part in back]
+
+
+def subtracted(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
+    """Subtract: a - b is the sum of a and -b, and shares out as such."""
+    first, *others = Xs  # there are no others where one side is a constant
+    return sum_shares([first, *(-x for x in others)], Rs[0], signed=state["reference"])
+
+
+def multiplied(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
+    """Product: everything to what is gated, nothing to the gate, which counts as a constant factor.
+
+    A gate is a factor known to be bounded (behind a sigmoid, say) among others that are not, or else one that is
+    broadcast to the others. Where no factor is a gate, they share evenly.
+    """
+    gates = state["gates"]
+    if all(gates) or not any(gates):
+        gates = [x.shape[1:] != Ys[0].shape[1:] for x in Xs]
+    if all(gates):
+        gates = [False] * len(Xs)
+    share = Rs[0] / gates.count(False)
+    return [tf.zeros_like(x) if gate else sum_to_shape(share, x) for x, gate in zip(Xs, gates)]
+
+
+def divided(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
+    """Quotient: everything to the numerator, the denominator counts as a constant factor."""
+    numerator, denominator = Xs
+    return [sum_to_shape(Rs[0], numerator), tf.zeros_like(denominator)]
+
+
+def embedded(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
+    """Embedding: the relevance of a token is the sum over its vector."""
+    return [tf.reduce_sum(Rs[0], axis=-1)]
+
+
+def kept_apart(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
+    """IdentityN, which is several identities in one: each input has the relevance of its own output."""
+    constants = state["layer"].constants
+    return [R for index, R in enumerate(Rs) if index not in constants]
+
+
+def _total(parts: Tensors) -> tf.Tensor:
+    """Sum of all parts for each sample, (N,)."""
+    return tf.add_n([tf.reshape(sample_sum(part), [-1]) for part in parts])

@@ -1,0 +1,279 @@
+"""What an analyzer is given to explain: checked once, then cut into batches.
+
+A model's inputs come as Keras takes them: an array, a list, a tuple or a dict of arrays by input name, tensors; or
+batches of these from a generator, a `keras.utils.Sequence` or a `tf.data.Dataset`.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Union
+
+import numpy as np
+import tensorflow as tf
+from tensorflow import keras
+
+from rap_keras.engine.progress import progress_bar
+
+Arrays = Union[np.ndarray, list[np.ndarray], dict[str, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Samples that fit a model, and which of its output neurons is explained of each.
+
+    Attributes:
+        arrays: by input name in the model's order, (N, ...) each.
+        selection: indices of output neurons, (M, axes of the output without the batch); None where the analyzer
+            chooses the neuron. M is N, or a multiple of it for wrappers that make several samples of one, such as
+            SmoothGrad: the first M / N rows belong to the first sample.
+        by_name: whether the samples were given by input name, and their relevance is to be given so.
+    """
+
+    arrays: dict[str, np.ndarray]
+    selection: np.ndarray | None = None
+    by_name: bool = False
+
+    def __len__(self) -> int:
+        return len(next(iter(self.arrays.values())))
+
+    def part(self, start: int, stop: int) -> Samples:
+        """The samples from number `start` to before number `stop`, each with its own neurons."""
+        selection = self.selection
+        if selection is not None:
+            each = len(selection) // len(self)
+            selection = selection[start * each : stop * each]
+        arrays = {name: array[start:stop] for name, array in self.arrays.items()}
+        return Samples(arrays, selection, self.by_name)
+
+    def batches(self, size: int | None) -> Iterator[Samples]:
+        """The samples `size` at a time, with a progress bar if there are several batches; all at once for None."""
+        count = len(self)
+        starts = range(0, count, size or count)
+        with progress_bar(shown=len(starts) > 1, total=count, unit=" samples") as bar:
+            for start in starts:
+                batch = self.part(start, min(start + (size or count), count))
+                yield batch
+                bar.update(len(batch))
+
+    def feeds(self) -> list[np.ndarray]:
+        """What the graph is fed with: the arrays, and behind them the selection.
+
+        The graph takes whole positions, so each row of the selection begins with its own number.
+        """
+        arrays = list(self.arrays.values())
+        if self.selection is None:
+            return arrays
+        numbers = np.arange(len(self.selection))[:, None]
+        return [*arrays, np.hstack([numbers, self.selection]).astype(np.int32)]
+
+    def like_given(self, arrays: list[np.ndarray]) -> Arrays:
+        """One array per input in the form that the samples were given in: by name, as a list, or an array."""
+        if self.by_name:
+            return dict(zip(self.arrays, arrays))
+        return arrays[0] if len(arrays) == 1 else arrays
+
+
+def valid_samples(X: Any, model: keras.Model, selection: Any = None) -> Samples:
+    """X as samples of the model, checked.
+
+    Args:
+        X: the model's inputs, as Keras takes them; not batches.
+        model: what takes them.
+        selection: the output neuron to explain, one index for all samples or one for each; for outputs of several
+            dimensions an index is a tuple.
+
+    Raises:
+        ValueError: inputs are missing, too many, or of another shape; batches are empty or of different size;
+            there are no numbers, or NaN or Inf, or values that an input of integers cannot hold, in which case the
+            sample is named; an index is out of range, no integer, or there are not as many as samples.
+        TypeError: a tensor has no value, as it is part of a graph.
+    """
+    names, tensors = input_names(model), model.inputs
+    by_name = isinstance(X, Mapping)
+    given = _by_name(X, names) if by_name else _in_order(X, tensors)
+    arrays = {name: _valid_array(_as_array(one), name, tensor) for name, tensor, one in zip(names, tensors, given)}
+    sizes = [len(array) for array in arrays.values()]
+    if len(set(sizes)) > 1:
+        raise ValueError(f"inputs have batches of different size: {sizes}")
+    chosen = None if selection is None else _valid_selection(selection, sizes[0], model.outputs[0])
+    return Samples(arrays, chosen, by_name)
+
+
+def input_names(model: keras.Model) -> list[str]:
+    """Names of a model's inputs, as Keras takes them in a dict."""
+    structure = getattr(model, "_nested_inputs", None)
+    if isinstance(structure, dict) and len(structure) == len(model.inputs):
+        # Keras keeps the inputs in the order of the sorted names.
+        numbers = {id(tensor): name for name, tensor in structure.items()}
+        return [numbers[id(tensor)] for tensor in model.inputs]
+    return list(model.input_names)
+
+
+def are_batches(X: Any) -> bool:
+    """Whether X brings batches one after the other: an iterator (a generator, say), a Sequence or a Dataset."""
+    return isinstance(X, (Iterator, keras.utils.Sequence, tf.data.Dataset))
+
+
+def require_batch_size(batch_size: Any) -> None:
+    """Raises ValueError unless `batch_size` is a positive integer or None."""
+    if batch_size is None:
+        return
+    if isinstance(batch_size, bool) or not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
+        raise ValueError(f"batch_size={batch_size!r}: must be a positive integer")
+
+
+def each_batch(batches: Iterable[Any], valid: Callable[[Any], Samples]) -> Iterator[Samples]:
+    """The samples of each batch, with a progress bar; labels and weights beside the inputs are left out.
+
+    As Keras has it, a tuple is (inputs,), (inputs, labels) or (inputs, labels, sample weights), and a list the
+    inputs of a model that has several. A Sequence is gone through once.
+
+    Raises:
+        ValueError: what `valid` raises of a batch; the message begins with the batch's number.
+    """
+    total = None
+    if isinstance(batches, keras.utils.Sequence):
+        sequence, total = batches, len(batches)
+        batches = (sequence[index] for index in range(total))  # some of Keras' own iterate without end
+    elif isinstance(batches, tf.data.Dataset):
+        batches = _batches_of_dataset(batches)
+    for number, batch in enumerate(progress_bar(batches, total=total, unit=" batches")):
+        try:
+            samples = valid(batch[0] if isinstance(batch, tuple) else batch)
+        except ValueError as error:
+            raise ValueError(f"batch {number}: {error}") from error
+        yield samples
+
+
+def _batches_of_dataset(dataset: tf.data.Dataset) -> Iterator[Any]:
+    """The elements of a Dataset as numpy arrays, with eager execution on or off."""
+    if tf.executing_eagerly():
+        yield from dataset.as_numpy_iterator()
+        return
+    graph = getattr(dataset._variant_tensor, "graph", None)
+    if not isinstance(graph, tf.Graph):
+        raise ValueError(
+            "this tf.data.Dataset was made before eager execution was switched off: make it after "
+            "tf.compat.v1.disable_eager_execution(), or give the arrays that it was made from"
+        )
+    with graph.as_default():
+        iterator = tf.compat.v1.data.make_initializable_iterator(dataset)
+        element = iterator.get_next()
+    # Not the default session, which Keras would take for its own while a batch is worked on.
+    session = tf.compat.v1.Session(graph=graph)
+    try:
+        session.run(iterator.initializer)
+        while True:
+            try:
+                batch = session.run(element)
+            except tf.errors.OutOfRangeError:
+                return
+            yield batch
+    finally:
+        session.close()
+
+
+def _by_name(X: Mapping[str, Any], names: list[str]) -> list[Any]:
+    missing = [name for name in names if name not in X]
+    if missing:
+        raise ValueError(
+            f"inputs {', '.join(map(repr, missing))} are missing: the model takes {', '.join(map(repr, names))}, "
+            f"and {', '.join(map(repr, X)) or 'nothing'} was given"
+        )
+    others = [name for name in X if name not in names]
+    if others:
+        warnings.warn(f"the model has no inputs {', '.join(map(repr, others))}: they are ignored", stacklevel=4)
+    return [X[name] for name in names]
+
+
+def _in_order(X: Any, tensors: list[tf.Tensor]) -> list[Any]:
+    """One value per input; for a model that has one input a list is the array itself."""
+    if not isinstance(X, (list, tuple)):
+        given = [X]
+    elif len(tensors) > 1:
+        given = list(X)
+    else:
+        given = [X[0]] if len(X) == 1 and np.ndim(_as_array(X[0])) == tensors[0].shape.rank else [X]
+    if len(given) != len(tensors):
+        raise ValueError(f"the model has {len(tensors)} inputs, but {len(given)} arrays were given")
+    return given
+
+
+def _as_array(values: Any) -> np.ndarray:
+    if not tf.is_tensor(values) or hasattr(values, "numpy"):
+        return np.asarray(values)
+    constant = tf.get_static_value(values)
+    if constant is None:
+        raise TypeError(
+            f"tensor '{values.name}' has no value, as it is part of a graph: give arrays, or evaluate it with "
+            "tf.keras.backend.get_value(tensor)"
+        )
+    return np.asarray(constant)
+
+
+def _valid_array(array: np.ndarray, name: str, tensor: tf.Tensor) -> np.ndarray:
+    wanted = tuple(tensor.shape)
+    if array.ndim != len(wanted) or any(w not in (None, a) for w, a in zip(wanted[1:], array.shape[1:])):
+        hint = (
+            " A single sample needs a batch axis, x[np.newaxis]; a tf.data.Dataset needs .batch(32)."
+            if array.ndim == len(wanted) - 1
+            else ""
+        )
+        raise ValueError(f"input '{name}' has shape {array.shape}, the model takes {wanted}.{hint}")
+    if len(array) == 0:
+        raise ValueError(f"input '{name}' is an empty batch")
+    if array.dtype.kind not in "fiub":
+        raise ValueError(f"input '{name}' has data type {array.dtype}, not numbers")
+    # A sample at a time: array may be larger than memory.
+    bad = [i for i, sample in enumerate(array) if not np.isfinite(sample).all()] if array.dtype.kind == "f" else []
+    if bad:
+        raise ValueError(f"input '{name}' has NaN or Inf in sample {', '.join(map(str, bad))}")
+    if tensor.dtype.is_integer and array.dtype != tensor.dtype.as_numpy_dtype:
+        _require_whole_numbers(array, name, tensor.dtype)
+    return array
+
+
+def _require_whole_numbers(array: np.ndarray, name: str, dtype: tf.DType) -> None:
+    """Raises ValueError for values that Keras would cut off to fit an input of integers."""
+    for number, sample in enumerate(array):
+        with np.errstate(invalid="ignore"):
+            changed = sample[sample.astype(dtype.as_numpy_dtype) != sample]
+        if changed.size:
+            raise ValueError(
+                f"input '{name}' takes {dtype.name}, whole numbers from {dtype.min} to {dtype.max}, but sample "
+                f"{number} has {changed.flat[0]:g}: give the values as the model takes them, such as pixels that "
+                "are not scaled"
+            )
+
+
+def _valid_selection(selection: Any, batch: int, output: tf.Tensor) -> np.ndarray:
+    """Neuron indices as an array of integers, (M, axes of the output without the batch)."""
+    shape = tuple(output.shape)[1:]
+    indices = np.asarray(selection)
+    if indices.dtype.kind not in "iu":
+        raise ValueError(f"neuron_selection={selection!r}: must be integers")
+    if indices.size == len(shape):
+        indices = np.tile(indices.reshape(1, -1), (batch, 1))
+    if indices.size == 0 or indices.size % (batch * len(shape)):
+        raise ValueError(
+            f"neuron_selection has {indices.size} numbers: give one index"
+            f"{'' if len(shape) == 1 else f' of {len(shape)} numbers'}, or one for each of the {batch} samples"
+        )
+    indices = indices.reshape(-1, len(shape))
+    for sample, index in enumerate(indices):
+        if any(i < 0 or (size is not None and i >= size) for i, size in zip(index, shape)):
+            one_unit = " That unit is class 1; rap_keras.models.two_classes(model) has class 0 as well." * (
+                shape == (1,)
+            )
+            raise ValueError(
+                f"neuron_selection {_plain(index)} of sample {sample} is out of range: "
+                f"the output has shape {shape}.{one_unit}"
+            )
+    return indices
+
+
+def _plain(index: np.ndarray) -> Any:
+    return int(index[0]) if len(index) == 1 else tuple(map(int, index))

@@ -1,0 +1,1 @@
+"""Where the engine runs: by itself (`native`), or as a plugin of iNNvestigate (`plugin`)."""

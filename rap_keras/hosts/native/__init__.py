@@ -1,0 +1,1 @@
+"""The native host: analyzers that need TensorFlow and Keras alone."""

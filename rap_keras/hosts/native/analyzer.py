@@ -1,0 +1,168 @@
+"""What all native analyzers share: what they take, which neuron they explain, how they run."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tensorflow import keras
+
+from rap_keras.engine import checks
+from rap_keras.engine.equations import seed
+from rap_keras.engine.execution import compiled
+from rap_keras.engine.network import Network, flatten, specs
+from rap_keras.engine.samples import (
+    Arrays,
+    Samples,
+    are_batches,
+    each_batch,
+    require_batch_size,
+    valid_samples,
+)
+from rap_keras.models.final_activation import refuse_final_activation
+from rap_keras.models.outputs import one_output
+
+
+class Analyzer:
+    """Explains a model's decisions; a method is a subclass that says what `_attributions` are.
+
+    Attributes:
+        model: what is explained, with the chosen output alone.
+        network: its layer calls.
+    """
+
+    network: Network
+
+    def __init__(
+        self,
+        model: keras.Model,
+        neuron_selection_mode: str = "max_activation",
+        output: str | int | None = None,
+        disable_model_checks: bool = False,
+    ) -> None:
+        checks.require_model_of_this_mode(model)
+        checks.require_choice("neuron_selection_mode", neuron_selection_mode, ("max_activation", "index", "all"))
+        self.model = self._model = one_output(model, output)
+        self._neuron_selection_mode = neuron_selection_mode
+        self.network = flatten(self._model)
+        checks.refuse_half_precision(self.network)
+        if not disable_model_checks:
+            refuse_final_activation(self.network)
+        self._graph: Any = None
+
+    def analyze(self, X: Any, neuron_selection: Any = None, batch_size: int | None = None) -> Arrays:
+        """Relevance of every input value, shaped as X; a list or dict of arrays for models with several inputs.
+
+        Sample i of the result belongs to sample i of X, and sums to its selected logit ("all": to the sum of
+        its logits).
+
+        Args:
+            X: samples as the model takes them, (N, ...): an array or a tensor, for models with several inputs a
+                list or tuple of them, or a dict by input name, which gives a dict; or a generator, a
+                `keras.utils.Sequence` or a `tf.data.Dataset` of batches, as `analyze_batches` takes them.
+            neuron_selection: with neuron_selection_mode="index" the output to explain: one index for all
+                samples or one for each. For outputs of several dimensions an index is a tuple.
+            batch_size: this many samples at a time, with a progress bar, where all at once would not fit into
+                memory. X may be a `numpy.memmap`.
+
+        Warns:
+            UserWarning: the heatmap of a sample is zero everywhere.
+
+        Raises:
+            ValueError: X has another shape than the model's input, NaN or Inf in a sample, or values outside of
+                the bounds of `input_rule`; an index is out of range, missing, or given in another mode;
+                `batch_size` is no positive integer, or given with batches.
+            TypeError: X is a tensor without a value.
+        """
+        require_batch_size(batch_size)
+        if are_batches(X):
+            if batch_size is not None:
+                raise ValueError("batch_size is for arrays: a generator, Sequence or Dataset has its own batches")
+            return _concatenated(self.analyze_batches(X, neuron_selection))
+        samples = self.samples(X, neuron_selection)
+        results: list[np.ndarray] = []
+        for batch, start in zip(samples.batches(batch_size), range(0, len(samples), batch_size or len(samples))):
+            found = self._relevance_of(batch, start)
+            results = results or [np.empty((len(samples), *array.shape[1:]), array.dtype) for array in found]
+            for result, array in zip(results, found):
+                result[start : start + len(batch)] = array
+        return samples.like_given(results)
+
+    def analyze_batches(self, X: Iterable[Any], neuron_selection: Any = None) -> Iterator[Arrays]:
+        """Relevance of one batch after the other, as `analyze` gives it; nothing is kept in memory.
+
+        Args:
+            X: batches of samples, from a generator, a `keras.utils.Sequence`, a `tf.data.Dataset` or any other
+                iterable. As in Keras a batch is an array, a list or dict of arrays for models with several inputs,
+                or a tuple of these and the labels, which are left out.
+            neuron_selection: as in `analyze`, one index for all samples.
+
+        Raises:
+            ValueError: as in `analyze`; the message begins with the number of the batch.
+        """
+        for samples in each_batch(X, lambda batch: self.samples(batch, neuron_selection)):
+            yield samples.like_given(self._relevance_of(samples, 0))
+
+    def _relevance_of(self, samples: Samples, first: int) -> list[np.ndarray]:
+        """Attributions of each input; a warning names samples that have none, counted from `first`."""
+        outputs = self._run(samples)
+        empty = ~np.any([array.reshape(len(array), -1).any(axis=1) for array in outputs], axis=0)
+        if empty.any():
+            numbers = ", ".join(str(first + index) for index in np.flatnonzero(empty))
+            warnings.warn(
+                f"the heatmap of sample {numbers} is zero everywhere: the logit is 0, or it comes from biases "
+                "alone, as no unit that the input reaches is active. It says nothing about the input",
+                stacklevel=4,
+            )
+        return outputs
+
+    def _run(self, samples: Samples) -> list[np.ndarray]:
+        if self._graph is None:
+            self._graph = compiled(lambda *tensors: self._attributions(list(tensors)), self.specs())
+        return self._graph(samples.feeds())
+
+    def _attributions(self, tensors: list[tf.Tensor]) -> list[tf.Tensor]:
+        """The attributions of the model's inputs, given these and what `specs` has behind them."""
+        raise NotImplementedError
+
+    def specs(self) -> list[tf.TensorSpec]:
+        """Types and shapes of `Samples.feeds`: the model's inputs, and with "index" the positions of neurons."""
+        found = specs(self._model)
+        if self._neuron_selection_mode == "index":
+            found.append(tf.TensorSpec([None, len(self._model.outputs[0].shape)], tf.int32))
+        return found
+
+    def _seed(self, output: tf.Tensor, index: list[tf.Tensor]) -> tf.Tensor:
+        if self._neuron_selection_mode == "index":
+            return seed.at_index(output, index[0])
+        return seed.max_activation(output) if self._neuron_selection_mode == "max_activation" else output
+
+    def samples(self, X: Any, neuron_selection: Any = None) -> Samples:
+        """X and the neurons to explain as what the analyzer takes, checked.
+
+        Raises:
+            ValueError: as in `analyze`.
+            TypeError: as in `analyze`.
+        """
+        by_index = self._neuron_selection_mode == "index"
+        if by_index and neuron_selection is None:
+            raise ValueError("neuron_selection_mode='index' needs neuron_selection, the output to explain")
+        if not by_index and neuron_selection is not None:
+            raise ValueError(
+                f"neuron_selection is for neuron_selection_mode='index', not '{self._neuron_selection_mode}'"
+            )
+        return valid_samples(X, self._model, neuron_selection)
+
+
+def _concatenated(parts: Iterable[Arrays]) -> Arrays:
+    batches = list(parts)
+    if not batches:
+        raise ValueError("the generator, Sequence or Dataset gave no batch")
+    if isinstance(batches[0], dict):
+        return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}  # type: ignore
+    if isinstance(batches[0], list):
+        return [np.concatenate(arrays) for arrays in zip(*batches)]
+    return np.concatenate(batches)  # type: ignore[arg-type]

@@ -1,0 +1,188 @@
+"""RAP without iNNvestigate."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tensorflow import keras
+
+from rap_keras.engine import checks, input_bounds
+from rap_keras.engine.execution import compiled
+from rap_keras.engine.input_bounds import InputRule
+from rap_keras.engine.network import as_float
+from rap_keras.engine.plan import plan
+from rap_keras.engine.propagation import Relevance, propagate
+from rap_keras.engine.rules.unweighted import Rule
+from rap_keras.engine.rules.weighted import Position
+from rap_keras.engine.samples import Samples, input_names
+from rap_keras.hosts.native.analyzer import Analyzer
+
+
+class RAP(Analyzer):
+    """Relative Attributing Propagation: which pixels are relevant to a decision, and which irrelevant.
+
+    Relevance starts as the selected logit and goes back layer by layer; its sum stays the logit. Positive
+    relevance marks what the decision rests on, negative what matters least to it. Source: Nam et al.,
+    Relative Attributing Propagation, AAAI 2020, arXiv 1904.00605.
+
+    Examples:
+        >>> model = rap_keras.to_logits(model)
+        >>> analyzer = rap_keras.RAP(model)
+        >>> relevance = analyzer.analyze(x)   # shaped as x; its sum over channels is the heatmap
+
+    Args:
+        model: functional or Sequential Keras model that ends in logits (see `rap_keras.to_logits`). It is
+            only read: no layer of it is called or changed.
+        variant: "paper" for the equations of the paper, "reference" for the authors' program: in convolutions
+            negative relevance follows the negative contributions, and Add and average pooling share out by
+            signed instead of absolute values. The two correlate at 0.98 or more on VGG-16; with residual
+            connections "paper" is better by far.
+        batch_norm: "identity" passes relevance through BatchNormalization unchanged, as the authors' program
+            does; "fold" first makes it part of the convolution or Dense layer before it, where that is exact.
+        input_rule: the lowest and highest input, which the rule of the first layer (z^B, Eq. 10) needs.
+            "auto": minimum and maximum of each sample; of a series (N, time, channels) those of each channel; for
+            vectors (N, features) no z^B, as features share no scale. (low, high): numbers or one value per
+            channel, in units of the model's input; `analyze` refuses samples outside of them. None: no z^B, the
+            first layer goes by the rule of the inner ones. For several inputs one of these each, by name or as a
+            list.
+        rules: rules for single layers by name (as in `analyze_layers`), in place of those of their kind; see
+            `rap_keras.register_rule` for what a rule is.
+        output: of a model with several outputs the one to explain, its name in `model.output_names` or its number.
+        neuron_selection_mode: "max_activation", "index" (give `neuron_selection` to `analyze`) or "all".
+        allow_lambda_layers: pass relevance through Lambda layers: unchanged where they keep the shape, else as
+            their gradient moves it. Nothing is known of what they calculate: `rap_keras.influence.check` tells
+            whether relevance lies where the input has an influence.
+        disable_model_checks: take a model that ends in a softmax, log-softmax or sigmoid as it is.
+
+    Attributes:
+        network: the model's layer calls.
+        plan: their rules.
+        variant: as above.
+
+    Warns:
+        UserWarning: given bounds end at a layer whose rule is the user's own, or no layer goes by them.
+
+    Raises:
+        RuntimeError: the model was built with eager execution on and it is off now, or the other way round.
+        NotAnalyzeableModelException: the model ends in a softmax, log-softmax or sigmoid, has several outputs of
+            which none is chosen, Lambda layers without permission, weights of half precision, or layers without a
+            rule.
+        ValueError: an option has no such value.
+        KeyError: `rules` names a layer that is not in the network.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        variant: str = "paper",
+        batch_norm: str = "identity",
+        input_rule: InputRule = "auto",
+        rules: Mapping[str, Rule] | None = None,
+        output: str | int | None = None,
+        neuron_selection_mode: str = "max_activation",
+        allow_lambda_layers: bool = False,
+        disable_model_checks: bool = False,
+    ) -> None:
+        super().__init__(model, neuron_selection_mode, output, disable_model_checks)
+        checks.require_choice("variant", variant, ("paper", "reference"))
+        checks.require_choice("batch_norm", batch_norm, ("identity", "fold"))
+        self.variant = variant
+        self._batch_norm = batch_norm
+        self._input_rule = input_rule
+        self._rules = dict(rules or {})
+        self._allow_lambda_layers = allow_lambda_layers
+        inputs = dict(zip(input_names(self._model), self._model.inputs))
+        self._input_rules = input_bounds.valid_rules(input_rule, inputs)
+        self.plan = plan(
+            self.network,
+            bounded_inputs=[
+                number
+                for number, rule, x in zip(self.network.inputs, self._input_rules, self._model.inputs)
+                if input_bounds.has_bounds(rule, x)
+            ],
+            fold_batch_norm=batch_norm == "fold",
+            allow_lambda=allow_lambda_layers,
+            rules=self._rules,
+        )
+        self._warn_of_unused_bounds()
+        self._layer_functions: dict[tuple[str, ...], Callable] = {}
+
+    def _warn_of_unused_bounds(self) -> None:
+        """Warns if bounds were given and no layer goes by them; a layer of the user's has been named already."""
+        given = any(isinstance(rule, input_bounds.Fixed) for rule in self._input_rules)
+        if given and not any(p.own or p.position is Position.INPUT for p in self.plan):
+            warnings.warn(
+                "the bounds of input_rule are not used: the last weighted layer sees the input itself, or bounds "
+                "cannot be followed through a layer in front of the first one. There is no z^B in this network",
+                stacklevel=3,
+            )
+
+    def propagate(self, tensors: list[tf.Tensor], finish: Callable | None = None) -> Relevance:
+        """Relevance within the network, in the graph that is being built.
+
+        Args:
+            tensors: the model's inputs, and the positions of neurons where they are given, of shapes as `specs`.
+            finish: as `rap_keras.engine.propagation.propagate` takes it.
+        """
+        inputs = [as_float(x) for x in tensors[: len(self.network.inputs)]]
+        return propagate(
+            self.network,
+            self.plan,
+            inputs,
+            seed=lambda output: self._seed(output, tensors[len(inputs) :]),
+            bounds=input_bounds.tensors(self._input_rules, inputs),
+            reference=self.variant == "reference",
+            finish=finish,
+        )
+
+    def _attributions(self, tensors: list[tf.Tensor]) -> list[tf.Tensor]:
+        relevance = self.propagate(tensors)
+        return [relevance.tensors[number] for number in relevance.inputs]
+
+    def samples(self, X: Any, neuron_selection: Any = None) -> Samples:
+        """X and the neurons to explain as what the analyzer takes, checked.
+
+        Raises:
+            ValueError: as in `analyze`.
+            TypeError: as in `analyze`.
+        """
+        samples = super().samples(X, neuron_selection)
+        input_bounds.require_within(self._input_rules, samples.arrays)
+        return samples
+
+    def analyze_layers(
+        self, X: Any, layers: Iterable[str] | None = None, neuron_selection: Any = None
+    ) -> dict[str, np.ndarray | list[np.ndarray]]:
+        """Relevance at the input of each named layer, by name in forward order, e.g. for the paper's Fig. 4.
+
+        It is what the layer gives back, batch first and shaped as the layer's input; a list of arrays for
+        layers with several inputs. Where several layers use the same tensor, as at the fork of a residual
+        block, each has its own part, and the parts add up to what the layer before receives.
+
+        Args:
+            X: as in `analyze`, but no batches.
+            layers: names of layers, all by default. A layer in a nested model is "model/layer", the second use
+                of a layer "layer#2".
+            neuron_selection: as in `analyze`.
+
+        Raises:
+            KeyError: a name is none of the network's layers; the message lists them.
+            ValueError: as in `analyze`.
+        """
+        known = [call.name for call in self.network.calls]
+        names = known if layers is None else list(layers)
+        checks.require_layers(names, known)
+        key = tuple(name for name in known if name in names)
+        if key not in self._layer_functions:
+
+            def back(*tensors: tf.Tensor) -> list[list[tf.Tensor]]:
+                relevance = self.propagate(list(tensors))
+                return [relevance.calls[name] for name in key]
+
+            self._layer_functions[key] = compiled(back, self.specs())
+        values = self._layer_functions[key](self.samples(X, neuron_selection).feeds())
+        return {name: value[0] if len(value) == 1 else list(value) for name, value in zip(key, values)}

@@ -1,0 +1,24 @@
+"""The plugin of iNNvestigate 2: `register` makes our analyzers known to it."""
+
+from __future__ import annotations
+
+
+def register() -> None:
+    """Makes RAP, PatternNet and PatternAttribution analyzers of iNNvestigate.
+
+    From then on our NotAnalyzeableModelException is one of iNNvestigate's, so that programs catch it as ever.
+
+    Raises:
+        ImportError: iNNvestigate is not installed.
+    """
+    import innvestigate.analyzer
+
+    from rap_keras.engine.errors import NotAnalyzeableModelException
+    from rap_keras.hosts.plugin.analyzer import RAP
+    from rap_keras.hosts.plugin.pattern_analyzers import PatternAttribution, PatternNet
+
+    NotAnalyzeableModelException.__bases__ = (innvestigate.NotAnalyzeableModelException,)
+    for name, cls in (("rap", RAP), ("pattern.net", PatternNet), ("pattern.attribution", PatternAttribution)):
+        innvestigate.analyzer.analyzers[name] = cls
+        # AnalyzerBase.load looks classes up here, by name.
+        setattr(innvestigate.analyzer, cls.__name__, cls)

@@ -1,0 +1,192 @@
+"""RAP as an iNNvestigate analyzer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import innvestigate.backend as ibackend
+import innvestigate.layers as ilayers
+import numpy as np
+import tensorflow as tf
+from innvestigate.analyzer.reverse_base import ReverseAnalyzerBase
+from tensorflow import keras
+
+from rap_keras.engine import checks
+from rap_keras.engine.input_bounds import InputRule
+from rap_keras.engine.propagation import Relevance
+from rap_keras.engine.rules.unweighted import Rule
+from rap_keras.engine.samples import Samples
+from rap_keras.hosts import storage
+from rap_keras.hosts.native import rap
+from rap_keras.models.foreign_files import naming
+from rap_keras.models.outputs import one_output
+
+
+class RAP(rap.RAP, ReverseAnalyzerBase):
+    """Relative Attributing Propagation, as an analyzer that iNNvestigate's wrappers and tools take.
+
+    What it is, its options and what it raises are those of `rap_keras.RAP`, and further options of iNNvestigate's
+    ReverseAnalyzerBase are taken. It also has its `save` and `load`.
+
+    Examples:
+        >>> model = rap_keras.to_logits(model)
+        >>> analyzer = innvestigate.create_analyzer("rap", model)
+
+    Args:
+        model: as for `rap_keras.RAP`, built with eager execution off.
+        variant: as for `rap_keras.RAP`.
+        batch_norm: as for `rap_keras.RAP`.
+        input_rule: as for `rap_keras.RAP`.
+        rules: as for `rap_keras.RAP`.
+        output: as for `rap_keras.RAP`.
+        **kwargs: options of ReverseAnalyzerBase, neuron_selection_mode among them.
+
+    Raises:
+        RuntimeError: eager execution is on, or was on when the model was built.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        variant: str = "paper",
+        batch_norm: str = "identity",
+        input_rule: InputRule = "auto",
+        rules: Mapping[str, Rule] | None = None,
+        output: str | int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        checks.require_graph_execution()
+        checks.require_model_of_this_mode(model)
+        ReverseAnalyzerBase.__init__(self, one_output(model, output), **kwargs)
+        rap.RAP.__init__(
+            self,
+            self._model,
+            variant,
+            batch_norm,
+            input_rule,
+            rules,
+            neuron_selection_mode=self._neuron_selection_mode,
+            allow_lambda_layers=self._allow_lambda_layers,
+            disable_model_checks=self._disable_model_checks,
+        )
+        self._tensors: list[int] = []
+
+    def _run(self, samples: Samples) -> list[np.ndarray]:
+        """The heatmaps by way of iNNvestigate's analyzer model, which has its options for debugging."""
+        if not self._analyzer_model_done:
+            self.create_analyzer_model()
+        outputs = ibackend.to_list(self._analyzer_model.predict_on_batch(samples.feeds()))
+        if self._n_debug_output > 0:
+            self._handle_debug_output(outputs[-self._n_debug_output :])
+            outputs = outputs[: -self._n_debug_output]
+        return outputs
+
+    def _prepare_model(self, model: keras.Model) -> tuple[keras.Model, list, list]:
+        """The model as it is: the neuron is selected within the propagation, so no layer is added."""
+        if self._neuron_selection_mode != "index":
+            return model, [], []
+        index = keras.Input(shape=(model.outputs[0].shape.rank,), dtype=np.int32, name="neuron_index")
+        return model, [index], [index]
+
+    def _reverse_model(
+        self,
+        model: keras.Model,
+        stop_analysis_at_tensors: list | None = None,
+        return_all_reversed_tensors: bool = False,
+    ) -> tuple[list, dict | None]:
+        """Forward pass and relevance as one Keras layer, in place of iNNvestigate's reversal.
+
+        Keras wraps every operation outside of a layer into one of its own, which takes minutes on deep
+        networks. Within one layer the graph is plain TensorFlow, and it can be called anew on other inputs, as
+        iNNvestigate's wrappers (SmoothGrad and the like) do.
+        """
+        layer = _Propagation(self.propagate, return_all_reversed_tensors)
+        outputs = layer([*model.inputs, *(stop_analysis_at_tensors or [])])
+        inputs, rest = outputs[: len(model.inputs)], outputs[len(model.inputs) :]
+        if not return_all_reversed_tensors:
+            return inputs, None
+        return inputs, {
+            number: {"nid": self._node_id(number), "tensors": [R], "final_tensor": R}
+            for number, R in zip(self._tensors, rest)
+        }
+
+    def propagate(self, tensors: list[tf.Tensor], finish: Callable | None = None) -> Relevance:
+        """As `rap_keras.RAP.propagate`, with the base class's options that change relevance."""
+        found = super().propagate(tensors, finish or (self._finish if self._changes_relevance() else None))
+        self._tensors = self._tensors or list(found.tensors)
+        return found
+
+    def _changes_relevance(self) -> bool:
+        return bool(self._reverse_project_bottleneck_layers or self._reverse_clip_values or self._reverse_verbose)
+
+    def _finish(self, number: int, R: tf.Tensor) -> tf.Tensor:
+        """The base class's options that change relevance on its way."""
+        project, clip = self._reverse_project_bottleneck_layers, self._reverse_clip_values
+        if project and number in self.network.bottlenecks():
+            (R,) = ibackend.to_list(ilayers.Project(project).call(R))
+        if clip:
+            R = tf.clip_by_value(R, *clip)
+        if self._reverse_verbose:
+            print(f"relevance of tensor {number}: {R.shape} {R.name}")
+        return R
+
+    def _node_id(self, number: int) -> tuple[int, int]:
+        """The call that gives relevance to a tensor, and the tensor's place among the call's inputs."""
+        for nid, call in reversed(list(enumerate(self.network.calls))):
+            if number in call.inputs:
+                return nid, call.inputs.index(number)
+        return -1, 0
+
+    def save_npz(self, fname: str | Path) -> None:
+        """Saves the analyzer with its model to a file that `RAP.load_npz` reads, without pickle.
+
+        Raises:
+            ValueError: a rule of `rules` is not a function of a module, which alone could be found again.
+        """
+        storage.save_npz(fname, *self.save())
+
+    @staticmethod
+    def load_npz(fname: str | Path) -> RAP:
+        """The analyzer that `save_npz` saved, with every option.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: the file is not one of `RAP.save_npz`, or its model could do more than calculate.
+            ImportError: a rule of `rules` is from a module that the program has not imported.
+        """
+        class_name, state = storage.load_npz(fname)
+        if class_name != RAP.__name__:
+            raise ValueError(f"{fname} holds an analyzer of class {class_name}, not RAP")
+        with naming(fname):
+            options = RAP._state_to_kwargs(state)
+        return RAP(**options)
+
+    def _get_state(self) -> dict[str, Any]:
+        state = super()._get_state()
+        own = ("batch_norm", "input_rule", "rules")
+        return {**state, "variant": self.variant, **{name: getattr(self, f"_{name}") for name in own}}
+
+    @classmethod
+    def _state_to_kwargs(cls, state: dict[str, Any]) -> dict[str, Any]:
+        rest = dict(state)  # the base classes take their own out of it, and the caller may load once more
+        own = {name: rest.pop(name) for name in ("variant", "batch_norm", "input_rule", "rules")}
+        return {**super()._state_to_kwargs(rest), **own}
+
+
+class _Propagation(keras.layers.Layer):
+    """From a model's inputs to their relevances, and to those of all tensors behind them if asked for."""
+
+    def __init__(self, function: Callable[[list[tf.Tensor]], Relevance], all_tensors: bool) -> None:
+        # The data type is given, for mixed precision as a global policy would make float16 of all weights.
+        super().__init__(name="relevance", dtype=keras.backend.floatx(), autocast=False)
+        self._function = function
+        self._all_tensors = all_tensors
+
+    @tf.autograph.experimental.do_not_convert
+    def call(self, inputs: Any) -> list[tf.Tensor]:
+        inputs = ibackend.to_list(inputs)
+        relevance = self._function(inputs)
+        outputs = [relevance.tensors[number] for number in relevance.inputs]
+        return outputs + (list(relevance.tensors.values()) if self._all_tensors else [])

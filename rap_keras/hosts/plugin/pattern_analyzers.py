@@ -1,0 +1,175 @@
+"""PatternNet and PatternAttribution as iNNvestigate analyzers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from innvestigate.analyzer.reverse_base import ReverseAnalyzerBase
+from tensorflow import keras
+
+from rap_keras.engine import checks
+from rap_keras.engine.equations.numerics import divide, transposed
+from rap_keras.engine.network import flatten
+from rap_keras.hosts.plugin.quick_build import build_quickly
+from rap_keras.models.final_activation import refuse_final_activation
+from rap_keras.models.outputs import one_output
+from rap_keras.patterns.computer import PatternComputer
+from rap_keras.patterns.pattern_maps import maps_by_layer
+from rap_keras.patterns.stored import Patterns
+
+
+class _PatternAnalyzer(ReverseAnalyzerBase):
+    """The gradient with other weights in Dense layers and convolutions, begun with the logit."""
+
+    def __init__(
+        self,
+        model: keras.Model,
+        patterns: Patterns | str | Path | None = None,
+        pattern_type: str = "relu",
+        output: str | int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        checks.require_graph_execution()
+        checks.require_model_of_this_mode(model)
+        model = one_output(model, output)
+        super().__init__(model, **kwargs)
+        checks.require_choice("pattern_type", pattern_type, ("relu", "linear"))
+        network = flatten(model)
+        refuse_final_activation(network)
+        self._maps = maps_by_layer(network)
+        self._pattern_type = pattern_type
+        self._patterns = Patterns.load(patterns) if isinstance(patterns, (str, Path)) else patterns
+        if self._patterns is not None:
+            self._require_patterns_fit()
+        build_quickly(self)
+
+    def fit(self, X: Any, batch_size: int = 16) -> None:
+        """Computes the patterns from data, as `PatternComputer.compute` does; in place of the option `patterns`.
+
+        Raises:
+            RuntimeError: `analyze` has been called before.
+            ValueError: X is not what the model takes.
+        """
+        if self._analyzer_model_done:
+            raise RuntimeError("the analyzer is in use with other patterns already: make a new one and fit that")
+        self._patterns = PatternComputer(self._model, self._pattern_type).compute(X, batch_size)
+
+    def create_analyzer_model(self) -> None:
+        """Builds the graph.
+
+        Raises:
+            RuntimeError: there are no patterns yet.
+        """
+        if self._patterns is None:
+            raise RuntimeError(
+                f"{type(self).__name__} needs patterns: call fit(X), or create it with patterns=, computed by "
+                "rap_keras.patterns.PatternComputer or `rap-keras fit-patterns`"
+            )
+        super().create_analyzer_model()
+
+    def _require_patterns_fit(self) -> None:
+        assert self._patterns is not None
+        self._patterns.require_made_for(self._model)
+        for maps in self._maps.values():
+            for m in maps:
+                found = self._patterns.arrays.get(m.name)
+                shape = tuple(m.linear.w().shape)
+                if found is None or found.shape != shape:
+                    raise ValueError(
+                        f"the pattern of '{m.name}' has shape {None if found is None else found.shape}, its "
+                        f"weights have {shape}"
+                    )
+                if not np.isfinite(found).all():
+                    raise ValueError(f"the pattern of '{m.name}' has values that are not finite")
+
+    def _reverse_mapping(self, layer: keras.layers.Layer) -> Any:
+        if layer not in self._special_helper_layers:
+            if id(layer) in self._maps:
+                return self._through_patterns
+            if isinstance(layer, keras.layers.BatchNormalization):
+                return self._through_normalization
+        return super()._reverse_mapping(layer)
+
+    def _through_patterns(self, Xs: list, Ys: list, Rs: list, state: dict[str, Any]) -> list[tf.Tensor]:
+        """The vector-Jacobian product of a weighted layer with the method's weights in place of its own."""
+        assert self._patterns is not None
+        layer = state["layer"]
+        steps = []
+        (x,) = Xs
+        for m in self._maps[id(layer)]:
+            steps.append((m, x))
+            x = m.linear.preactivation(x, m.linear.function(x, m.linear.w()))
+        (R,) = Rs
+        activation = getattr(layer, "activation", None)
+        if activation not in (None, keras.activations.linear):
+            (R,) = transposed(activation, [x], R)
+        for m, x in reversed(steps):
+            # A variable: constants would make the graph too large to be sent to TensorFlow.
+            pattern = tf.convert_to_tensor(keras.backend.variable(self._patterns.arrays[m.name]))
+            weights = self._weights(tf.cast(pattern, x.dtype), m.linear.w())
+            (R,) = transposed(lambda fresh, m=m, weights=weights: m.linear.function(fresh, weights), [x], R)
+        return [R]
+
+    def _through_normalization(self, Xs: list, Ys: list, Rs: list, state: dict[str, Any]) -> list[tf.Tensor]:
+        raise NotImplementedError
+
+    def _weights(self, pattern: tf.Tensor, w: tf.Tensor) -> tf.Tensor:
+        raise NotImplementedError
+
+    def _get_state(self) -> dict[str, Any]:
+        patterns = self._patterns and (dict(self._patterns.arrays), self._patterns.network)
+        return {**super()._get_state(), "patterns": patterns, "pattern_type": self._pattern_type}
+
+    @classmethod
+    def _state_to_kwargs(cls, state: dict[str, Any]) -> dict[str, Any]:
+        rest = dict(state)
+        patterns, pattern_type = rest.pop("patterns"), rest.pop("pattern_type")
+        own = {"patterns": patterns and Patterns(*patterns), "pattern_type": pattern_type}
+        return {**super()._state_to_kwargs(rest), **own}
+
+
+class PatternNet(_PatternAnalyzer):
+    """The signal in the input that a decision rests on: patterns in place of weights on the way back.
+
+    Shown as it is, it looks like the input's detected part. Source: Kindermans et al., arXiv 1705.05598.
+
+    Args:
+        model: a Keras model that ends in logits, see `rap_keras.to_logits`.
+        patterns: of this model, as `PatternComputer` gives them, or the file that they were saved to. Without,
+            `fit` has to be called.
+        pattern_type: of `fit`, see `PatternComputer`.
+        output: of a model with several outputs the one to explain, its name or number.
+        **kwargs: options of iNNvestigate's ReverseAnalyzerBase, neuron_selection_mode among them.
+
+    Raises:
+        RuntimeError: eager execution is on.
+        ValueError: the patterns are of another network.
+        NotAnalyzeableModelException: the model has several outputs of which none is chosen, ends in a softmax,
+            log-softmax or sigmoid, or has a weighted layer that is neither Dense nor a convolution.
+    """
+
+    def _weights(self, pattern: tf.Tensor, w: tf.Tensor) -> tf.Tensor:
+        return pattern
+
+    def _through_normalization(self, Xs: list, Ys: list, Rs: list, state: dict[str, Any]) -> list[tf.Tensor]:
+        """A neuron of one input, y = s x + t: its pattern is 1 / s."""
+        layer = state["layer"]
+        (scale,) = transposed(lambda x: layer.call(x, training=False), Xs, tf.ones_like(Ys[0]))
+        return [divide(Rs[0], scale)]
+
+
+class PatternAttribution(_PatternAnalyzer):
+    """How much each input's signal adds to a decision: weights times patterns on the way back.
+
+    Its arguments, and what it raises, are those of `PatternNet`. Source: Kindermans et al., arXiv 1705.05598.
+    """
+
+    def _weights(self, pattern: tf.Tensor, w: tf.Tensor) -> tf.Tensor:
+        return pattern * w
+
+    def _through_normalization(self, Xs: list, Ys: list, Rs: list, state: dict[str, Any]) -> list[tf.Tensor]:
+        """A neuron of one input: pattern times weight is 1."""
+        return list(Rs)

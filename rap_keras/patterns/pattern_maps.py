@@ -1,0 +1,86 @@
+"""The linear maps of a network that have patterns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import tensorflow as tf
+from tensorflow import keras
+
+from rap_keras.engine.errors import NotAnalyzeableModelException
+from rap_keras.engine.network import Call, Network
+from rap_keras.engine.rules import functional
+from rap_keras.engine.rules.linear_layers import Linear, linear_maps
+
+_RELUS = ("relu", "relu6")
+
+
+@dataclass(frozen=True)
+class Map:
+    """One linear map of one layer, by a name of its own.
+
+    `into_relu` makes what the ReLU behind the layer is given, out of the layer's preactivation: the same, or what
+    a BatchNormalization in between makes of it. None where anything else follows.
+    """
+
+    name: str
+    linear: Linear
+    into_relu: Callable[[tf.Tensor], tf.Tensor] | None
+
+
+def maps_by_layer(network: Network) -> dict[int, list[Map]]:
+    """The linear maps of each weighted layer in forward order, by the layer's id.
+
+    A layer that is used several times has one pattern, of all its uses.
+
+    Raises:
+        NotAnalyzeableModelException: a weighted layer is none whose neurons share their weights.
+    """
+    found: dict[int, list[Map]] = {}
+    for call in network.calls:
+        linears = linear_maps(call.layer)
+        if not linears or id(call.layer) in found:
+            continue
+        if not all(linear.output_axes for linear in linears) or "Transpose" in type(call.layer).__name__:
+            raise NotAnalyzeableModelException(
+                f"layer '{call.name}' ({type(call.layer).__name__}) has no patterns: they are defined for Dense "
+                "layers and convolutions"
+            )
+        last = len(linears) - 1
+        found[id(call.layer)] = [
+            Map(f"{call.name}:{index}", linear, _into_relu(call, network) if index == last else None)
+            for index, linear in enumerate(linears)
+        ]
+    return found
+
+
+def _into_relu(call: Call, network: Network) -> Callable[[tf.Tensor], tf.Tensor] | None:
+    if _is_relu(getattr(call.layer, "activation", None)):
+        return lambda z: z
+    if getattr(call.layer, "activation", keras.activations.linear) is not keras.activations.linear:
+        return None
+    consumers = network.consumers()
+    followers = consumers.get(call.outputs[0], [])
+    if len(followers) == 1 and isinstance(followers[0].layer, keras.layers.BatchNormalization):
+        (normalization,) = followers
+        if _all_relu(consumers.get(normalization.outputs[0], [])):
+            return lambda z: normalization.run([z])[0]
+    return (lambda z: z) if _all_relu(followers) else None
+
+
+def _all_relu(calls: list[Call]) -> bool:
+    return bool(calls) and all(map(_is_relu_call, calls))
+
+
+def _is_relu(activation: object) -> bool:
+    return getattr(activation, "__name__", "") in _RELUS
+
+
+def _is_relu_call(call: Call) -> bool:
+    if isinstance(call.layer, keras.layers.ReLU):
+        return not call.layer.negative_slope
+    if isinstance(call.layer, keras.layers.Activation):
+        return _is_relu(call.layer.activation)
+    operation = functional.operation(call)
+    return operation is not None and operation.activation in _RELUS
