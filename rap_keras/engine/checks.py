@@ -8,6 +8,7 @@ from typing import Any
 import tensorflow as tf
 from tensorflow import keras
 
+from rap_keras.engine import keras_graph
 from rap_keras.engine.errors import NotAnalyzeableModelException
 from rap_keras.engine.network import Network
 
@@ -30,6 +31,7 @@ def require_choice(option: str, value: Any, choices: Sequence[str]) -> None:
 
 def require_model_of_this_mode(model: keras.Model) -> None:
     """Raises RuntimeError for a model that was built with eager execution on, if it is off now, or the reverse."""
+    keras_graph.require_tensorflow()
     of_graph = all(isinstance(tensor, tf.Tensor) for tensor in getattr(model, "inputs", None) or [])
     if not of_graph and not tf.executing_eagerly():
         raise RuntimeError(
@@ -45,18 +47,17 @@ def require_model_of_this_mode(model: keras.Model) -> None:
 
 def refuse_half_precision(network: Network) -> None:
     """Raises NotAnalyzeableModelException if weights, or an operation's values, have less than 32 bits."""
-    half = (tf.float16.as_datatype_enum, tf.bfloat16.as_datatype_enum)
     for call in network.calls:
-        node = getattr(call.layer, "node_def", None)
-        if node is not None and node.attr["T"].type in half:
+        if keras_graph.calculates_in_half_precision(call.layer):
             raise NotAnalyzeableModelException(
-                f"operation '{call.name}' ({node.op}) calculates in half precision, and relevance needs more "
-                "digits: build the model in float32, or use a layer in place of the operation"
+                f"operation '{call.name}' calculates in half precision, and relevance needs more digits: build "
+                "the model in float32, or use a layer in place of the operation"
             )
-        for weight in call.layer.weights:
-            if weight.dtype.is_floating and weight.dtype.size < 4:
+        for weight in getattr(call.layer, "weights", ()):
+            dtype = keras_graph.dtype(weight)
+            if dtype.is_floating and dtype.size < 4:
                 raise NotAnalyzeableModelException(
-                    f"the weights of layer '{call.name}' are {weight.dtype.name}, and relevance needs more digits"
+                    f"the weights of layer '{call.name}' are {dtype.name}, and relevance needs more digits"
                     ": build the model in float32, or with the policy mixed_float16, which keeps float32 weights"
                 )
 

@@ -24,9 +24,11 @@ def compiled(function: Function, specs: Sequence[tf.TensorSpec]) -> Callable[[Se
     """
     if not tf.executing_eagerly():
         return _in_session(function, specs)
-    graph = tf.function(function, input_signature=list(specs), autograph=False)
+    source = tf.function(function, autograph=False)
+    # Of many functions of one name TensorFlow warns that they are built again and again, except for these.
+    graph = source.get_concrete_function(*specs)
 
-    def run(arrays: Sequence[np.ndarray]) -> Any:
+    def run(arrays: Sequence[np.ndarray], source: Any = source) -> Any:  # with it the variables stay alive
         found = graph(*(_tensor(array, spec) for array, spec in zip(arrays, specs)))
         return tf.nest.map_structure(lambda tensor: tensor.numpy(), found)
 

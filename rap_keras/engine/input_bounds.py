@@ -73,7 +73,7 @@ def tensors(rules: Sequence[Rule], xs: Sequence[tf.Tensor]) -> list[Bounds | Non
 
 def has_bounds(rule: Rule, x: tf.Tensor) -> bool:
     """Whether an input has bounds: given ones, or of its own because its values share one scale."""
-    return isinstance(rule, Fixed) or (rule == "auto" and x.shape.rank > 2)
+    return isinstance(rule, Fixed) or (rule == "auto" and len(x.shape) > 2)
 
 
 def require_within(rules: Sequence[Rule], arrays: Mapping[str, np.ndarray]) -> None:
@@ -110,7 +110,7 @@ def _valid_rule(value: Any, name: str, x: tf.Tensor) -> Rule:
         raise ValueError(
             f"input_rule={value!r}: must be 'auto', None, or (low, high), each a number or one per channel"
         ) from None
-    axis = 1 if keras.backend.image_data_format() == "channels_first" and x.shape.rank > 2 else x.shape.rank - 1
+    axis = 1 if keras.backend.image_data_format() == "channels_first" and len(x.shape) > 2 else len(x.shape) - 1
     channels = x.shape[axis] if axis else None
     for bound in (low, high):
         if bound.ndim > 1 or (bound.ndim == 1 and channels not in (None, bound.size)):
@@ -122,7 +122,7 @@ def _valid_rule(value: Any, name: str, x: tf.Tensor) -> Rule:
         raise ValueError(f"input_rule={value!r}: low and high must be lists of the same length")
     if not (np.isfinite(low).all() and np.isfinite(high).all()) or not np.all(low <= high):
         raise ValueError(f"input_rule={value!r}: low and high must be finite, with low <= high")
-    shape = [1] * x.shape.rank
+    shape = [1] * len(x.shape)
     shape[axis] = -1
     return Fixed(low.reshape(shape), high.reshape(shape))
 
@@ -133,7 +133,7 @@ def _tensors(rule: Rule, x: tf.Tensor) -> Bounds | None:
         return tf.minimum(tf.constant(rule.low, x.dtype), x), tf.maximum(tf.constant(rule.high, x.dtype), x)
     if not has_bounds(rule, x):
         return None
-    series = x.shape.rank == 3
+    series = len(x.shape) == 3
     channels_first = keras.backend.image_data_format() == "channels_first"
-    axes = [2 if channels_first else 1] if series else list(range(1, x.shape.rank))
+    axes = [2 if channels_first else 1] if series else list(range(1, len(x.shape)))
     return tf.reduce_min(x, axes, keepdims=True), tf.reduce_max(x, axes, keepdims=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -12,8 +11,10 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
+from rap_keras.engine import keras_graph
 from rap_keras.engine.errors import NotAnalyzeableModelException
 from rap_keras.engine.execution import compiled
+from rap_keras.engine.keras_graph import Node
 
 
 class Ref(NamedTuple):
@@ -49,8 +50,8 @@ class Call:
         if self.dtypes:
             wanted = [dtype if dtype.is_floating else None for dtype in self.dtypes]
         else:
-            own = self.layer.variable_dtype if self.layer._autocast else None
-            wanted = [tf.as_dtype(own) if own and tf.as_dtype(own).is_floating else None] * len(xs)
+            own = keras_graph.weights_dtype(self.layer)
+            wanted = [own if own and own.is_floating else None] * len(xs)
         return [
             tf.cast(x, dtype) if dtype and dtype.size >= 4 and x.dtype.is_floating else x
             for x, dtype in zip(xs, wanted)
@@ -71,14 +72,14 @@ class Call:
             return values[argument.number] if isinstance(argument, Ref) else argument
 
         args, kwargs = _map((self.args, self.kwargs), fill)
-        layer = _in_full_precision(self.layer)
+        layer = keras_graph.in_full_precision(self.layer)
         if "training" in inspect.signature(layer.call).parameters and len(args) < 2:
             kwargs = {**kwargs, "training": False}
         return tf.nest.flatten(layer.call(*args, **kwargs))
 
     def has_constants(self) -> bool:
         """Whether values that depend on no input stand among the arguments (not shapes, axes and the like)."""
-        found: list[Any] = list((getattr(self.layer, "constants", None) or {}).values())
+        found: list[Any] = list((keras_graph.constants(self.layer) or {}).values())
         _map((self.args, self.kwargs), found.append)
         return any(_is_value(argument) for argument in found) or bool(self.kwargs.get("constant_values"))
 
@@ -156,7 +157,7 @@ def predictor(model: keras.Model) -> Callable[[Any], np.ndarray]:
 
 def specs(model: keras.Model) -> list[tf.TensorSpec]:
     """Types and shapes of a model's inputs."""
-    return [tf.TensorSpec(tuple(x.shape), tf.as_dtype(x.dtype)) for x in model.inputs]
+    return [tf.TensorSpec(tuple(x.shape), keras_graph.dtype(x)) for x in model.inputs]
 
 
 class _Flattening:
@@ -167,7 +168,7 @@ class _Flattening:
         self._names: set[str] = set()
 
     def network(self, model: keras.Model) -> Network:
-        inputs = tuple(self._number() for _ in model.inputs or [])
+        inputs = tuple(self._number() for _ in getattr(model, "inputs", None) or [])
         calls, outputs = self._walk(model, inputs, prefix="")
         return Network(tuple(_needed(calls, outputs)), inputs, outputs)
 
@@ -183,28 +184,28 @@ class _Flattening:
         calls: list[Call] = []
         constants: set[int] = set()
         for node in nodes:
-            if not all(id(tensor) in numbers or id(tensor) in constants for tensor in node.keras_inputs):
+            if not all(id(tensor) in numbers or id(tensor) in constants for tensor in node.inputs):
                 continue  # the same layer used elsewhere, outside of this model
-            xs = tuple(numbers[id(tensor)] for tensor in node.keras_inputs if id(tensor) in numbers)
+            xs = tuple(numbers[id(tensor)] for tensor in node.inputs if id(tensor) in numbers)
             if not xs:
-                constants.update(map(id, tf.nest.flatten(node.outputs)))
+                constants.update(map(id, node.outputs))
                 continue
-            if is_chain(node.layer):
+            if keras_graph.is_chain(node.layer):
                 inner, ys = self._chain(node.layer, xs[0], f"{prefix}{node.layer.name}/")
                 calls += inner
             elif isinstance(node.layer, keras.Model):
                 inner, ys = self._walk(node.layer, _model_inputs(node, numbers), f"{prefix}{node.layer.name}/")
                 calls += inner
             else:
-                ys = tuple(self._number() for _ in tf.nest.flatten(node.outputs))
+                ys = tuple(self._number() for _ in node.outputs)
                 args, kwargs = _map(
-                    (tuple(node.call_args), node.call_kwargs),
+                    (node.args, node.kwargs),
                     lambda a: Ref(numbers[id(a)]) if id(a) in numbers else a,
                 )
                 name = self._name(f"{prefix}{node.layer.name}")
                 dtypes = _dtypes(node, numbers)
                 calls.append(Call(name, node.layer, args, kwargs, xs, ys, dtypes))
-            numbers.update(zip(map(id, tf.nest.flatten(node.outputs)), ys))
+            numbers.update(zip(map(id, node.outputs), ys))
         return calls, tuple(numbers[id(tensor)] for tensor in model.outputs)
 
     def _chain(self, model: keras.Sequential, number: int, prefix: str) -> tuple[list[Call], tuple[int, ...]]:
@@ -214,7 +215,7 @@ class _Flattening:
             if isinstance(layer, keras.layers.InputLayer):
                 continue
             name = f"{prefix}{layer.name}"
-            if is_chain(layer):
+            if keras_graph.is_chain(layer):
                 inner, (output,) = self._chain(layer, number, f"{name}/")
             elif isinstance(layer, keras.Model):
                 inner, (output,) = self._walk(layer, (number,), f"{name}/")
@@ -234,24 +235,11 @@ class _Flattening:
         return unique
 
 
-def is_operation(layer: keras.layers.Layer) -> bool:
-    """Whether a layer is one that Keras made of a functional operation, such as `tf.nn.relu(x)`."""
-    return type(layer).__name__ in ("TensorFlowOpLayer", "TFOpLambda", "SlicingOpLambda")
-
-
-def _dtypes(node: Any, numbers: dict[int, int]) -> tuple[tf.DType, ...]:
+def _dtypes(node: Node, numbers: dict[int, int]) -> tuple[tf.DType, ...]:
     """The data types of an operation's inputs, those without a number left out."""
-    if not is_operation(node.layer):
+    if not keras_graph.is_operation(node.layer):
         return ()
-    return tuple(tf.as_dtype(tensor.dtype) for tensor in node.keras_inputs if id(tensor) in numbers)
-
-
-def _in_full_precision(layer: keras.layers.Layer) -> keras.layers.Layer:
-    if layer.compute_dtype in (None, layer.variable_dtype):
-        return layer
-    twin = copy.copy(layer)  # shares everything with the layer but the policy
-    twin._set_dtype_policy(layer.variable_dtype)
-    return twin
+    return tuple(keras_graph.dtype(tensor) for tensor in node.inputs if id(tensor) in numbers)
 
 
 def _is_value(argument: Any) -> bool:
@@ -260,27 +248,22 @@ def _is_value(argument: Any) -> bool:
     return isinstance(argument, float) or (isinstance(argument, np.ndarray) and argument.dtype.kind == "f")
 
 
-def is_chain(layer: keras.layers.Layer) -> bool:
-    """Whether a layer is a Sequential made without an input shape: called in a model it stays no graph."""
-    return isinstance(layer, keras.Sequential) and not getattr(layer, "_nodes_by_depth", None)
-
-
-def _nodes(model: keras.Model) -> list[Any]:
+def _nodes(model: keras.Model) -> list[Node]:
     """The nodes of a model in forward order, without those of its input layers."""
-    by_depth = getattr(model, "_nodes_by_depth", None)
-    if not by_depth:
+    nodes = keras_graph.nodes(model)
+    if nodes is None:
         raise NotAnalyzeableModelException(
             f"model '{model.name}' ({type(model).__name__}) is no graph of layers: RAP must see every layer. "
             "Build it with the functional API, or as a Sequential that begins with keras.Input(shape)."
         )
-    return [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth] if not node.is_input]
+    return nodes
 
 
-def _model_inputs(node: Any, numbers: dict[int, int]) -> tuple[int, ...]:
+def _model_inputs(node: Node, numbers: dict[int, int]) -> tuple[int, ...]:
     """Tensor numbers of what a nested model was called with, in the order of its own inputs."""
-    given = node.call_args[0] if node.call_args else next(iter(node.call_kwargs.values()))
+    given = node.args[0] if node.args else next(iter(node.kwargs.values()))
     if isinstance(given, dict):
-        given = [given[name] for name in node.layer.input_names]
+        given = [given[name] for name in keras_graph.input_names(node.layer)]
     return tuple(numbers[id(tensor)] for tensor in tf.nest.flatten(given))
 
 

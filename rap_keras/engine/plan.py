@@ -9,6 +9,7 @@ from typing import Any
 
 from tensorflow import keras
 
+from rap_keras.engine import keras_graph
 from rap_keras.engine.errors import NotAnalyzeableModelException
 from rap_keras.engine.network import Call, Network
 from rap_keras.engine.rules import batch_norm
@@ -133,7 +134,7 @@ def _plural(calls: list[Call]) -> str:
 
 
 def _kind_name(call: Call) -> str:
-    operation = getattr(getattr(call.layer, "node_def", None), "op", None) or getattr(call.layer, "symbol", None)
+    operation = keras_graph.operation_name(call.layer)
     return f"{type(call.layer).__name__}{f' {operation}' if operation else ''}"
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
+from rap_keras.engine import keras_graph
 from rap_keras.engine.progress import progress_bar
 
 Arrays = Union[np.ndarray, list[np.ndarray], dict[str, np.ndarray]]
@@ -91,7 +92,7 @@ def valid_samples(X: Any, model: keras.Model, selection: Any = None) -> Samples:
             sample is named; an index is out of range, no integer, or there are not as many as samples.
         TypeError: a tensor has no value, as it is part of a graph.
     """
-    names, tensors = input_names(model), model.inputs
+    names, tensors = keras_graph.input_names(model), model.inputs
     by_name = isinstance(X, Mapping)
     given = _by_name(X, names) if by_name else _in_order(X, tensors)
     arrays = {name: _valid_array(_as_array(one), name, tensor) for name, tensor, one in zip(names, tensors, given)}
@@ -100,16 +101,6 @@ def valid_samples(X: Any, model: keras.Model, selection: Any = None) -> Samples:
         raise ValueError(f"inputs have batches of different size: {sizes}")
     chosen = None if selection is None else _valid_selection(selection, sizes[0], model.outputs[0])
     return Samples(arrays, chosen, by_name)
-
-
-def input_names(model: keras.Model) -> list[str]:
-    """Names of a model's inputs, as Keras takes them in a dict."""
-    structure = getattr(model, "_nested_inputs", None)
-    if isinstance(structure, dict) and len(structure) == len(model.inputs):
-        # Keras keeps the inputs in the order of the sorted names.
-        numbers = {id(tensor): name for name, tensor in structure.items()}
-        return [numbers[id(tensor)] for tensor in model.inputs]
-    return list(model.input_names)
 
 
 def are_batches(X: Any) -> bool:
@@ -196,7 +187,7 @@ def _in_order(X: Any, tensors: list[tf.Tensor]) -> list[Any]:
     elif len(tensors) > 1:
         given = list(X)
     else:
-        given = [X[0]] if len(X) == 1 and np.ndim(_as_array(X[0])) == tensors[0].shape.rank else [X]
+        given = [X[0]] if len(X) == 1 and np.ndim(_as_array(X[0])) == len(tensors[0].shape) else [X]
     if len(given) != len(tensors):
         raise ValueError(f"the model has {len(tensors)} inputs, but {len(given)} arrays were given")
     return given
@@ -215,7 +206,7 @@ def _as_array(values: Any) -> np.ndarray:
 
 
 def _valid_array(array: np.ndarray, name: str, tensor: tf.Tensor) -> np.ndarray:
-    wanted = tuple(tensor.shape)
+    wanted, dtype = tuple(tensor.shape), keras_graph.dtype(tensor)
     if array.ndim != len(wanted) or any(w not in (None, a) for w, a in zip(wanted[1:], array.shape[1:])):
         hint = (
             " A single sample needs a batch axis, x[np.newaxis]; a tf.data.Dataset needs .batch(32)."
@@ -231,8 +222,8 @@ def _valid_array(array: np.ndarray, name: str, tensor: tf.Tensor) -> np.ndarray:
     bad = [i for i, sample in enumerate(array) if not np.isfinite(sample).all()] if array.dtype.kind == "f" else []
     if bad:
         raise ValueError(f"input '{name}' has NaN or Inf in sample {', '.join(map(str, bad))}")
-    if tensor.dtype.is_integer and array.dtype != tensor.dtype.as_numpy_dtype:
-        _require_whole_numbers(array, name, tensor.dtype)
+    if dtype.is_integer and array.dtype != dtype.as_numpy_dtype:
+        _require_whole_numbers(array, name, dtype)
     return array
 
 

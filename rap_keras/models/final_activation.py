@@ -7,7 +7,6 @@ to explain out of it. Both go by the same detector.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -16,9 +15,9 @@ import tensorflow as tf
 from tensorflow import keras
 from tensorflow.keras.layers import Layer
 
+from rap_keras.engine import keras_graph
 from rap_keras.engine.errors import NotAnalyzeableModelException
-from rap_keras.engine.network import Call, Network, flatten, is_chain, is_operation
-from rap_keras.engine.rules import functional
+from rap_keras.engine.network import Call, Network, flatten
 from rap_keras.engine.rules.kinds import is_registered, kind_of, lookup
 from rap_keras.engine.rules.linear_layers import dot_map, linear_maps
 from rap_keras.engine.rules.unweighted import divided, multiplied
@@ -99,7 +98,7 @@ def final_kind(layer: Layer) -> str | None:
     """
     if isinstance(layer, keras.layers.Softmax):
         return "softmax"
-    if is_operation(layer):
+    if keras_graph.is_operation(layer):
         return _operation_kind(layer)
     activation = getattr(layer, "activation", None)
     if activation is not None:
@@ -119,7 +118,7 @@ _BY_NAME = {
 
 
 def _operation_kind(layer: Layer) -> str | None:
-    return _BY_NAME.get(functional.operation_name(layer) or "")
+    return _BY_NAME.get(keras_graph.operation_name(layer) or "")
 
 
 def _function_kind(function: Callable) -> str | None:
@@ -145,6 +144,8 @@ def _function_kind(function: Callable) -> str | None:
 
 
 def _values(function: Callable, xs: list[np.ndarray]) -> list[np.ndarray]:
+    if tf.executing_eagerly():
+        return [np.asarray(function(tf.constant(x))) for x in xs]
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         return session.run([tf.convert_to_tensor(function(tf.constant(x))) for x in xs])
 
@@ -160,7 +161,7 @@ def _written_out(call: Call, network: Network) -> str | None:
         return None
     producers = {number: c for c in network.calls for number in c.outputs}
     numerator = producers.get(call.inputs[0])
-    is_exp = numerator is not None and functional.operation_name(numerator.layer) == "exp"
+    is_exp = numerator is not None and keras_graph.operation_name(numerator.layer) == "exp"
     return "softmax" if is_exp else None
 
 
@@ -170,7 +171,7 @@ def _passes_on(call: Call) -> bool:
     if linear_maps(call.layer) or dot_map(call) or (kind is not None and kind.rule is multiplied):
         return False
     is_known = kind is not None and not is_registered(call.layer)
-    return is_known or not call.layer.weights
+    return is_known or not getattr(call.layer, "weights", None)
 
 
 def _outputs(model: keras.Model) -> list[Any]:
@@ -221,27 +222,24 @@ _MOVING_OPERATIONS = set(
 
 def _before(tensor: Any) -> Any:
     """What `tensor` would be without a final activation, None if there is none that can be removed."""
-    layer, index, position = tensor._keras_history
-    node = layer._inbound_nodes[index]
+    node, place = keras_graph.producer(tensor)
+    layer, given = node.layer, node.args[0] if node.args else next(iter(node.kwargs.values()))
     if isinstance(layer, keras.Model):
-        return _before_model(layer, node, position)
+        return _before_model(layer, given, place)
     kind = final_kind(layer)
     if kind:
-        given = node.input_tensors
-        return _without_activation(layer, given) if layer.weights else given
+        return keras_graph.without_activation(layer, given) if getattr(layer, "weights", None) else given
     if isinstance(layer, keras.layers.Concatenate):
-        return _before_concatenation(layer, node.input_tensors)
-    if not _only_moves(layer):
+        return _before_concatenation(layer, given)
+    if not _only_moves(layer) or isinstance(given, (list, tuple)):
         return None
-    before = _before(node.input_tensors)
-    return None if before is None else type(layer).from_config(layer.get_config())(before)
+    before = _before(given)
+    return None if before is None else keras_graph.called_again(layer, before, *node.args[1:], **node.kwargs)
 
 
 def _only_moves(layer: Layer) -> bool:
-    if is_operation(layer):
-        return functional.operation_name(layer) in _MOVING_OPERATIONS and not isinstance(
-            layer._inbound_nodes[0].input_tensors, (list, tuple)
-        )
+    if keras_graph.is_operation(layer):
+        return keras_graph.operation_name(layer) in _MOVING_OPERATIONS
     if isinstance(layer, keras.layers.Activation):
         return layer.activation is keras.activations.linear
     return bool(lookup(layer, dict.fromkeys(_MOVING, True)))
@@ -252,17 +250,13 @@ def _before_concatenation(layer: Layer, tensors: list[Any]) -> Any:
     logits = [_before(tensor) for tensor in tensors]
     if all(tensor is None for tensor in logits):
         return None
-    wanted = [old if new is None else new for old, new in zip(tensors, logits)]
-    return type(layer).from_config(layer.get_config())(wanted)
+    return keras_graph.called_again(layer, [old if new is None else new for old, new in zip(tensors, logits)])
 
 
-def _before_model(model: keras.Model, node: Any, position: int) -> Any:
-    graph = _connected(model, node.input_tensors) if is_chain(model) else model
+def _before_model(model: keras.Model, given: Any, place: int) -> Any:
+    graph = _connected(model, given) if keras_graph.is_chain(model) else model
     inner = to_logits(graph)
-    if inner is graph:
-        return None
-    given = node.call_args[0] if node.call_args else next(iter(node.call_kwargs.values()))
-    return tf.nest.flatten(inner(given))[position]
+    return None if inner is graph else tf.nest.flatten(inner(given))[place]
 
 
 def _connected(chain: keras.Sequential, tensor: Any) -> keras.Model:
@@ -271,14 +265,3 @@ def _connected(chain: keras.Sequential, tensor: Any) -> keras.Model:
     for layer in chain.layers:
         x = layer(x)
     return keras.Model(inputs, x, name=chain.name)
-
-
-def _without_activation(layer: Layer, given: Any) -> Any:
-    """Output of the layer for the tensor `given` without its activation, its variables shared."""
-    shadow = copy.copy(layer)  # its configuration can be had whatever function the activation is
-    object.__setattr__(shadow, "activation", keras.activations.linear)
-    twin = type(layer).from_config(shadow.get_config())
-    # Calling the layer itself would give it another node, and changing its activation would change
-    # the user's model. The twin gets the layer's variables when it asks for new ones.
-    with tf.variable_creator_scope(lambda _, **wanted: getattr(layer, wanted["name"])):
-        return twin(given)

@@ -6,6 +6,7 @@ import numpy as np
 from tensorflow import keras
 
 from rap_keras.engine.errors import NotAnalyzeableModelException
+from rap_keras.engine.keras_graph import output_names, producer
 from rap_keras.engine.rules.kinds import lookup
 
 
@@ -20,7 +21,7 @@ def one_output(model: keras.Model, output: str | int | None = None) -> keras.Mod
         NotAnalyzeableModelException: the model has several outputs and none is chosen.
         ValueError: there is no such output.
     """
-    names = list(getattr(model, "output_names", None) or [])
+    names = output_names(model)
     if output is None:
         if len(names) > 1:
             raise NotAnalyzeableModelException(
@@ -76,12 +77,13 @@ def two_classes(model: keras.Model) -> keras.Model:
             f"model '{model.name}' must have one output of shape (None, 1), but it has {model.output_shape}"
         )
     (logit,) = model.outputs
-    layer, index, _ = logit._keras_history
+    node, _ = producer(logit)
+    layer = node.layer
     if lookup(layer, {keras.layers.Dense: True}) and layer.activation is keras.activations.linear:
         # LRP must see the weights of class 0: behind a Dense layer of one unit it would follow those of class 1.
         config = {**layer.get_config(), "units": 2}
         twin = type(layer).from_config(config)
-        both = twin(layer._inbound_nodes[index].input_tensors)
+        both = twin(node.args[0])
         twin.set_weights([np.concatenate([-weight, weight], axis=-1) for weight in layer.get_weights()])
     else:
         minus = keras.layers.Rescaling(-1.0, name=f"{layer.name}_class_0")(logit)

@@ -8,6 +8,7 @@ import tensorflow as tf
 from tensorflow import keras
 from tensorflow.keras.layers import Layer
 
+from rap_keras.engine.keras_graph import normalized_axes
 from rap_keras.engine.rules.linear_layers import Linear, Weights
 
 
@@ -16,7 +17,7 @@ def is_foldable(layer: Layer, linear: Linear, axes: tuple[int, ...]) -> bool:
     if not isinstance(layer, keras.layers.BatchNormalization) or not axes:
         return False
     rank = layer.input_spec.ndim
-    return [axis % rank for axis in layer.axis] == [linear.channel_axis % rank]
+    return [axis % rank for axis in normalized_axes(layer)] == [linear.channel_axis % rank]
 
 
 def into_previous(layer: Layer, linear: Linear) -> Linear:
@@ -68,7 +69,7 @@ def _scaled(w: Weights, scale: Weights, axes: tuple[int, ...]) -> Weights:
 def _scale(layer: Layer) -> Weights:
     def scale() -> tf.Tensor:
         factor = tf.math.rsqrt(tf.convert_to_tensor(layer.moving_variance) + layer.epsilon)
-        return factor if layer.gamma is None else factor * tf.convert_to_tensor(layer.gamma)
+        return factor * tf.convert_to_tensor(layer.gamma) if layer.scale else factor
 
     return scale
 
@@ -76,6 +77,6 @@ def _scale(layer: Layer) -> Weights:
 def _offset(layer: Layer) -> Weights:
     def offset() -> tf.Tensor:
         shift = -tf.convert_to_tensor(layer.moving_mean) * _scale(layer)()
-        return shift if layer.beta is None else shift + tf.convert_to_tensor(layer.beta)
+        return shift + tf.convert_to_tensor(layer.beta) if layer.center else shift
 
     return offset

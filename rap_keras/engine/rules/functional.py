@@ -1,15 +1,13 @@
 """Functional operations (`tf.nn.relu(x)`, `x + y`, ...), which Keras turns into layers of their own.
 
-With eager execution off a model's own code gives `TensorFlowOpLayer`s, which name an operation of the graph; a
-model loaded from a file gives `TFOpLambda`s, which name a Python function.
+What they are called depends on the Keras and on where the model comes from, see `keras_graph.operation_name`.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from tensorflow.keras.layers import Layer
-
+from rap_keras.engine import keras_graph
 from rap_keras.engine.network import Call, Ref
 
 
@@ -33,11 +31,15 @@ _ACTIVATIONS = {
     "selu": "selu",
     "gelu": "gelu",
     "leaky_relu": "leaky_relu",
-    "leakyrelu": "leaky_relu",
     "silu": "swish",
     "swish": "swish",
     "erf": "erf",
     "clip_by_value": "clip",
+    "clip": "clip",
+    "leakyrelu": "leaky_relu",
+    "hardsigmoid": "hard_sigmoid",
+    "hardsilu": "hard_silu",
+    "hardtanh": "hard_tanh",
 }
 _MOVED = set(
     (
@@ -45,11 +47,12 @@ _MOVED = set(
         "split splitv unstack unpack pack stack tile broadcast_to broadcastto resize resizebilinear "
         "resizenearestneighbor resizebicubic resizearea depth_to_space depthtospace space_to_depth "
         "spacetodepth reverse reversev2 max reduce_max gather gatherv2 maxpool maxpool3d max_pool max_pool1d "
-        "max_pool2d max_pool3d"
+        "max_pool2d max_pool3d repeat flip roll moveaxis swapaxes take concatenate ravel"
     ).split()
 )
 _AVERAGED = set(
-    "mean reduce_mean sum reduce_sum avgpool avgpool3d avg_pool avg_pool1d avg_pool2d avg_pool3d".split()
+    "averagepool avgpool avgpool3d avg_pool avg_pool1d avg_pool2d avg_pool3d "
+    "mean reduce_mean sum reduce_sum".split()
 )
 _AFFINE = set("identity neg negative cast convert_image_dtype stop_gradient stopgradient biasadd bias_add".split())
 _PADDED = {"pad", "padv2", "mirrorpad"}
@@ -57,7 +60,7 @@ _KEPT_APART = {"identityn"}  # tf.nn.swish ends in one
 _ADDED = {"add", "addv2", "add_n", "addn"}
 _SUBTRACTED = {"sub", "subtract"}
 _MULTIPLIED = {"mul", "multiply"}
-_DIVIDED = {"realdiv", "truediv", "divide", "div"}
+_DIVIDED = {"realdiv", "truediv", "truedivide", "divide", "div"}
 _CHOSEN = {"maximum", "minimum"}
 _FINAL = {"log_softmax", "logsoftmax"}  # without a rule: `to_logits` takes it off
 _KNOWN = {*_ACTIVATIONS}.union(
@@ -76,7 +79,7 @@ def is_known(name: str) -> bool:
 
 def operation(call: Call) -> Operation | None:
     """What the operation of a functional layer is to relevance; None for other layers and operations."""
-    name = operation_name(call.layer)
+    name = keras_graph.operation_name(call.layer)
     tensors = len(call.inputs)
     if name is None or tensors == 0:
         return None
@@ -108,18 +111,6 @@ def operation(call: Call) -> Operation | None:
 def _division(call: Call) -> Operation | None:
     if len(call.inputs) == 2:
         return Operation("divided")
-    constants = getattr(call.layer, "constants", None)
+    constants = keras_graph.constants(call.layer)
     over_tensor = 0 in constants if constants is not None else not isinstance(call.args[0], Ref)
     return None if over_tensor else Operation("affine")
-
-
-def operation_name(layer: Layer) -> str | None:
-    """The operation of a functional layer in lower case, without its module; None for other layers."""
-    kind = type(layer).__name__
-    if kind == "TensorFlowOpLayer":
-        return str(layer.node_def.op).lower()
-    if kind == "TFOpLambda":
-        return str(layer.symbol).split(".")[-1].lower()
-    if kind == "SlicingOpLambda":
-        return "getitem"
-    return None

@@ -57,18 +57,20 @@ _ADDED = Kind(added, **_KEEPS_ALL)
 
 # These do nothing at inference.
 _AUGMENTATION = (
-    "RandomBrightness RandomContrast RandomFlip RandomHeight RandomRotation RandomTranslation RandomWidth "
-    "RandomZoom"
+    "AugMix CutMix Equalization MixUp Solarization RandAugment RandomBrightness RandomColorDegeneration RandomColorJitter RandomContrast "
+    "RandomElasticTransform RandomErasing RandomFlip RandomGaussianBlur RandomGrayscale RandomHeight RandomHue "
+    "RandomInvert RandomPerspective RandomPosterization RandomRotation RandomSaturation RandomSharpness RandomShear "
+    "RandomTranslation RandomWidth RandomZoom"
 )
 
 _GROUPS: list[tuple[str, Kind]] = [
     ("ELU LeakyReLU PReLU", _ELEMENTWISE),
     ("Softmax", Kind(unchanged, nonnegative=True, saturates=True)),
     ("ThresholdedReLU", Kind(unchanged, nonnegative=True)),
-    ("LayerNormalization GroupNormalization UnitNormalization", _ELEMENTWISE),
+    ("LayerNormalization RMSNormalization GroupNormalization UnitNormalization", _ELEMENTWISE),
     ("BatchNormalization Rescaling Normalization", _AFFINE),
     (
-        "ActivityRegularization AlphaDropout Dropout GaussianDropout GaussianNoise SpatialDropout1D "
+        "Identity ActivityRegularization AlphaDropout Dropout GaussianDropout GaussianNoise SpatialDropout1D "
         "SpatialDropout2D SpatialDropout3D",
         Kind(unchanged, **_KEEPS_ALL),
     ),
@@ -76,7 +78,7 @@ _GROUPS: list[tuple[str, Kind]] = [
     (
         "Concatenate Cropping1D Cropping2D Cropping3D Flatten Permute RepeatVector Reshape UpSampling1D "
         "UpSampling3D CenterCrop MaxPooling1D MaxPooling2D MaxPooling3D GlobalMaxPooling1D GlobalMaxPooling2D "
-        "GlobalMaxPooling3D Maximum Minimum",
+        "GlobalMaxPooling3D AdaptiveMaxPooling1D AdaptiveMaxPooling2D AdaptiveMaxPooling3D Maximum Minimum",
         _MOVED,
     ),
     # At inference RandomCrop cuts out the centre, and resizes it.
@@ -84,7 +86,7 @@ _GROUPS: list[tuple[str, Kind]] = [
     ("ZeroPadding1D ZeroPadding2D ZeroPadding3D", Kind(padded, **_KEEPS_ALL)),
     (
         "AveragePooling1D AveragePooling2D AveragePooling3D GlobalAveragePooling1D GlobalAveragePooling2D "
-        "GlobalAveragePooling3D",
+        "GlobalAveragePooling3D AdaptiveAveragePooling1D AdaptiveAveragePooling2D AdaptiveAveragePooling3D",
         Kind(averaged, **_KEEPS_ALL),
     ),
     ("Add Average", _ADDED),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import tensorflow as tf
 from tensorflow import keras
 from tensorflow.keras.layers import Layer
 
+from rap_keras.engine import keras_graph
 from rap_keras.engine.equations.linear import LinearMap
 from rap_keras.engine.network import Call, Ref
 from rap_keras.engine.rules.kinds import lookup
@@ -107,7 +107,7 @@ def _conv(layer: Layer) -> list[Linear]:
 
 def _depthwise(layer: Layer) -> list[Linear]:
     function = _depthwise_convolution(layer)
-    return [_convolutional(layer, function, layer.depthwise_kernel, (-2,), (-2, -1))]
+    return [_convolutional(layer, function, keras_graph.depthwise_kernel(layer), (-2,), (-2, -1))]
 
 
 def _separable(layer: Layer) -> list[Linear]:
@@ -115,7 +115,7 @@ def _separable(layer: Layer) -> list[Linear]:
     return [
         Linear(
             _depthwise_convolution(layer),
-            _variable(layer.depthwise_kernel),
+            _variable(keras_graph.depthwise_kernel(layer)),
             None,
             convolution=True,
             channel_axis=_channel_axis(layer),
@@ -130,15 +130,8 @@ def _by_own_call(layer: Layer) -> list[Linear]:
     """A layer whose way from kernel to output is best left to itself."""
 
     def function(x: tf.Tensor, w: tf.Tensor) -> tf.Tensor:
-        twin = copy.copy(layer)  # shares everything with the layer but the attributes that are set here
-        for name, value in (
-            ("kernel", w),
-            ("bias", None),
-            ("use_bias", False),
-            ("activation", keras.activations.linear),
-        ):
-            object.__setattr__(twin, name, value)
-        return twin.call(x)
+        linear = keras.activations.linear
+        return keras_graph.twin(layer, kernel=w, bias=None, use_bias=False, activation=linear).call(x)
 
     has_bias = getattr(layer, "bias", None) is not None
     return [
@@ -273,14 +266,14 @@ _LINEARS: dict[type, Callable[[Layer], list[Linear]]] = {
     keras.layers.SeparableConv2D: _separable,
     keras.layers.Conv2DTranspose: _by_own_call,
     keras.layers.Conv3DTranspose: _by_own_call,
-    keras.layers.LocallyConnected1D: _by_own_call,
-    keras.layers.LocallyConnected2D: _by_own_call,
 }
-# Some came after the oldest TensorFlow that iNNvestigate takes, and one is still experimental there.
+# Not every Keras has these.
 for _name, _make in (
     ("DepthwiseConv1D", _depthwise),
     ("Conv1DTranspose", _by_own_call),
     ("EinsumDense", _by_own_call),
+    ("LocallyConnected1D", _by_own_call),
+    ("LocallyConnected2D", _by_own_call),
 ):
     if hasattr(keras.layers, _name):
         _LINEARS[getattr(keras.layers, _name)] = _make

@@ -13,12 +13,13 @@ from tensorflow import keras
 from rap_keras.engine import checks, input_bounds
 from rap_keras.engine.execution import compiled
 from rap_keras.engine.input_bounds import InputRule
+from rap_keras.engine.keras_graph import input_names
 from rap_keras.engine.network import as_float
 from rap_keras.engine.plan import plan
 from rap_keras.engine.propagation import Relevance, propagate
 from rap_keras.engine.rules.unweighted import Rule
 from rap_keras.engine.rules.weighted import Position
-from rap_keras.engine.samples import Samples, input_names
+from rap_keras.engine.samples import Samples
 from rap_keras.hosts.native.analyzer import Analyzer
 
 

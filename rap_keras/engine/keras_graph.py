@@ -1,0 +1,211 @@
+"""What Keras 2 and Keras 3 have under different names: the graph of layers, and what layers tell of themselves.
+
+All other modules speak of layers as this one does. A "layer" is what a node of the graph calls: a Keras layer, or
+a functional operation (`tf.nn.relu(x)`, `keras.ops.relu(x)`, `x + y`), which Keras 2 makes a layer of its own.
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from tensorflow import keras
+
+KERAS_3 = hasattr(keras, "ops")
+"""Whether TensorFlow's Keras is Keras 3, which has names of its own for nearly everything here."""
+
+
+class Node(NamedTuple):
+    """One use of a layer in a model.
+
+    `inputs` are the symbolic tensors among the arguments, in their order.
+    """
+
+    layer: Any
+    args: tuple
+    kwargs: dict[str, Any]
+    inputs: list[Any]
+    outputs: list[Any]
+
+
+def version() -> str:
+    """The version of TensorFlow's Keras."""
+    return str(importlib.import_module(keras.Model.__module__.split(".")[0]).__version__)
+
+
+def require_tensorflow() -> None:
+    """Raises RuntimeError if Keras 3 runs on JAX or PyTorch, whose tensors TensorFlow does not know."""
+    if KERAS_3 and keras.backend.backend() != "tensorflow":
+        raise RuntimeError(
+            f"Keras runs on {keras.backend.backend()} here, and RAP needs TensorFlow: set the environment "
+            "variable KERAS_BACKEND=tensorflow before Keras is imported, and load or build the model there"
+        )
+
+
+def nodes(model: keras.Model) -> list[Node] | None:
+    """The nodes of a model in forward order, without those of its inputs; None if it is no graph of layers."""
+    by_depth = getattr(_graph(model), "_nodes_by_depth", None)
+    if not by_depth:
+        return None
+    return [
+        _node(node) for depth in sorted(by_depth, reverse=True) for node in by_depth[depth] if not node.is_input
+    ]
+
+
+def is_chain(layer: Any) -> bool:
+    """Whether a layer is a Sequential made without an input shape: called in a model it stays no graph."""
+    return isinstance(layer, keras.Sequential) and not getattr(_graph(layer), "_nodes_by_depth", None)
+
+
+def producer(tensor: Any) -> tuple[Node, int]:
+    """The node that a symbolic tensor comes from, and the tensor's place among the node's outputs."""
+    layer, index, place = tensor._keras_history
+    return _node(layer._inbound_nodes[index]), place
+
+
+def uses(layer: Any) -> list[Node]:
+    """Every node of a layer, in this model and in others."""
+    return [_node(node) for node in layer._inbound_nodes]
+
+
+def _graph(model: Any) -> Any:
+    """What holds the nodes: Keras 3 keeps those of a Sequential in a functional model inside of it."""
+    return getattr(model, "_functional", None) if KERAS_3 and isinstance(model, keras.Sequential) else model
+
+
+def _node(node: Any) -> Node:
+    if KERAS_3:
+        arguments = node.arguments
+        return Node(node.operation, arguments.args, arguments.kwargs, list(arguments.keras_tensors), node.outputs)
+    return Node(
+        node.layer, tuple(node.call_args), node.call_kwargs, list(node.keras_inputs), tf.nest.flatten(node.outputs)
+    )
+
+
+def input_names(model: keras.Model) -> list[str]:
+    """Names of a model's inputs, as Keras takes them in a dict, in the order of `model.inputs`."""
+    structure = getattr(_graph(model), "_inputs_struct" if KERAS_3 else "_nested_inputs", None)
+    if isinstance(structure, dict) and len(structure) == len(model.inputs):
+        # Keras keeps the inputs in the order of the sorted names.
+        numbers = {id(tensor): name for name, tensor in structure.items()}
+        return [numbers[id(tensor)] for tensor in model.inputs]
+    return [tensor.name for tensor in model.inputs] if KERAS_3 else list(model.input_names)
+
+
+def output_names(model: keras.Model) -> list[str]:
+    """Names of a model's outputs."""
+    return list(getattr(model, "output_names", None) or [])
+
+
+def is_operation(layer: Any) -> bool:
+    """Whether a layer is a functional operation, such as `tf.nn.relu(x)`."""
+    if KERAS_3:
+        return not isinstance(layer, keras.layers.Layer)
+    return type(layer).__name__ in ("TensorFlowOpLayer", "TFOpLambda", "SlicingOpLambda")
+
+
+def operation_name(layer: Any) -> str | None:
+    """The operation in lower case, without its module; None for other layers.
+
+    With eager execution off the code of a model of Keras 2 gives an operation of the graph, "AddV2"; elsewhere it
+    gives a Python function, "math.add". Keras 3 has a class for each, "Add".
+    """
+    kind = type(layer).__name__
+    if not is_operation(layer):
+        return None
+    if KERAS_3:
+        return kind.lower() if type(layer).__module__.split(".")[0] == "keras" else None
+    if kind == "TensorFlowOpLayer":
+        return str(layer.node_def.op).lower()
+    return str(layer.symbol).split(".")[-1].lower() if kind == "TFOpLambda" else "getitem"
+
+
+def constants(layer: Any) -> dict[int, Any] | None:
+    """The constants that an operation has in it by their place; None where they stand among the arguments."""
+    return None if KERAS_3 else getattr(layer, "constants", None)
+
+
+def calculates_in_half_precision(layer: Any) -> bool:
+    """Whether a functional operation of Keras 2 works on half-precision values, as its graph has it."""
+    definition = getattr(layer, "node_def", None)
+    half = (tf.float16.as_datatype_enum, tf.bfloat16.as_datatype_enum)
+    return definition is not None and definition.attr["T"].type in half
+
+
+def dtype(tensor_or_variable: Any) -> tf.DType:
+    """The data type of a tensor, a symbolic tensor or a variable; Keras 3 has texts for them."""
+    return tf.as_dtype(tensor_or_variable.dtype)
+
+
+def weights_dtype(layer: Any) -> tf.DType | None:
+    """The type of its weights, to which a layer casts floating-point inputs here; None if it casts nothing."""
+    casts = getattr(layer, "autocast" if KERAS_3 else "_autocast", False)
+    own = layer.variable_dtype if casts else None
+    return tf.as_dtype(own) if own else None
+
+
+def in_full_precision(layer: Any) -> Any:
+    """A layer that calculates in the data type of its weights: in float16 relevance would be lost."""
+    if is_operation(layer) or layer.compute_dtype in (None, layer.variable_dtype):
+        return layer
+    if KERAS_3:
+        return twin(layer, _dtype_policy=keras.DTypePolicy(layer.variable_dtype))
+    other = twin(layer)
+    other._set_dtype_policy(layer.variable_dtype)
+    return other
+
+
+def twin(layer: Any, **attributes: Any) -> Any:
+    """A layer that shares everything with the given one except some attributes; only its `call` may be used."""
+    if KERAS_3:  # copy.copy would save the layer and load it
+        result = object.__new__(type(layer))
+        result.__dict__.update(layer.__dict__)
+    else:
+        result = copy.copy(layer)
+    for name, value in attributes.items():
+        if isinstance(getattr(type(layer), name, None), property):
+            result.__dict__[f"_{name}"] = value  # EinsumDense and Dense of Keras 3 have such kernels
+        else:
+            object.__setattr__(result, name, value)
+    return result
+
+
+def depthwise_kernel(layer: Any) -> Any:
+    """The kernel of a depthwise convolution."""
+    return layer.depthwise_kernel if hasattr(layer, "depthwise_kernel") else layer.kernel
+
+
+def normalized_axes(layer: Any) -> list[int]:
+    """The axes of a BatchNormalization, as it was given them."""
+    return [layer.axis] if isinstance(layer.axis, int) else list(layer.axis)
+
+
+def called_again(layer: Any, *args: Any, **kwargs: Any) -> Any:
+    """What a layer without weights gives for other symbolic tensors; the layer itself gets no new node."""
+    if KERAS_3:
+        return twin(layer, _inbound_nodes=[], _outbound_nodes=[])(*args, **kwargs)
+    return type(layer).from_config(layer.get_config())(*args, **kwargs)
+
+
+def without_activation(layer: Any, given: Any) -> Any:
+    """The output of a layer for the symbolic tensor `given` without its activation, its variables shared."""
+    linear = keras.activations.linear
+    if KERAS_3:
+        return twin(layer, activation=linear, _inbound_nodes=[], _outbound_nodes=[])(given)
+    # The configuration of a twin can be had whatever function the layer's activation is.
+    other = type(layer).from_config(twin(layer, activation=linear).get_config())
+    # Calling the layer itself would give it another node, and changing its activation would change the user's
+    # model. The other layer gets its variables when it asks for new ones.
+    with tf.variable_creator_scope(lambda _, **wanted: getattr(layer, wanted["name"])):
+        return other(given)
+
+
+def set_weights(model: keras.Model, weights: list[np.ndarray]) -> None:
+    """Sets all weights of a model; Keras 3 leaves what Normalization layers make of theirs as it was."""
+    model.set_weights(weights)
+    for layer in model.layers if KERAS_3 else ():
+        if isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()
