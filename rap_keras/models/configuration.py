@@ -15,19 +15,30 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 from tensorflow import keras
 
+from rap_keras.engine.keras_graph import KERAS_3
 from rap_keras.engine.rules import functional
 
 _FUNCTIONS = "activations constraints initializers losses metrics regularizers".split()
 _CLASSES = (
-    "constraints initializers layers layers.experimental layers.experimental.preprocessing losses metrics "
-    "mixed_precision models optimizers optimizers.experimental optimizers.legacy optimizers.schedules regularizers"
+    "constraints dtype_policies initializers layers layers.experimental layers.experimental.preprocessing losses "
+    "metrics mixed_precision models optimizers optimizers.experimental optimizers.legacy optimizers.schedules "
+    "regularizers"
 ).split()
 _NOT_EXPORTED = {"Functional", "PolicyV1", "BatchNormalizationV1", "BatchNormalizationV2"}
 _OF_APPLICATIONS = {"CustomScaleLayer", "LayerScale", "StochasticDepth"}
 # Some networks of keras.applications have initializers of TensorFlow, which have the names of those of Keras.
 _INITIALIZERS = ("tensorflow.python.ops.init_ops", "tensorflow.python.ops.init_ops_v2")
 # Numbers, bytes and shapes: Keras makes no object of a class of these.
-_DATA = {"__bytes__", "__ellipsis__", "__numpy__", "__tensor__", "__tuple__", "TensorShape"}
+_DATA = {
+    "__bytes__",
+    "__ellipsis__",
+    "__keras_tensor__",
+    "__numpy__",
+    "__slice__",
+    "__tensor__",
+    "__tuple__",
+    "TensorShape",
+}
 _CODE = {"Lambda", "__lambda__"}
 
 
@@ -90,6 +101,11 @@ def require_known(config: Any) -> None:
             continue
         if name in ("TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer"):
             _require_known_operation(entry)
+        elif KERAS_3 and isinstance(name, str) and functional.is_known(name) and not entry.content.get("module"):
+            raise ValueError(
+                f"{_place(entry)} is the operation {name!r:.60}, which Keras 3 does not read from an HDF5 file: save "
+                "the model as .keras, model.save('model.keras')"
+            )
         elif not (isinstance(name, str) and _is_known(entry.content, name)):
             raise ValueError(
                 f"{_place(entry)} needs {_shown(entry.content)}, which is not part of Keras and was not made "
@@ -167,6 +183,8 @@ def _is_known(content: dict[str, Any], name: str) -> bool:
         return True
     if key not in (None, name):
         return False
+    if KERAS_3 and isinstance(module, str) and module.startswith("keras.src.ops."):
+        return functional.is_known(name)
     if isinstance(module, str) and ".applications." in module and name in _OF_APPLICATIONS:
         return _of_keras(module)
     return name in _keras_classes() and (_of_keras(module) or module in _INITIALIZERS)

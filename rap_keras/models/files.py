@@ -10,9 +10,9 @@ from typing import Any
 
 import h5py
 import tensorflow as tf
-from keras import __version__ as keras_version
 from tensorflow import keras
 
+from rap_keras.engine import keras_graph
 from rap_keras.models import configuration
 from rap_keras.models.foreign_files import brief, check_hdf5, check_zip, naming
 
@@ -20,6 +20,29 @@ _SUBCLASSED = (
     "it is no graph of layers but a subclassed or unbuilt model: build it with the functional API or as a "
     "Sequential that begins with keras.Input(shape)"
 )
+
+
+class _OfKeras2:
+    """Stands for a kind of layer that has `groups` in files of Keras 2, which Keras 3 does not take there."""
+
+    def __init__(self, kind: Any) -> None:
+        self._kind = kind
+
+    def from_config(self, config: dict[str, Any]) -> Any:
+        taken = {key: value for key, value in config.items() if (key, value) != ("groups", 1)}
+        # Keras 2 has the initializers and the like of a plain convolution in there too, without any use.
+        return self._kind.from_config({key: taken[key] for key in taken if not _unused(self._kind, key)})
+
+
+def _unused(kind: Any, key: str) -> bool:
+    return key.startswith("kernel_") and key != "kernel_size" and "Separable" in kind.__name__
+
+
+_KINDS = (
+    "Conv1DTranspose Conv2DTranspose Conv3DTranspose DepthwiseConv1D DepthwiseConv2D SeparableConv1D "
+    "SeparableConv2D"
+).split()
+_OF_KERAS_2 = {name: _OfKeras2(getattr(keras.layers, name)) for name in _KINDS} if keras_graph.KERAS_3 else {}
 
 
 def load(path: Path, custom_objects: Mapping[str, Any]) -> keras.Model:
@@ -63,7 +86,8 @@ def _hdf5(path: Path) -> keras.Model:
             configuration.require_no_code(configuration.parse(_text(found["training_config"])))
         configuration.require_known(configuration.parse(_text(found["model_config"])))
     try:
-        return keras.models.load_model(str(path), compile=False)
+        with keras.utils.custom_object_scope(_OF_KERAS_2):
+            return keras.models.load_model(str(path), compile=False)
     except Exception as error:  # it has no type of its own
         raise _not_loaded(path, version, error) from None
 
@@ -77,7 +101,7 @@ def _archive(path: Path) -> keras.Model:
             # Keras reads weights from model.weights.npz too, where they are pickled.
             raise ValueError(f"no {' and '.join(sorted(missing))} in this archive, as Keras writes it")
         version = _text(configuration.parse(archive.read("metadata.json")).get("keras_version", ""))
-        _require_readable(version)
+        _require_readable(version, only_by_its_own=True)
         config = configuration.parse(archive.read("config.json"))
         configuration.require_no_code(config)
         # Keras sets this part aside, since the model is not compiled.
@@ -96,6 +120,10 @@ def _rebuilt(path: Path) -> keras.Model:
     Without eager execution Keras 2 makes operations that assign the weights and never runs them, so that the model
     has random weights, silently.
     """
+    if tf.executing_eagerly():
+        loaded = keras.models.load_model(str(path), compile=False, safe_mode=True)
+        _require_graph_of_layers(loaded)
+        return loaded
     with tf.Graph().as_default() as graph, tf.compat.v1.Session(graph=graph) as session:
         loaded = keras.models.load_model(str(path), compile=False, safe_mode=True)
         _require_graph_of_layers(loaded)
@@ -127,10 +155,15 @@ def _saved_model(path: Path) -> keras.Model:
             f"{path}: a SavedModel without keras_metadata.pb, so its layers are unknown: save the Keras model "
             "with model.save, not with tf.saved_model.save or model.export"
         )
+    if keras_graph.KERAS_3:
+        raise ValueError(
+            f"{path}: a SavedModel, {_HERE}, which does not read them: load it with Keras 2 (TensorFlow 2.15 or "
+            "earlier) and save it by model.save('model.h5'), or by model.save('model.keras') where Keras 3 made it"
+        )
     with naming(path):
         metadata = _metadata(path / "keras_metadata.pb")
         version = _text(metadata.get("keras_version") or "")
-        _require_readable(version)
+        _require_readable(version, only_by_its_own=True)
         config = {key: metadata.get(key) for key in ("class_name", "config")}
         configuration.require_no_code(metadata)
         if not isinstance(config["config"], dict) or "layers" not in config["config"]:
@@ -171,18 +204,27 @@ def _text(value: Any) -> str:
 
 
 def _require_graph_of_layers(model: Any) -> None:
-    if not getattr(model, "_is_graph_network", False) or not model.built:
+    if not isinstance(model, keras.Model) or keras_graph.nodes(model) is None or not model.built:
         raise ValueError(_SUBCLASSED)
 
 
-def _require_readable(version: str) -> None:
-    """Raises ValueError for a file of Keras 3, whose configurations Keras 2 does not understand."""
-    major = version.split(".")[0]
-    if major.isdecimal() and int(major) > int(keras_version.split(".")[0]):
+def _require_readable(version: str, only_by_its_own: bool = False) -> None:
+    """Raises ValueError for a file of a Keras whose configurations the one here does not understand.
+
+    Keras 3 reads HDF5 files of Keras 2, and none of its other files.
+    """
+    written, here = _numbers(version)[:1], _numbers(_KERAS)[:1]
+    if written and written > here:
         raise ValueError(f"written by Keras {version[:20]}, {_HERE}, which cannot read it: {_CARRY_OVER}")
+    if written and written < here and only_by_its_own:
+        raise ValueError(
+            f"written by Keras {version[:20]}, {_HERE}, which cannot read it: load it where it was written, with "
+            "keras.models.load_model, and save it by model.save('model.h5'), which can be read here"
+        )
 
 
-_HERE = f"here is Keras {keras_version} of TensorFlow {tf.__version__}"
+_KERAS = keras_graph.version()
+_HERE = f"here is Keras {_KERAS} of TensorFlow {tf.__version__}"
 _CARRY_OVER = (
     "build the model here with the code that made it, copy the weights, there by numpy.savez('w.npz', "
     "*model.get_weights()), here by model.set_weights(list(numpy.load('w.npz').values())), and save it by "
@@ -196,9 +238,9 @@ def _not_loaded(path: Path, version: str, error: Exception) -> ValueError:
     Keras' own error is left out of the traceback: it may have the whole configuration in it.
     """
     written = f" (written by Keras {version[:20]}, {_HERE})" if version else ""
-    newer = version and _numbers(version) > _numbers(keras_version)
-    advice = f". Keras here is older: {_CARRY_OVER}" if newer else ""
-    return ValueError(f"{path} could not be loaded{written}: {brief(error, 150 if newer else 300)}{advice}")
+    other = version and (_numbers(version) > _numbers(_KERAS) or _numbers(version)[:1] != _numbers(_KERAS)[:1])
+    advice = f". Keras here is another one: {_CARRY_OVER}" if other else ""
+    return ValueError(f"{path} could not be loaded{written}: {brief(error, 150 if other else 300)}{advice}")
 
 
 def _numbers(version: str) -> list[int]:

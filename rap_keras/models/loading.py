@@ -11,7 +11,6 @@ from typing import Any, Callable
 import numpy as np
 from tensorflow import keras
 
-from rap_keras.engine.checks import require_graph_execution
 from rap_keras.models import files, shapes_networks
 
 EMBEDDED = {"shapes-vgg": "vgg", "shapes-resnet": "resnet"}
@@ -57,14 +56,12 @@ def load_model(
             has for them. What is registered (`keras.utils.register_keras_serializable`) is known already.
 
     Raises:
-        RuntimeError: TensorFlow executes eagerly.
         FileNotFoundError: There is no such file.
         ConnectionError: The weights are not on this machine and could not be downloaded.
         ValueError: There is no such network; or the file holds no Keras model, only weights,
             Lambda layers, layers or operations that are not known, or a model that is no graph of
             layers; or it was written by another Keras, is damaged, or would fill the memory.
     """
-    require_graph_execution()
     if str(name_or_path).lower() in EMBEDDED:
         return shapes_networks.load_network(EMBEDDED[str(name_or_path).lower()])
     build = applications().get(str(name_or_path).lower())

@@ -57,10 +57,10 @@ _ADDED = Kind(added, **_KEEPS_ALL)
 
 # These do nothing at inference.
 _AUGMENTATION = (
-    "AugMix CutMix Equalization MixUp Solarization RandAugment RandomBrightness RandomColorDegeneration RandomColorJitter RandomContrast "
-    "RandomElasticTransform RandomErasing RandomFlip RandomGaussianBlur RandomGrayscale RandomHeight RandomHue "
-    "RandomInvert RandomPerspective RandomPosterization RandomRotation RandomSaturation RandomSharpness RandomShear "
-    "RandomTranslation RandomWidth RandomZoom"
+    "AugMix CutMix Equalization MixUp RandAugment RandomBrightness RandomColorDegeneration RandomColorJitter "
+    "RandomContrast RandomElasticTransform RandomErasing RandomFlip RandomGaussianBlur RandomGrayscale "
+    "RandomHeight RandomHue RandomInvert RandomPerspective RandomPosterization RandomRotation RandomSaturation "
+    "RandomSharpness RandomShear RandomTranslation RandomWidth RandomZoom Solarization"
 )
 
 _GROUPS: list[tuple[str, Kind]] = [
