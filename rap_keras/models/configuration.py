@@ -103,8 +103,8 @@ def require_known(config: Any) -> None:
             _require_known_operation(entry)
         elif KERAS_3 and isinstance(name, str) and functional.is_known(name) and not entry.content.get("module"):
             raise ValueError(
-                f"{_place(entry)} is the operation {name!r:.60}, which Keras 3 does not read from an HDF5 file: save "
-                "the model as .keras, model.save('model.keras')"
+                f"{_place(entry)} is the operation {name!r:.60}, which Keras 3 does not read from an HDF5 file: "
+                "save the model as .keras, model.save('model.keras')"
             )
         elif not (isinstance(name, str) and _is_known(entry.content, name)):
             raise ValueError(
