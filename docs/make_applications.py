@@ -1,4 +1,4 @@
-"""Makes docs/applications.md: RAP on every network of keras.applications, with random weights.
+"""Makes docs/applications.md, or docs/applications_keras_3.md where Keras 3 is: RAP on every network of keras.applications, with random weights.
 
     python docs/make_applications.py            # all of them, an hour or two
     python docs/make_applications.py VGG16 ...  # only these, the other rows stay as they are
@@ -21,12 +21,12 @@ from datetime import date
 from pathlib import Path
 from time import perf_counter
 
-PAGE = Path(__file__).with_name("applications.md")
+FOLDER = Path(__file__).parent
 MINUTES = 15
 GIGABYTES = 18
 
 HEAD = """\
-# RAP on the networks of keras.applications
+# RAP on the networks of keras.applications, Keras {keras}
 
 Every network of `keras.applications` (TensorFlow {tensorflow}), with random weights and non-trivial statistics of
 BatchNormalization, in inference mode, on two photos of noise in the smallest size that it takes. Excess is the
@@ -48,11 +48,8 @@ def examine(name: str) -> dict[str, object]:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     resource.setrlimit(resource.RLIMIT_DATA, (GIGABYTES << 30, GIGABYTES << 30))
     import numpy as np
-    import tensorflow as tf
-    from innvestigate import NotAnalyzeableModelException
 
-    tf.compat.v1.disable_eager_execution()
-    from rap_keras import RAP, models
+    from rap_keras import RAP, NotAnalyzeableModelException, models
     from rap_keras.engine.conservation import check, lively_weights
 
     build = models.applications()[name.lower()]
@@ -124,14 +121,24 @@ def write(rows: dict[str, str]) -> None:
     """The page, with the networks in alphabetical order."""
     import tensorflow as tf
 
+    from rap_keras.engine.keras_graph import version
+
     good = sum("| yes |" in text and "**no**" not in text for text in rows.values())
     head = HEAD.format(
+        keras=version(),
         tensorflow=tf.__version__,
         date=date.today(),
         machine=f"{os.cpu_count()} cores {platform.machine()}, no GPU, Python {platform.python_version()}",
         summary=f"{len(rows)} networks, relevance finite and conserved at every layer in {good}.",
     )
-    PAGE.write_text(head + "".join(rows[name] + "\n" for name in sorted(rows)))
+    page().write_text(head + "".join(rows[name] + "\n" for name in sorted(rows)))
+
+
+def page() -> Path:
+    """The page of the Keras that is here."""
+    from rap_keras.engine.keras_graph import KERAS_3
+
+    return FOLDER / ("applications_keras_3.md" if KERAS_3 else "applications.md")
 
 
 def main(names: list[str]) -> None:
@@ -139,7 +146,7 @@ def main(names: list[str]) -> None:
     from rap_keras.models import applications
 
     known = sorted(build.__name__ for build in applications().values())
-    lines = PAGE.read_text().splitlines() if PAGE.exists() else []
+    lines = page().read_text().splitlines() if page().exists() else []
     rows = {line.split("|")[1].strip(): line for line in lines if line.startswith("| ")}
     rows = {name: line for name, line in rows.items() if name in known}
     for name in names or known:

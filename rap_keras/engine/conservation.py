@@ -20,9 +20,10 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
+from rap_keras.engine import keras_graph
 from rap_keras.engine.execution import compiled
 from rap_keras.engine.explained import Explained
-from rap_keras.engine.network import Network
+from rap_keras.engine.network import Network, flatten
 from rap_keras.engine.plan import PlannedCall
 from rap_keras.engine.rules import unweighted
 from rap_keras.engine.rules.weighted import Position
@@ -235,18 +236,23 @@ def lively_weights(model: keras.Model) -> keras.Model:
     kernels N(0, 2 / fan-in) after He. The same in every call.
     """
     random = np.random.default_rng(0)
+    depthwise = {
+        id(keras_graph.depthwise_kernel(call.layer))
+        for call in flatten(model).calls
+        if "Depthwise" in type(call.layer).__name__ or "Separable" in type(call.layer).__name__
+    }
 
-    def value(variable: tf.Variable, weight: np.ndarray) -> np.ndarray:
+    def value(variable: Any, weight: np.ndarray) -> np.ndarray:
         kind = variable.name.split("/")[-1].split(":")[0]
         if kind in ("moving_mean", "beta", "bias"):
             return random.normal(0, 0.3, weight.shape)
         if kind in ("moving_variance", "gamma"):
             return random.uniform(0.5, 1.5, weight.shape)
         if kind.endswith("kernel"):
-            fan_in = np.prod(weight.shape[: -2 if kind.startswith("depthwise") else -1])
+            fan_in = np.prod(weight.shape[: -2 if id(variable) in depthwise else -1])
             return random.normal(0, np.sqrt(2 / fan_in), weight.shape)
         return weight
 
     # All at once: in graph mode every single set_weights adds to the graph and runs it.
-    model.set_weights([value(v, w) for v, w in zip(model.weights, model.get_weights())])
+    keras_graph.set_weights(model, [value(v, w) for v, w in zip(model.weights, model.get_weights())])
     return model

@@ -206,6 +206,6 @@ def without_activation(layer: Any, given: Any) -> Any:
 def set_weights(model: keras.Model, weights: list[np.ndarray]) -> None:
     """Sets all weights of a model; Keras 3 leaves what Normalization layers make of theirs as it was."""
     model.set_weights(weights)
-    for layer in model.layers if KERAS_3 else ():
+    for layer in model._flatten_layers() if KERAS_3 else ():
         if isinstance(layer, keras.layers.Normalization):
             layer.finalize_state()
