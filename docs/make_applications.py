@@ -1,4 +1,4 @@
-"""Makes docs/applications.md, or docs/applications_keras_3.md where Keras 3 is: RAP on every network of keras.applications, with random weights.
+"""Makes docs/applications.md, where Keras 3 is docs/applications_keras_3.md: RAP on every network of Keras.
 
     python docs/make_applications.py            # all of them, an hour or two
     python docs/make_applications.py VGG16 ...  # only these, the other rows stay as they are
