@@ -8,15 +8,16 @@ iNNvestigate 2 dropped.
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import warnings
 from typing import TYPE_CHECKING, Any
 
 from rap_keras.cli import startup
+from rap_keras.hosts import choice
 
 if TYPE_CHECKING:
     from rap_keras.engine.errors import NotAnalyzeableModelException
     from rap_keras.engine.rules.kinds import register_rule
+    from rap_keras.hosts.native.creation import create_analyzer
     from rap_keras.hosts.native.rap import RAP
     from rap_keras.hosts.plugin.pattern_analyzers import PatternAttribution, PatternNet
     from rap_keras.hosts.plugin.quick_build import build_quickly
@@ -28,6 +29,7 @@ __all__ = [
     "PatternAttribution",
     "PatternNet",
     "build_quickly",
+    "create_analyzer",
     "register_rule",
     "to_logits",
     "without_softmax",
@@ -40,6 +42,7 @@ _NAMES = {
     "PatternAttribution": "hosts.plugin.pattern_analyzers",
     "PatternNet": "hosts.plugin.pattern_analyzers",
     "RAP": "hosts.native.rap",
+    "create_analyzer": "hosts.native.creation",
     "build_quickly": "hosts.plugin.quick_build",
     "register_rule": "engine.rules.kinds",
     "to_logits": "models.final_activation",
@@ -77,7 +80,7 @@ def __dir__() -> list[str]:
 
 
 def _register_with_innvestigate() -> None:
-    if importlib.util.find_spec("innvestigate") is None:
+    if not choice.has_innvestigate():
         return
     from rap_keras.hosts import plugin
 

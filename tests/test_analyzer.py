@@ -16,6 +16,7 @@ from tensorflow.keras import layers
 import rap_keras
 from rap_keras import RAP
 from rap_keras.engine.conservation import excess_by_layer
+from rap_keras.hosts import plugin
 
 
 def small_network():
@@ -50,8 +51,10 @@ def sums(relevance):
 
 def test_registered_once_however_often_imported():
     importlib.reload(rap_keras)
-    assert innvestigate.analyzer.analyzers["rap"] is RAP
-    assert isinstance(innvestigate.create_analyzer("rap", small_network()), RAP)
+    assert innvestigate.analyzer.analyzers["rap"] is plugin.analyzer.RAP
+    analyzer = innvestigate.create_analyzer("rap", small_network())
+    assert isinstance(analyzer, RAP)
+    assert isinstance(analyzer, AnalyzerBase)
 
 
 def test_importing_leaves_eager_execution_on_and_creating_says_how_to_switch_it_off():
@@ -268,11 +271,11 @@ def test_save_and_load_restore_every_option():
         "neuron_selection_mode": "index",
         "reverse_clip_values": (-1.0, 1.0),
     }
-    analyzer = RAP(model, **options)
+    analyzer = innvestigate.create_analyzer("rap", model, **options)
     saved = analyzer.save()
     for _ in range(2):  # loading leaves what was saved as it is
         loaded = AnalyzerBase.load(*saved)
-        assert isinstance(loaded, RAP)
+        assert isinstance(loaded, plugin.analyzer.RAP)
         state = loaded.save()[1]
         assert {name: state[name] for name in options} == options
         assert loaded.analyze(x, 2) == pytest.approx(analyzer.analyze(x, 2))
@@ -280,27 +283,29 @@ def test_save_and_load_restore_every_option():
 
 def test_within_a_wrapper_of_innvestigate():
     model, x = small_network(), batch(2)
-    plain = RAP(model).analyze(x)
+    plain = innvestigate.create_analyzer("rap", model).analyze(x)
     # Three copies of each sample, analyzed on inputs of the wrapper's own, and their mean.
-    wrapped = AugmentReduceBase(RAP(model), augment_by_n=3).analyze(x)
+    wrapped = AugmentReduceBase(innvestigate.create_analyzer("rap", model), augment_by_n=3).analyze(x)
     assert wrapped == pytest.approx(plain, rel=1e-4, abs=1e-6)
 
 
 def test_options_of_the_base_class(capsys):
     model, x = small_network(), batch(2)
-    plain = RAP(model).analyze_layers(x)
+    plain = innvestigate.create_analyzer("rap", model).analyze_layers(x)
     # Relevance is cut at every layer, so little of it reaches the input; at the last layer it is the cut itself.
-    clipped = RAP(model, reverse_clip_values=(-2e-3, 1e-3)).analyze_layers(x)
+    clipped = innvestigate.create_analyzer("rap", model, reverse_clip_values=(-2e-3, 1e-3)).analyze_layers(x)
     assert np.abs(clipped["conv1"]).max() <= 2e-3 < np.abs(plain["conv1"]).max()
     assert clipped["logits"].sum() == pytest.approx(2 * 1e-3, rel=1e-5)
-    projected = RAP(model, reverse_project_bottleneck_layers=True).analyze(x)
+    projected = innvestigate.create_analyzer("rap", model, reverse_project_bottleneck_layers=True).analyze(x)
     assert np.abs(projected).max(axis=(1, 2, 3)) == pytest.approx([1, 1])
-    keeping = RAP(model, reverse_keep_tensors=True)
+    keeping = innvestigate.create_analyzer("rap", model, reverse_keep_tensors=True)
     assert keeping.analyze(x) == pytest.approx(plain["conv1"])
     kept = dict(keeping._reversed_tensors)
     assert kept[(0, 0)] == pytest.approx(plain["conv1"])
     assert kept[(7, 0)] == pytest.approx(plain["dense"])
-    RAP(model, reverse_check_finite=True, reverse_check_min_max_values=True, reverse_verbose=True).analyze(x)
+    innvestigate.create_analyzer(
+        "rap", model, reverse_check_finite=True, reverse_check_min_max_values=True, reverse_verbose=True
+    ).analyze(x)
     printed = capsys.readouterr().out
     assert "Minimum values in tensors" in printed
     assert "Not finite" not in printed

@@ -13,13 +13,12 @@ from tensorflow import keras
 from tensorflow.keras import layers
 
 import rap_keras
-from rap_keras import RAP
+from rap_keras import RAP, PatternAttribution
 from rap_keras.engine.network import flatten
 from rap_keras.engine.rules.unweighted import unchanged
 from rap_keras.hosts import methods
 from rap_keras.models import final_activation
 from rap_keras.models.final_activation import find, to_logits
-from rap_keras.patterns import PatternAttribution
 
 
 class OwnSoftmax(layers.Layer):

@@ -10,10 +10,10 @@ from innvestigate import NotAnalyzeableModelException
 from tensorflow import keras
 from tensorflow.keras import layers
 
-from rap_keras import shapes
+from rap_keras import PatternAttribution, PatternNet, shapes
 from rap_keras.metrics import outside_inside_ratio
 from rap_keras.models import to_logits
-from rap_keras.patterns import PatternAttribution, PatternComputer, PatternNet, Patterns
+from rap_keras.patterns import PatternComputer, Patterns
 from rap_keras.visualization import heatmap
 
 

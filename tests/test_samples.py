@@ -7,6 +7,7 @@ import subprocess
 import sys
 import warnings
 
+import innvestigate
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -61,13 +62,13 @@ def test_no_batch_is_larger_than_asked_for(model, X, tmp_path):
     expected = analyzer.analyze(X)
     stored = np.memmap(tmp_path / "photos", np.float32, "w+", shape=X.shape)
     stored[:] = X
-    predict, sizes = analyzer._analyzer_model.predict_on_batch, []
+    run, sizes = analyzer._run, []
 
-    def recorded(feeds):
-        sizes.append(len(feeds[0]))
-        return predict(feeds)
+    def recorded(samples):
+        sizes.append(len(samples))
+        return run(samples)
 
-    analyzer._analyzer_model.predict_on_batch = recorded
+    analyzer._run = recorded
     np.testing.assert_allclose(analyzer.analyze(stored, batch_size=3), expected, rtol=1e-5, atol=1e-7)
     assert sizes == [3, 3, 1]
 
@@ -239,11 +240,13 @@ def test_a_dataset_made_before_eager_execution_was_switched_off():
 
 def test_a_wrapper_of_several_samples_each_keeps_the_neurons_of_each_batch(model, X):
     """Every sample is repeated within the graph; the index of each copy must go with it into its batch."""
-    plain = RAP(model, neuron_selection_mode="index")
+    plain = innvestigate.create_analyzer("rap", model, neuron_selection_mode="index")
     chosen = [0, 1, 2, 2, 1, 0, 1]
     expected = plain.analyze(X, chosen)
     wrapped = AugmentReduceBase(
-        RAP(model, neuron_selection_mode="index"), augment_by_n=3, neuron_selection_mode="index"
+        innvestigate.create_analyzer("rap", model, neuron_selection_mode="index"),
+        augment_by_n=3,
+        neuron_selection_mode="index",
     )
     for size in (None, 2, 3):
         found = wrapped.analyze(X, neuron_selection=chosen, batch_size=size)

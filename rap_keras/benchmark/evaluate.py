@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from innvestigate.analyzer.wrapper import AugmentReduceBase
 from tensorflow import keras
 
 from rap_keras import metrics
 from rap_keras.datasets import Dataset, Example, Truth, images, truth
 from rap_keras.datasets.images import Preprocessing
 from rap_keras.engine.network import predictor
+from rap_keras.hosts.methods import explains_single_images
 from rap_keras.visualization import heatmap
 
 METRICS = ("outside-inside", "mask", *metrics.ORDERS)
@@ -315,6 +315,6 @@ def heatmaps(analyzer: Any, x: np.ndarray) -> np.ndarray:
             Gradients does.
         x: network inputs, (N, H, W, C).
     """
-    if isinstance(analyzer, AugmentReduceBase):
+    if explains_single_images(analyzer):
         return np.concatenate([heatmap(analyzer.analyze(x[i : i + 1])) for i in range(len(x))])
     return heatmap(analyzer.analyze(x))

@@ -19,6 +19,8 @@ from rap_keras.benchmark import parts, whole_file
 from rap_keras.benchmark.evaluate import Benchmark
 from rap_keras.datasets import images
 from rap_keras.datasets.images import Preprocessing
+from rap_keras.engine import keras_graph
+from rap_keras.hosts import choice
 from rap_keras.patterns import Patterns
 from rap_keras.patterns.stored import fingerprint
 
@@ -51,7 +53,9 @@ def describe(benchmark: Benchmark, model: str, command: str = "") -> dict[str, A
         "TF_ENABLE_ONEDNN_OPTS": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "not set"),  # changes last digits
         "versions": {
             "rap_keras": version("rap-keras"),
-            "innvestigate": version("innvestigate"),  # its __version__ is that of another release
+            # Its __version__ is that of another release.
+            "innvestigate": version("innvestigate") if choice.has_innvestigate() else "not installed",
+            "keras": keras_graph.version(),
             "tensorflow": tf.__version__,
             "numpy": np.__version__,
             "python": platform.python_version(),

@@ -92,7 +92,9 @@ class _Worker:
         os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
         import tensorflow as tf
 
-        tf.compat.v1.disable_eager_execution()
+        from rap_keras.hosts import choice
+
+        choice.begin()
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.threading.set_inter_op_parallelism_threads(threads)
         if not has_gpu:

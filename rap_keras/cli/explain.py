@@ -152,11 +152,13 @@ def _write_shapes(folder: Path) -> Path:
 
 
 def start_tensorflow() -> None:
-    """Imports TensorFlow, as quiet as it goes, for graphs instead of eager execution."""
+    """Imports TensorFlow, as quiet as it goes."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     import tensorflow as tf
 
-    tf.compat.v1.disable_eager_execution()
+    from rap_keras.hosts import choice
+
+    choice.begin()
     tf.get_logger().setLevel("ERROR")
     # Keras warns about itself whenever a model predicts without eager execution.
     warnings.filterwarnings("ignore", message=".*state_updates")

@@ -190,10 +190,19 @@ def _convolution(layer: Layer, padding: str, strides: tuple, dilations: tuple, g
         if groups == 1 or (x.dtype == tf.float32 and layer.rank < 3 and _has_grouped_gradients()):
             return one_group(x, w)
         # The way back of a grouped convolution exists for float32 and up to two dimensions at most.
+        if w.shape[-2] == 1 and layer.rank == 2 and padding != "causal" and len(set(strides)) == 1:
+            return _channel_by_channel(layer, x, w)
         parts = zip(tf.split(x, groups, axis=channel_axis), tf.split(w, groups, axis=-1))
         return tf.concat([one_group(*part) for part in parts], axis=channel_axis)
 
     return function
+
+
+def _channel_by_channel(layer: Layer, x: tf.Tensor, w: tf.Tensor) -> tf.Tensor:
+    """A convolution with as many groups as channels: a depthwise one, which has its way back everywhere."""
+    channels = x.shape[_channel_axis(layer)]
+    kernel = tf.reshape(w, [*w.shape[:-2], channels, w.shape[-1] // channels])
+    return _two_dimensional(layer, x, kernel, layer.strides, layer.dilation_rate)
 
 
 @functools.cache
@@ -213,24 +222,13 @@ def _has_grouped_gradients() -> bool:
 
 
 def _depthwise_convolution(layer: Layer) -> LinearMap:
-    channels_first = layer.data_format == "channels_first"
-
-    def two_dimensional(x: tf.Tensor, w: tf.Tensor, strides: tuple, dilations: tuple) -> tf.Tensor:
-        return tf.nn.depthwise_conv2d(
-            x,
-            w,
-            strides=(1, 1, *strides) if channels_first else (1, *strides, 1),
-            padding="SAME" if layer.padding == "same" else "VALID",
-            data_format="NCHW" if channels_first else "NHWC",
-            dilations=dilations,
-        )
-
     def one_dimensional(x: tf.Tensor, w: tf.Tensor) -> tf.Tensor:
-        axis = 2 if channels_first else 1
+        axis = 2 if layer.data_format == "channels_first" else 1
         if layer.padding == "causal":
             x = tf.pad(x, _causal_padding(w.shape[0], layer.dilation_rate[0], _channel_axis(layer)))
         # The same stride both ways: uneven ones are unknown to TensorFlow, and one row has no second step.
-        z = two_dimensional(
+        z = _two_dimensional(
+            layer,
             tf.expand_dims(x, axis),
             tf.expand_dims(w, 0),
             layer.strides * 2,
@@ -241,9 +239,22 @@ def _depthwise_convolution(layer: Layer) -> LinearMap:
     def function(x: tf.Tensor, w: tf.Tensor) -> tf.Tensor:
         if layer.rank == 1:
             return one_dimensional(x, w)
-        return two_dimensional(x, w, layer.strides, layer.dilation_rate)
+        return _two_dimensional(layer, x, w, layer.strides, layer.dilation_rate)
 
     return function
+
+
+def _two_dimensional(layer: Layer, x: tf.Tensor, w: tf.Tensor, strides: tuple, dilations: tuple) -> tf.Tensor:
+    """A depthwise convolution with the padding and data format of a layer."""
+    channels_first = layer.data_format == "channels_first"
+    return tf.nn.depthwise_conv2d(
+        x,
+        w,
+        strides=(1, 1, *strides) if channels_first else (1, *strides, 1),
+        padding="SAME" if layer.padding == "same" else "VALID",
+        data_format="NCHW" if channels_first else "NHWC",
+        dilations=dilations,
+    )
 
 
 def _causal_padding(kernel_size: int, dilation: int, channel_axis: int) -> list[list[int]]:

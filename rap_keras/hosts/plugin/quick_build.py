@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import innvestigate.backend.graph as igraph
 import tensorflow as tf
-from innvestigate.analyzer.base import AnalyzerBase
-from innvestigate.analyzer.reverse_base import ReverseAnalyzerBase
-from innvestigate.analyzer.wrapper import WrapperBase
 from tensorflow import keras
+
+if TYPE_CHECKING:
+    from innvestigate.analyzer.base import AnalyzerBase
+    from innvestigate.analyzer.reverse_base import ReverseAnalyzerBase
 
 from rap_keras.engine.network import Network, flatten
 
@@ -37,7 +37,11 @@ def build_quickly(analyzer: AnalyzerBase) -> AnalyzerBase:
 
     Raises:
         RuntimeError: its graph has been built already.
+        ImportError: iNNvestigate is not installed.
     """
+    from innvestigate.analyzer.reverse_base import ReverseAnalyzerBase
+    from innvestigate.analyzer.wrapper import WrapperBase
+
     inner = analyzer
     while isinstance(inner, WrapperBase):
         inner = inner._subanalyzer
@@ -67,6 +71,8 @@ def _reverse(
     analyzer: ReverseAnalyzerBase, network: Network, tensors: list[tf.Tensor], stopped: list[int]
 ) -> list[tf.Tensor]:
     """What the analyzer makes of a model's input tensors, by iNNvestigate's own reversal."""
+    import innvestigate.backend.graph as igraph
+
     values = network.values(tensors)
     trace = [
         (call.layer, [values[number] for number in call.inputs], [values[number] for number in call.outputs])

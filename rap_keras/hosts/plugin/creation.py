@@ -1,0 +1,103 @@
+"""Analyzers of iNNvestigate, ready to be used."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import innvestigate.analyzer as ianalyzer
+import innvestigate.backend.checks as ichecks
+from innvestigate.analyzer.reverse_base import ReverseAnalyzerBase
+from tensorflow import keras
+
+from rap_keras.engine.checks import require_graph_execution, require_model_of_this_mode
+from rap_keras.engine.errors import NotAnalyzeableModelException
+from rap_keras.engine.network import flatten
+from rap_keras.engine.rules.kinds import is_augmentation
+from rap_keras.hosts.plugin.quick_build import build_quickly
+from rap_keras.models.final_activation import refuse_final_activation
+from rap_keras.models.outputs import flat_output, one_output
+from rap_keras.patterns import Patterns
+
+
+def create(
+    name: str,
+    model: keras.Model,
+    neuron_selection_mode: str,
+    output: str | int | None,
+    patterns: Patterns | str | Path | None = None,
+) -> ianalyzer.AnalyzerBase:
+    """As `rap_keras.methods.create`, for a key of `innvestigate.analyzer.analyzers`."""
+    require_graph_execution()
+    require_model_of_this_mode(model)
+    cls = ianalyzer.analyzers[name]
+    model = one_output(model, output)
+    refuse_final_activation(flatten(model))
+    if name == "rap":
+        return _built(cls(model, neuron_selection_mode=neuron_selection_mode))
+    if name.startswith("pattern."):
+        return _built(cls(flat_output(model), patterns=patterns, neuron_selection_mode=neuron_selection_mode))
+    # The gradient through a nested model is right as a whole, any other rule must see its layers.
+    if issubclass(cls, ReverseAnalyzerBase) and not issubclass(cls, ianalyzer.Gradient):
+        for layer in model.layers:
+            if isinstance(layer, keras.Model):
+                raise ValueError(
+                    f"{name} cannot look into {layer.name!r}, a model that is a layer of "
+                    f"{model.name!r}: it would take the gradient there, silently. Use rap, or "
+                    "build the model without nesting"
+                )
+    is_lrp = issubclass(cls, ianalyzer.LRP)
+    copy = _copy(model, _for_lrp if is_lrp else _copied)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what iNNvestigate warns of it also raises, below
+            analyzer = cls(flat_output(copy), neuron_selection_mode=neuron_selection_mode)
+    except NotImplementedError as error:
+        odd = {type(layer).__name__ for layer in copy.layers if not ichecks.is_convnet_layer(layer)}
+        raise NotAnalyzeableModelException(
+            f"iNNvestigate's {name} is not made for this model; layers that it does not know: "
+            f"{', '.join(sorted(odd)) or 'none'}"
+        ) from error
+    # A few, as lrp.alpha_beta, have parameters without a default.
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{name} cannot be created with its defaults ({error}): give its parameters to "
+            f"innvestigate.create_analyzer({name!r}, model, ...)"
+        ) from error
+    try:
+        return _built(build_quickly(analyzer))
+    # iNNvestigate finds out here, in no type of its own, that it cannot reverse a layer.
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise NotAnalyzeableModelException(f"iNNvestigate cannot build {name} for this model: {error}") from error
+
+
+def _built(analyzer: ianalyzer.AnalyzerBase) -> ianalyzer.AnalyzerBase:
+    """The analyzer with its graph made now, which else the first sample has to wait for."""
+    if hasattr(analyzer, "create_analyzer_model"):
+        analyzer.create_analyzer_model()
+    return analyzer
+
+
+def _copy(model: keras.Model, copied: Callable) -> keras.Model:
+    # Inputs of models from files have names that Keras gives again, to inputs that iNNvestigate adds.
+    inputs = [
+        keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=f"{name}_copy")
+        for name, tensor in zip(model.input_names, model.inputs)
+    ]
+    copy = keras.models.clone_model(model, input_tensors=inputs, clone_function=copied)
+    copy.set_weights(model.get_weights())
+    return copy
+
+
+def _copied(layer: keras.layers.Layer) -> keras.layers.Layer:
+    if is_augmentation(layer):
+        # iNNvestigate knows no such layer, and with eager execution off Keras leaves it switched on.
+        return keras.layers.Activation("linear", name=layer.name)
+    return type(layer).from_config(layer.get_config())
+
+
+def _for_lrp(layer: keras.layers.Layer) -> keras.layers.Layer:
+    if not isinstance(layer, keras.layers.ReLU):
+        return _copied(layer)
+    return keras.layers.Activation(_copied(layer).call, name=layer.name)
