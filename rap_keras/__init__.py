@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from rap_keras.engine.errors import NotAnalyzeableModelException
     from rap_keras.engine.rules.kinds import register_rule
     from rap_keras.hosts.native.creation import create_analyzer
+    from rap_keras.hosts.native.pattern_methods import PatternAttribution, PatternNet
     from rap_keras.hosts.native.rap import RAP
-    from rap_keras.hosts.plugin.pattern_analyzers import PatternAttribution, PatternNet
     from rap_keras.hosts.plugin.quick_build import build_quickly
     from rap_keras.models import to_logits, without_softmax
 
@@ -39,8 +39,8 @@ __version__ = "0.1.0"
 # Everything waits for its first use, so that the command can print its help without TensorFlow.
 _NAMES = {
     "NotAnalyzeableModelException": "engine.errors",
-    "PatternAttribution": "hosts.plugin.pattern_analyzers",
-    "PatternNet": "hosts.plugin.pattern_analyzers",
+    "PatternAttribution": "hosts.native.pattern_methods",
+    "PatternNet": "hosts.native.pattern_methods",
     "RAP": "hosts.native.rap",
     "create_analyzer": "hosts.native.creation",
     "build_quickly": "hosts.plugin.quick_build",

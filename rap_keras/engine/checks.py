@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
@@ -27,6 +28,13 @@ def require_choice(option: str, value: Any, choices: Sequence[str]) -> None:
     """Raises ValueError if an option's value is none of its choices."""
     if value not in choices:
         raise ValueError(f"{option}={value!r}: must be one of {', '.join(map(repr, choices))}")
+
+
+def require_positive(option: str, value: Any) -> int:
+    """The value, if it is a positive integer; raises ValueError else."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise ValueError(f"{option}={value!r}: must be a positive integer")
+    return int(value)
 
 
 def require_model_of_this_mode(model: keras.Model) -> None:

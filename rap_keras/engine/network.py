@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -76,6 +76,10 @@ class Call:
         if "training" in inspect.signature(layer.call).parameters and len(args) < 2:
             kwargs = {**kwargs, "training": False}
         return tf.nest.flatten(layer.call(*args, **kwargs))
+
+    def without_activation(self) -> Call:
+        """The same use of the layer, the activation fused into it left out."""
+        return replace(self, layer=keras_graph.twin(self.layer, activation=keras.activations.linear))
 
     def has_constants(self) -> bool:
         """Whether values that depend on no input stand among the arguments (not shapes, axes and the like)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import numpy as np
 from tensorflow import keras
 
 from rap_keras.models.foreign_files import read_npz
+from rap_keras.patterns.pattern_maps import Map
 
 _FORMAT = "rap_keras patterns 1"
 
@@ -60,6 +61,19 @@ class Patterns:
                 "these patterns are of another network, or of this one before its weights changed: compute them "
                 "anew, with rap_keras.patterns.PatternComputer or `rap-keras fit-patterns`"
             )
+
+    def require_fit(self, maps: Mapping[int, Sequence[Map]]) -> None:
+        """Raises ValueError unless there is a finite pattern for every linear map, shaped as its weights."""
+        for m in (m for group in maps.values() for m in group):
+            found = self.arrays.get(m.name)
+            shape = tuple(m.linear.w().shape)
+            if found is None or found.shape != shape:
+                raise ValueError(
+                    f"the pattern of '{m.name}' has shape {None if found is None else found.shape}, its "
+                    f"weights have {shape}"
+                )
+            if not np.isfinite(found).all():
+                raise ValueError(f"the pattern of '{m.name}' has values that are not finite")
 
 
 def fingerprint(model: keras.Model) -> str:

@@ -12,8 +12,10 @@ from tensorflow import keras
 
 from rap_keras.engine import checks
 from rap_keras.engine.equations import seed
+from rap_keras.engine.errors import NotAnalyzeableModelException
 from rap_keras.engine.execution import compiled
-from rap_keras.engine.network import Network, flatten, specs
+from rap_keras.engine.network import Call, Network, flatten, specs
+from rap_keras.engine.rules import functional
 from rap_keras.engine.samples import (
     Arrays,
     Samples,
@@ -155,6 +157,35 @@ class Analyzer:
                 f"neuron_selection is for neuron_selection_mode='index', not '{self._neuron_selection_mode}'"
             )
         return valid_samples(X, self._model, neuron_selection)
+
+
+def is_relu(call: Call) -> bool:
+    """Whether a call is a ReLU or ends in one."""
+    if isinstance(call.layer, keras.layers.ReLU):
+        return True
+    operation = functional.operation(call)
+    if operation is not None:
+        return operation.activation == "relu"
+    return getattr(call.layer, "activation", None) is keras.activations.relu
+
+
+def require_relus(network: Network, method: str) -> None:
+    """Raises NotAnalyzeableModelException if an activation is anything but a ReLU or the identity."""
+    for call in network.calls:
+        operation = functional.operation(call)
+        activation = getattr(call.layer, "activation", None)
+        other = operation is not None and operation.activation is not None
+        other = other or activation not in (None, keras.activations.linear)
+        other = other or isinstance(call.layer, _OTHER_ACTIVATIONS)
+        if other and not is_relu(call):
+            raise NotAnalyzeableModelException(
+                f"{method} is only for networks of ReLUs, and layer '{call.name}' has another activation: use "
+                "rap, gradient or an lrp method"
+            )
+
+
+_NO_RELUS = ("ELU", "LeakyReLU", "PReLU", "Softmax", "ThresholdedReLU")  # not every Keras has them all
+_OTHER_ACTIVATIONS = tuple(getattr(keras.layers, name) for name in _NO_RELUS if hasattr(keras.layers, name))
 
 
 def _concatenated(parts: Iterable[Arrays]) -> Arrays:

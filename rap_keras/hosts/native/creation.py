@@ -4,14 +4,76 @@ from __future__ import annotations
 
 import difflib
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 from tensorflow import keras
 
+from rap_keras.hosts.native import gradients, lrp
 from rap_keras.hosts.native.analyzer import Analyzer
+from rap_keras.hosts.native.pattern_methods import PatternAttribution, PatternNet
 from rap_keras.hosts.native.rap import RAP
 
-_ANALYZERS: dict[str, type[Analyzer]] = {"rap": RAP}
+
+def _preset(rule_of_convolutions: lrp.Rule, first_flat: bool) -> Callable[..., Analyzer]:
+    """The composites of iNNvestigate: LRP-epsilon in Dense layers, LRP-alpha-beta in convolutions."""
+
+    def create(model: keras.Model, epsilon: float = 0.1, **options: Any) -> Analyzer:
+        composite: lrp.Composite = [
+            (keras.layers.BatchNormalization, lrp.of_positive_inputs),
+            *([("first", lrp.flat)] if first_flat else []),
+            (keras.layers.Dense, lrp.epsilon(epsilon)),
+            ("any", rule_of_convolutions),
+        ]
+        return lrp.LRP(model, composite, **options)
+
+    return create
+
+
+def _by_rule(rule: lrp.Rule) -> Callable[..., Analyzer]:
+    def create(model: keras.Model, **options: Any) -> Analyzer:
+        return lrp.LRP(model, rule, **options)
+
+    return create
+
+
+def _lrp_epsilon(model: keras.Model, epsilon: float = 1e-7, bias: bool = True, **options: Any) -> Analyzer:
+    return lrp.LRP(model, lrp.epsilon(epsilon, bias), **options)
+
+
+def _lrp_alpha_beta(model: keras.Model, alpha: float, beta: float, bias: bool = True, **options: Any) -> Analyzer:
+    return lrp.LRP(model, lrp.alpha_beta(alpha, beta, bias), **options)
+
+
+_ANALYZERS: dict[str, Callable[..., Analyzer]] = {
+    "rap": RAP,
+    "gradient": gradients.Gradient,
+    "input_t_gradient": gradients.InputTimesGradient,
+    "integrated_gradients": gradients.IntegratedGradients,
+    "smoothgrad": gradients.SmoothGrad,
+    "guided_backprop": gradients.GuidedBackprop,
+    "deconvnet": gradients.Deconvnet,
+    "deep_taylor": lrp.DeepTaylor,
+    "pattern.net": PatternNet,
+    "pattern.attribution": PatternAttribution,
+    "lrp": lrp.LRP,
+    "lrp.z": _by_rule(lrp.z),
+    "lrp.epsilon": _lrp_epsilon,
+    "lrp.w_square": _by_rule(lrp.w_square),
+    "lrp.flat": _by_rule(lrp.flat),
+    "lrp.alpha_beta": _lrp_alpha_beta,
+    "lrp.alpha_1_beta_0": _by_rule(lrp.alpha_beta(1, 0)),
+    "lrp.alpha_1_beta_0_IB": _by_rule(lrp.alpha_beta(1, 0, bias=False)),
+    "lrp.alpha_2_beta_1": _by_rule(lrp.alpha_beta(2, 1)),
+    "lrp.alpha_2_beta_1_IB": _by_rule(lrp.alpha_beta(2, 1, bias=False)),
+    "lrp.sequential_preset_a": _preset(lrp.alpha_beta(1, 0), first_flat=False),
+    "lrp.sequential_preset_b": _preset(lrp.alpha_beta(2, 1), first_flat=False),
+    "lrp.sequential_preset_a_flat": _preset(lrp.alpha_beta(1, 0), first_flat=True),
+    "lrp.sequential_preset_b_flat": _preset(lrp.alpha_beta(2, 1), first_flat=True),
+    "input": gradients.Input,
+    "random": gradients.Random,
+}
+_COMMON = ("neuron_selection_mode", "output", "allow_lambda_layers", "disable_model_checks")
 
 NAMES = tuple(_ANALYZERS)
 """The names of all native methods."""
@@ -41,9 +103,11 @@ def create_analyzer(name: str, model: keras.Model, **options: Any) -> Analyzer:
             + (f", did you mean {' or '.join(close)}?" if close else "")
             + f" There are: {', '.join(NAMES)}"
         )
-    cls = _ANALYZERS[name]
-    known = [option for option in inspect.signature(cls).parameters if option != "model"]
+    create = _ANALYZERS[name]
+    known = [option for option in inspect.signature(create).parameters if option != "model"]
+    if "options" in known:
+        known = [*known[: known.index("options")], *_COMMON]
     unknown = [option for option in options if option not in known]
     if unknown:
         raise TypeError(f"{name} has no option {', '.join(unknown)}: it has {', '.join(known)}")
-    return cls(model, **options)
+    return create(model, **options)

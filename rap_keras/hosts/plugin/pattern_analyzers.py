@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 from innvestigate.analyzer.reverse_base import ReverseAnalyzerBase
 from tensorflow import keras
@@ -43,7 +42,8 @@ class _PatternAnalyzer(ReverseAnalyzerBase):
         self._pattern_type = pattern_type
         self._patterns = Patterns.load(patterns) if isinstance(patterns, (str, Path)) else patterns
         if self._patterns is not None:
-            self._require_patterns_fit()
+            self._patterns.require_made_for(self._model)
+            self._patterns.require_fit(self._maps)
         build_quickly(self)
 
     def fit(self, X: Any, batch_size: int = 16) -> None:
@@ -69,21 +69,6 @@ class _PatternAnalyzer(ReverseAnalyzerBase):
                 "rap_keras.patterns.PatternComputer or `rap-keras fit-patterns`"
             )
         super().create_analyzer_model()
-
-    def _require_patterns_fit(self) -> None:
-        assert self._patterns is not None
-        self._patterns.require_made_for(self._model)
-        for maps in self._maps.values():
-            for m in maps:
-                found = self._patterns.arrays.get(m.name)
-                shape = tuple(m.linear.w().shape)
-                if found is None or found.shape != shape:
-                    raise ValueError(
-                        f"the pattern of '{m.name}' has shape {None if found is None else found.shape}, its "
-                        f"weights have {shape}"
-                    )
-                if not np.isfinite(found).all():
-                    raise ValueError(f"the pattern of '{m.name}' has values that are not finite")
 
     def _reverse_mapping(self, layer: keras.layers.Layer) -> Any:
         if layer not in self._special_helper_layers:

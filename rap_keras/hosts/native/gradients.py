@@ -1,0 +1,306 @@
+"""The gradient and the methods made of it, without iNNvestigate, and two controls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tensorflow import keras
+
+from rap_keras.engine import checks
+from rap_keras.engine.equations.numerics import transposed
+from rap_keras.engine.execution import compiled
+from rap_keras.engine.network import Call, as_float
+from rap_keras.engine.reversal import gradient, reverse
+from rap_keras.engine.rules.unweighted import Tensors
+from rap_keras.engine.samples import Samples
+from rap_keras.hosts.native.analyzer import Analyzer, is_relu, require_relus
+
+
+class Gradient(Analyzer):
+    """The gradient of the selected logit. Source: Simonyan et al., arXiv 1312.6034.
+
+    Args:
+        model: functional or Sequential, up to its logits, see `rap_keras.to_logits`.
+        postprocess: None, "abs" for absolute values or "square".
+        neuron_selection_mode: as in `rap_keras.RAP`; "all" takes the gradient of the sum of all logits.
+        output: as in `rap_keras.RAP`.
+        disable_model_checks: as in `rap_keras.RAP`.
+
+    Raises:
+        ValueError: an option has no such value.
+        NotAnalyzeableModelException: as in `rap_keras.RAP`.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        postprocess: str | None = None,
+        neuron_selection_mode: str = "max_activation",
+        output: str | int | None = None,
+        disable_model_checks: bool = False,
+    ) -> None:
+        super().__init__(model, neuron_selection_mode, output, disable_model_checks)
+        if postprocess is not None:
+            checks.require_choice("postprocess", postprocess, ("abs", "square"))
+        self._postprocess: Callable = {None: tf.identity, "abs": tf.abs, "square": tf.square}[postprocess]
+
+    def _attributions(self, tensors: list[tf.Tensor]) -> list[tf.Tensor]:
+        inputs = [as_float(x) for x in tensors[: len(self.network.inputs)]]
+        return [self._postprocess(g) for g in self._gradients(inputs, tensors[len(inputs) :])]
+
+    def _gradients(self, inputs: list[tf.Tensor], index: list[tf.Tensor]) -> list[tf.Tensor]:
+        def output(*xs: tf.Tensor) -> tf.Tensor:
+            return self.network.values(xs)[self.network.outputs[0]]
+
+        return transposed(output, inputs, self._selected(output(*inputs), index))
+
+    def _selected(self, output: tf.Tensor, index: list[tf.Tensor]) -> tf.Tensor:
+        """1 at the selected neurons, 0 elsewhere."""
+        return transposed(lambda y: self._seed(y, index), [output], tf.ones_like(output))[0]
+
+
+class InputTimesGradient(Gradient):
+    """The gradient times the input, see `Gradient`. Source: Shrikumar et al., arXiv 1605.01713.
+
+    Args:
+        model: as for `Gradient`.
+        neuron_selection_mode: as for `Gradient`.
+        output: as for `Gradient`.
+        disable_model_checks: as for `Gradient`.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        neuron_selection_mode: str = "max_activation",
+        output: str | int | None = None,
+        disable_model_checks: bool = False,
+    ) -> None:
+        super().__init__(model, None, neuron_selection_mode, output, disable_model_checks)
+
+    def _gradients(self, inputs: list[tf.Tensor], index: list[tf.Tensor]) -> list[tf.Tensor]:
+        return [x * g for x, g in zip(inputs, super()._gradients(inputs, index))]
+
+
+class _Averaged(Gradient):
+    """The mean gradient over several inputs made of each sample, always of the neuron selected for the sample.
+
+    The inputs are explained one after the other, so that they need no more memory than the samples themselves.
+    """
+
+    def _run(self, samples: Samples) -> list[np.ndarray]:
+        if self._graph is None:
+            mode, self._neuron_selection_mode = self._neuron_selection_mode, self._inner_mode()
+            self._graph = compiled(lambda *tensors: self._attributions(list(tensors)), self.specs())
+            self._neuron_selection_mode = mode
+        arrays = self._as_floats(samples)
+        index = self._index(samples)
+        total: list[np.ndarray] = []
+        for number in range(self._times):
+            found = self._graph([*self._inputs(arrays, number), *index])
+            total = [a + b for a, b in zip(total, found)] if total else found
+        return self._reduced([array / self._times for array in total], arrays)
+
+    def _inner_mode(self) -> str:
+        return "all" if self._neuron_selection_mode == "all" else "index"
+
+    def _as_floats(self, samples: Samples) -> list[np.ndarray]:
+        return [np.asarray(array).astype(keras.backend.floatx()) for array in samples.arrays.values()]
+
+    def _index(self, samples: Samples) -> list[np.ndarray]:
+        """What the graph takes behind the inputs: the positions of the selected neurons."""
+        if self._neuron_selection_mode == "all":
+            return []
+        if self._neuron_selection_mode == "index":
+            return samples.feeds()[-1:]
+        if self._highest is None:
+
+            def output(*tensors: tf.Tensor) -> tf.Tensor:
+                return self.network.values(map(as_float, tensors))[self.network.outputs[0]]
+
+            self._highest = compiled(output, super().specs()[: len(self.network.inputs)])
+        y = self._highest(list(samples.arrays.values()))
+        positions = np.unravel_index(y.reshape(len(y), -1).argmax(1), y.shape[1:])
+        return [np.stack([np.arange(len(y)), *positions], axis=1).astype(np.int32)]
+
+    _times: int
+    _highest: Any = None
+
+    def _inputs(self, arrays: list[np.ndarray], number: int) -> list[np.ndarray]:
+        raise NotImplementedError
+
+    def _reduced(self, means: list[np.ndarray], arrays: list[np.ndarray]) -> list[np.ndarray]:
+        return means
+
+
+class IntegratedGradients(_Averaged):
+    """The mean gradient on the way from a reference to the input, times their difference.
+
+    The steps are evenly spaced, the reference among them and the input not, as in iNNvestigate. Source: Sundararajan et al., arXiv 1703.01365.
+
+    Args:
+        model: as for `Gradient`.
+        steps: inputs on the way.
+        reference_inputs: a number or an array that broadcasts to the input; for several inputs a list.
+        postprocess: as for `Gradient`.
+        neuron_selection_mode: as for `Gradient`.
+        output: as for `Gradient`.
+        disable_model_checks: as for `Gradient`.
+
+    Raises:
+        ValueError: `steps` is no positive integer.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        steps: int = 64,
+        reference_inputs: Any = 0,
+        postprocess: str | None = None,
+        neuron_selection_mode: str = "max_activation",
+        output: str | int | None = None,
+        disable_model_checks: bool = False,
+    ) -> None:
+        super().__init__(model, postprocess, neuron_selection_mode, output, disable_model_checks)
+        self._times = checks.require_positive("steps", steps)
+        several = isinstance(reference_inputs, (list, tuple)) and len(self.network.inputs) > 1
+        self._references = list(reference_inputs) if several else [reference_inputs] * len(self.network.inputs)
+
+    def _inputs(self, arrays: list[np.ndarray], number: int) -> list[np.ndarray]:
+        part = number / self._times
+        return [r + (x - r) * x.dtype.type(part) for x, r in self._pairs(arrays)]
+
+    def _reduced(self, means: list[np.ndarray], arrays: list[np.ndarray]) -> list[np.ndarray]:
+        return [mean * (x - r) for mean, (x, r) in zip(means, self._pairs(arrays))]
+
+    def _pairs(self, arrays: list[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
+        return [(x, np.asarray(r).astype(x.dtype)) for x, r in zip(arrays, self._references)]
+
+
+class SmoothGrad(_Averaged):
+    """The mean gradient over inputs with Gaussian noise, the same noise in every call.
+
+    Where iNNvestigate takes no notice of `noise_scale`, it counts here. Source: Smilkov et al., arXiv 1706.03825.
+
+    Args:
+        model: as for `Gradient`.
+        augment_by_n: inputs made of each sample.
+        noise_scale: standard deviation of the noise, in units of the input.
+        postprocess: as for `Gradient`.
+        neuron_selection_mode: as for `Gradient`.
+        output: as for `Gradient`.
+        disable_model_checks: as for `Gradient`.
+
+    Raises:
+        ValueError: `augment_by_n` is no positive integer.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        augment_by_n: int = 64,
+        noise_scale: float = 1.0,
+        postprocess: str | None = None,
+        neuron_selection_mode: str = "max_activation",
+        output: str | int | None = None,
+        disable_model_checks: bool = False,
+    ) -> None:
+        super().__init__(model, postprocess, neuron_selection_mode, output, disable_model_checks)
+        self._times = checks.require_positive("augment_by_n", augment_by_n)
+        self._noise_scale = noise_scale
+
+    def _inputs(self, arrays: list[np.ndarray], number: int) -> list[np.ndarray]:
+        # The noise of a sample depends on its number in the call alone, not on the batch that it is in.
+        return [x + _noise(x.shape[1:], number).astype(x.dtype) * x.dtype.type(self._noise_scale) for x in arrays]
+
+
+def _noise(shape: tuple[int, ...], seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=shape)
+
+
+class GuidedBackprop(Gradient):
+    """The gradient, of which no ReLU lets negative values back. Source: Springenberg et al., arXiv 1412.6806.
+
+    Args:
+        model: as for `Gradient`.
+        neuron_selection_mode: as for `Gradient`.
+        output: as for `Gradient`.
+        disable_model_checks: as for `Gradient`.
+
+    Raises:
+        NotAnalyzeableModelException: an activation is no ReLU.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        neuron_selection_mode: str = "max_activation",
+        output: str | int | None = None,
+        disable_model_checks: bool = False,
+    ) -> None:
+        super().__init__(model, None, neuron_selection_mode, output, disable_model_checks)
+        require_relus(self.network, type(self).__name__)
+
+    def _gradients(self, inputs: list[tf.Tensor], index: list[tf.Tensor]) -> list[tf.Tensor]:
+        # iNNvestigate begins with the selected logit's gradient 1 times the logit.
+        return reverse(self.network, inputs, lambda y: self._seed(y, index), self._back)
+
+    def _back(self, call: Call, Xs: Tensors, Ys: Tensors, Rs: Tensors) -> Tensors:
+        return gradient(call, Xs, Ys, [tf.nn.relu(R) for R in Rs] if is_relu(call) else Rs)
+
+
+class Deconvnet(GuidedBackprop):
+    """As `GuidedBackprop`, but a ReLU takes no notice of where it was active.
+
+    Source: Zeiler and Fergus, arXiv 1311.2901. Its arguments, and what it raises, are those of `GuidedBackprop`.
+    """
+
+    def _back(self, call: Call, Xs: Tensors, Ys: Tensors, Rs: Tensors) -> Tensors:
+        if not is_relu(call):
+            return gradient(call, Xs, Ys, Rs)
+        Rs = [tf.nn.relu(R) for R in Rs]
+        return gradient(call.without_activation(), Xs, Ys, Rs) if getattr(call.layer, "weights", None) else Rs
+
+
+class Input(Analyzer):
+    """The input itself, as a control.
+
+    Args:
+        model: as for `Gradient`.
+        neuron_selection_mode: as for `Gradient`.
+        output: as for `Gradient`.
+        disable_model_checks: as for `Gradient`.
+    """
+
+    def _attributions(self, tensors: list[tf.Tensor]) -> list[tf.Tensor]:
+        return [as_float(x) for x in tensors[: len(self.network.inputs)]]
+
+
+class Random(Analyzer):
+    """The input with Gaussian noise, the same in every call, as a control.
+
+    Args:
+        model: as for `Gradient`.
+        stddev: standard deviation of the noise, in units of the input.
+        neuron_selection_mode: as for `Gradient`.
+        output: as for `Gradient`.
+        disable_model_checks: as for `Gradient`.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        stddev: float = 1.0,
+        neuron_selection_mode: str = "max_activation",
+        output: str | int | None = None,
+        disable_model_checks: bool = False,
+    ) -> None:
+        super().__init__(model, neuron_selection_mode, output, disable_model_checks)
+        self._stddev = stddev
+
+    def _run(self, samples: Samples) -> list[np.ndarray]:
+        floats = [np.asarray(array).astype(keras.backend.floatx()) for array in samples.arrays.values()]
+        return [x + (_noise(x.shape[1:], 0) * self._stddev).astype(x.dtype) for x in floats]

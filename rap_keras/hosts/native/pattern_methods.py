@@ -1,0 +1,139 @@
+"""PatternNet and PatternAttribution without iNNvestigate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tensorflow import keras
+
+from rap_keras.engine import checks
+from rap_keras.engine.equations.numerics import divide, transposed
+from rap_keras.engine.network import Call, as_float
+from rap_keras.engine.reversal import gradient, reverse
+from rap_keras.engine.rules.unweighted import Tensors
+from rap_keras.engine.samples import Samples
+from rap_keras.hosts.native.analyzer import Analyzer
+from rap_keras.patterns.computer import PatternComputer
+from rap_keras.patterns.pattern_maps import maps_by_layer
+from rap_keras.patterns.stored import Patterns
+
+
+class _PatternMethod(Analyzer):
+    """The gradient with other weights in Dense layers and convolutions, begun with the logit."""
+
+    def __init__(
+        self,
+        model: keras.Model,
+        patterns: Patterns | str | Path | None = None,
+        pattern_type: str = "relu",
+        neuron_selection_mode: str = "max_activation",
+        output: str | int | None = None,
+        disable_model_checks: bool = False,
+    ) -> None:
+        super().__init__(model, neuron_selection_mode, output, disable_model_checks)
+        checks.require_choice("pattern_type", pattern_type, ("relu", "linear"))
+        self._maps = maps_by_layer(self.network)
+        self._pattern_type = pattern_type
+        self._patterns = Patterns.load(patterns) if isinstance(patterns, (str, Path)) else patterns
+        if self._patterns is not None:
+            self._patterns.require_made_for(self.model)
+            self._patterns.require_fit(self._maps)
+
+    def fit(self, X: Any, batch_size: int = 16) -> None:
+        """Computes the patterns from data, as `PatternComputer.compute` does; in place of the option `patterns`.
+
+        Raises:
+            RuntimeError: `analyze` has been called before.
+            ValueError: X is not what the model takes.
+        """
+        if self._graph is not None:
+            raise RuntimeError("the analyzer is in use with other patterns already: make a new one and fit that")
+        self._patterns = PatternComputer(self.model, self._pattern_type).compute(X, batch_size)
+
+    def _run(self, samples: Samples) -> list[np.ndarray]:
+        if self._patterns is None:
+            raise RuntimeError(
+                f"{type(self).__name__} needs patterns: call fit(X), or create it with patterns=, computed by "
+                "rap_keras.patterns.PatternComputer or `rap-keras fit-patterns`"
+            )
+        if self._graph is None:
+            # Constants would make the graph too large to be sent to TensorFlow.
+            make = tf.Variable if tf.executing_eagerly() else keras.backend.variable
+            self._variables = {name: make(array) for name, array in self._patterns.arrays.items()}
+        return super()._run(samples)
+
+    def _attributions(self, tensors: list[tf.Tensor]) -> list[tf.Tensor]:
+        inputs = [as_float(x) for x in tensors[: len(self.network.inputs)]]
+        index = tensors[len(inputs) :]
+        return reverse(self.network, inputs, lambda y: self._seed(y, index), self._back)
+
+    def _back(self, call: Call, Xs: Tensors, Ys: Tensors, Rs: Tensors) -> Tensors:
+        if isinstance(call.layer, keras.layers.BatchNormalization):
+            return [self._through_normalization(call, Xs[0], Rs[0])]
+        maps = self._maps.get(id(call.layer))
+        if not maps:
+            return gradient(call, Xs, Ys, Rs)
+        steps, (x,), (R,) = [], Xs, Rs
+        for m in maps:
+            steps.append((m, x))
+            x = m.linear.preactivation(x, m.linear.function(x, m.linear.w()))
+        activation = getattr(call.layer, "activation", None)
+        if activation not in (None, keras.activations.linear):
+            (R,) = transposed(activation, [x], R)
+        for m, x in reversed(steps):
+            pattern = tf.cast(tf.convert_to_tensor(self._variables[m.name]), x.dtype)
+            weights = self._weights(pattern, m.linear.w())
+            (R,) = transposed(lambda fresh, m=m, weights=weights: m.linear.function(fresh, weights), [x], R)
+        return [R]
+
+    def _through_normalization(self, call: Call, x: tf.Tensor, R: tf.Tensor) -> tf.Tensor:
+        raise NotImplementedError
+
+    def _weights(self, pattern: tf.Tensor, w: tf.Tensor) -> tf.Tensor:
+        raise NotImplementedError
+
+
+class PatternNet(_PatternMethod):
+    """The signal in the input that a decision rests on: patterns in place of weights on the way back.
+
+    Shown as it is, it looks like the input's detected part. Source: Kindermans et al., arXiv 1705.05598.
+
+    Args:
+        model: a Keras model that ends in logits, see `rap_keras.to_logits`.
+        patterns: of this model, as `PatternComputer` gives them, or the file that they were saved to. Without,
+            `fit` has to be called.
+        pattern_type: of `fit`, see `PatternComputer`.
+        neuron_selection_mode: as in `rap_keras.RAP`.
+        output: of a model with several outputs the one to explain, its name or number.
+        disable_model_checks: as in `rap_keras.RAP`.
+
+    Raises:
+        ValueError: the patterns are of another network.
+        NotAnalyzeableModelException: the model has several outputs of which none is chosen, ends in a softmax,
+            log-softmax or sigmoid, or has a weighted layer that is neither Dense nor a convolution.
+    """
+
+    def _weights(self, pattern: tf.Tensor, w: tf.Tensor) -> tf.Tensor:
+        return pattern
+
+    def _through_normalization(self, call: Call, x: tf.Tensor, R: tf.Tensor) -> tf.Tensor:
+        """A neuron of one input, y = s x + t: its pattern is 1 / s."""
+        (scale,) = transposed(lambda x: call.run([x])[0], [x], tf.ones_like(R))
+        return divide(R, scale)
+
+
+class PatternAttribution(_PatternMethod):
+    """How much each input's signal adds to a decision: weights times patterns on the way back.
+
+    Its arguments, and what it raises, are those of `PatternNet`. Source: Kindermans et al., arXiv 1705.05598.
+    """
+
+    def _weights(self, pattern: tf.Tensor, w: tf.Tensor) -> tf.Tensor:
+        return pattern * w
+
+    def _through_normalization(self, call: Call, x: tf.Tensor, R: tf.Tensor) -> tf.Tensor:
+        """A neuron of one input: pattern times weight is 1."""
+        return R
