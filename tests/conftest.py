@@ -1,7 +1,12 @@
-"""Shared by all tests: graph execution, a fresh Keras graph per test, the path of the real data."""
+"""Shared by all tests: the host, a fresh Keras state per test, the path of the real data.
+
+Where iNNvestigate is installed, the tests run within it, with eager execution off. RAP_KERAS_TEST_HOST=native asks
+for the native host there too. Elsewhere they run in the native host, with eager execution on.
+"""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +16,23 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import pytest
 import tensorflow as tf
 
-tf.compat.v1.disable_eager_execution()
+PLUGIN = importlib.util.find_spec("innvestigate") is not None and os.environ.get("RAP_KERAS_TEST_HOST") != "native"
+
+if PLUGIN:
+    tf.compat.v1.disable_eager_execution()
+
+# Those that are about iNNvestigate, or about the graphs and files of Keras 2.
+_OF_THE_PLUGIN = [
+    "test_analyzer.py",
+]
+collect_ignore = [] if PLUGIN else _OF_THE_PLUGIN
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skips what is about iNNvestigate in the native host."""
+    for item in items:
+        if not PLUGIN and item.get_closest_marker("plugin"):
+            item.add_marker(pytest.mark.skip(reason="about iNNvestigate, which is not the host here"))
 
 
 @pytest.fixture(autouse=True)

@@ -24,12 +24,13 @@ Node = Union[ast.FunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign]
 
 
 class Public(NamedTuple):
-    """A public name: what it is, its docstring, and the class that a method is of."""
+    """A public name: what it is, its docstring, the class that a method is of, and the `__init__` of a class."""
 
     name: str
     node: Node
     text: str
     of: ast.ClassDef | None = None
+    init: ast.FunctionDef | None = None
 
 
 def source(module: str) -> tuple[Path, ast.Module]:
@@ -59,7 +60,7 @@ def imported(tree: ast.Module) -> dict[str, str]:
     """The module that each name comes from, of those that a module imports from this package."""
     return {
         alias.asname or alias.name: node.module
-        for node in tree.body
+        for node in ast.walk(tree)
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("rap_keras")
         for alias in node.names
     }
@@ -79,6 +80,26 @@ def public_names(tree: ast.Module) -> list[str]:
     ]
 
 
+def bases(node: ast.ClassDef, here: ast.Module) -> Iterator[Node]:
+    """The classes of this package that a class is derived from."""
+    for base in node.bases:
+        if isinstance(base, ast.Name) and base.id in defined(here):
+            yield defined(here)[base.id][0]
+        elif isinstance(base, ast.Name) and base.id in imported(here):
+            yield defined(source(imported(here)[base.id])[1])[base.id][0]
+
+
+def init_of(node: Node, here: ast.Module) -> ast.FunctionDef | None:
+    """The `__init__` of a class, its own or one that it inherits."""
+    if not isinstance(node, ast.ClassDef):
+        return None
+    for owner in (node, *bases(node, here)):
+        for method in owner.body if isinstance(owner, ast.ClassDef) else ():
+            if isinstance(method, ast.FunctionDef) and method.name == "__init__":
+                return method
+    return None
+
+
 def public(module: str) -> Iterator[Public]:
     """All public names of a module, methods and properties among them, also those of a private base class."""
     _, tree = source(module)
@@ -87,10 +108,9 @@ def public(module: str) -> Iterator[Public]:
         while name not in defined(here):
             _, here = source(imported(here)[name])
         node, text = defined(here)[name]
-        yield Public(f"{module}.{name}", node, text)
+        yield Public(f"{module}.{name}", node, text, init=init_of(node, here))
         if isinstance(node, ast.ClassDef):
-            bases = [base.id for base in node.bases if isinstance(base, ast.Name) and base.id.startswith("_")]
-            for owner in (node, *(defined(here)[base][0] for base in bases if base in defined(here))):
+            for owner in (node, *bases(node, here)):
                 assert isinstance(owner, ast.ClassDef)
                 for method in owner.body:
                     if isinstance(method, ast.FunctionDef) and not method.name.startswith("_"):
@@ -117,10 +137,9 @@ def signature(found: Public) -> list[ast.arg]:
     """The parameters of a function, of a method or of a class's own `__init__`, without self and cls."""
     node = found.node
     if isinstance(node, ast.ClassDef):
-        inits = [n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"]
-        if not inits:
+        if found.init is None:
             return []
-        node = inits[0]
+        node = found.init
     assert isinstance(node, ast.FunctionDef)
     return [arg for arg in (*node.args.args, *node.args.kwonlyargs) if arg.arg not in ("self", "cls")]
 
@@ -139,7 +158,10 @@ def raised(node: ast.AST) -> set[str]:
 
 
 def test_the_api_pages_have_the_public_modules() -> None:
-    wanted = {"rap_keras", *(f"rap_keras.{name}" for name in ("images", "methods", "models", "visualization"))}
+    wanted = {
+        "rap_keras",
+        *(f"rap_keras.{name}" for name in ("datasets.images", "hosts.methods", "models", "visualization")),
+    }
     assert wanted <= set(MODULES)
     assert len(NAMES) > 80
     assert {"rap_keras.RAP.analyze", "rap_keras.patterns.PatternNet.fit"} <= {found.name for found in NAMES}
@@ -291,12 +313,44 @@ def test_the_picture_of_the_modules_is_true() -> None:
         if (path.suffix == ".py" and not path.stem.startswith("__")) or (path / "__init__.py").exists()
     }
     assert set().union(*(names for _, names in floors())) == set(modules)
+    assert len(modules) <= 10
     above: set[str] = set()
     for kind, names in floors():
-        # What any floor may use comes last in the picture, and itself uses nothing but how networks are read and
-        # which operations have rules.
-        forbidden = above - {"network", "rules"} if kind == "side" else above
+        # What any floor may use comes last in the picture, and itself uses nothing.
+        forbidden = set(modules) if kind == "side" else above
         for name in names:
-            up = imports(modules[name]) & forbidden
+            up = imports(modules[name]) & forbidden - {name}
             assert not up, f"{name} uses {', '.join(sorted(up))}, which the picture has on a floor above"
         above |= names
+
+
+def inner_imports(package: str) -> dict[str, set[str]]:
+    """For each module or package right in a package, those beside it that it imports, also in functions."""
+    found: dict[str, set[str]] = {}
+    for file in (ROOT / "rap_keras" / package).rglob("*.py"):
+        here = file.relative_to(ROOT / "rap_keras" / package).with_suffix("").parts[0]
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"rap_keras.{package}"):
+                inner = str(node.module).split(".")[2:3] or [alias.name for alias in node.names]
+                found.setdefault(here, set()).update(name for name in inner if name != here)
+    return found
+
+
+@pytest.mark.parametrize("package", ["engine", "hosts/native", "models", "patterns"])
+def test_modules_of_a_package_form_no_circle(package: str) -> None:
+    uses = inner_imports(package)
+    while uses:
+        free = {name for name, used in uses.items() if not used & set(uses)}
+        assert free, f"a circle among {', '.join(sorted(uses))}"
+        uses = {name: used for name, used in uses.items() if name not in free}
+
+
+def test_only_the_plugin_and_the_benchmark_of_speed_know_innvestigate() -> None:
+    allowed = {"hosts/plugin", "hosts/methods.py", "benchmark/speed"}
+    for file in (ROOT / "rap_keras").rglob("*.py"):
+        place = file.relative_to(ROOT / "rap_keras").as_posix()
+        text = file.read_text("utf-8")
+        if re.search(r"^\s*(?:from|import) innvestigate", text, re.M):
+            assert any(place.startswith(part) for part in allowed), place
+        if "tensorflow.keras" not in text and re.search(r"^\s*(?:from|import) keras\b", text, re.M):
+            assert place == "models/files.py", place

@@ -80,9 +80,9 @@ class Benchmark:
         model: without softmax, (N, H, W, 3) to logits (N, classes).
         analyzers: of each method, for `model`.
         dataset: where the images come from.
-        preprocessing: as for `rap_keras.datasets.images.preprocess`.
+        preprocessing: as for `rap_keras.images.preprocess`.
         size: height and width of the network's input in pixels.
-        short_side: as for `rap_keras.datasets.images.fit`.
+        short_side: as for `rap_keras.images.fit`.
         options: what is calculated.
         unable: methods that were to be compared but cannot explain this network, and why; for the report.
     """

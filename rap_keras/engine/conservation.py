@@ -8,7 +8,7 @@ Sums of relevance stay what they are but for rounding, which shows in deep netwo
 and an excess is the left side in units of the right one: above 1 relevance is not conserved.
 
 Sums do not tell whether relevance is in the right place: a mirrored heatmap is conserved too. For that there is
-`rap_keras.engine.influence`.
+`rap_keras.influence`.
 """
 
 from __future__ import annotations

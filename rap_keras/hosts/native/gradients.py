@@ -139,7 +139,9 @@ class _Averaged(Gradient):
 class IntegratedGradients(_Averaged):
     """The mean gradient on the way from a reference to the input, times their difference.
 
-    The steps are evenly spaced, the reference among them and the input not, as in iNNvestigate. Source: Sundararajan et al., arXiv 1703.01365.
+    The steps are evenly spaced; as in iNNvestigate the reference is one of them and the input is not.
+
+    Source: Sundararajan et al., arXiv 1703.01365.
 
     Args:
         model: as for `Gradient`.

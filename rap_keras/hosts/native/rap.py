@@ -126,7 +126,7 @@ class RAP(Analyzer):
         """Relevance within the network, in the graph that is being built.
 
         Args:
-            tensors: the model's inputs, and the positions of neurons where they are given, of shapes as `specs`.
+            tensors: the model's inputs, and the positions of neurons where they are given; shaped as `specs` says.
             finish: as `rap_keras.engine.propagation.propagate` takes it.
         """
         inputs = [as_float(x) for x in tensors[: len(self.network.inputs)]]

@@ -1,0 +1,237 @@
+"""The native methods: against iNNvestigate where it is, against numbers calculated by hand, and what must hold."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow import keras
+from tensorflow.keras import layers
+
+import rap_keras
+from rap_keras import NotAnalyzeableModelException, create_analyzer
+from rap_keras.engine.conservation import lively_weights
+from rap_keras.engine.equations import lrp as equations
+from rap_keras.engine.execution import compiled
+from rap_keras.engine.network import predictor
+from rap_keras.hosts.native import NAMES, lrp
+from rap_keras.patterns import PatternComputer
+
+NO_RULE = ("lrp", "lrp.alpha_beta")  # need options
+BY_CHANCE = ("smoothgrad", "random")
+COMPARED = [name for name in NAMES if name not in (*NO_RULE, *BY_CHANCE)]
+
+
+def vgg_like():
+    x = keras.Input((16, 16, 3))
+    y = layers.Conv2D(6, 3, activation="relu", padding="same")(x)
+    y = layers.Conv2D(8, 3, activation="relu")(layers.MaxPooling2D()(y))
+    y = layers.Flatten()(layers.AveragePooling2D(2)(y))
+    return keras.Model(x, layers.Dense(4)(layers.Dense(10, activation="relu")(y)))
+
+
+def residual():
+    x = keras.Input((16, 16, 3))
+    y = layers.BatchNormalization()(layers.Conv2D(6, 3, padding="same", use_bias=False)(x))
+    shortcut = y = layers.Activation("relu")(y)
+    y = layers.BatchNormalization()(layers.Conv2D(6, 3, padding="same")(y))
+    y = layers.Activation("relu")(layers.Add()([y, shortcut]))
+    return keras.Model(x, layers.Dense(4)(layers.GlobalAveragePooling2D(2)(y)))
+
+
+def series():
+    x = keras.Input((20, 3))
+    y = layers.Conv1D(6, 3, activation="relu", strides=2)(x)
+    y = layers.Conv1D(5, 3, activation="relu", padding="causal")(y)
+    return keras.Model(x, layers.Dense(4)(layers.Flatten()(layers.MaxPooling1D()(y))))
+
+
+def branches():
+    x = keras.Input((12,))
+    y = layers.Dense(10, activation="relu")(x)
+    y = layers.Concatenate()([layers.Dense(7, activation="relu")(y), layers.Dense(7)(y)])
+    return keras.Model(x, layers.Dense(4)(y))
+
+
+def depthwise():
+    """What iNNvestigate's LRP does not take: a depthwise convolution, ReLU layers, a model in the model."""
+    x = keras.Input((10, 10, 3))
+    inner = keras.Sequential([keras.Input((10, 10, 3)), layers.DepthwiseConv2D(3, use_bias=False), layers.ReLU()])
+    y = layers.ReLU()(layers.Conv2D(5, 1, use_bias=False)(inner(x)))
+    return keras.Model(x, layers.Dense(4, use_bias=False)(layers.Flatten()(y)))
+
+
+def samples(model, count=3, seed=0):
+    shape = (count, *model.inputs[0].shape[1:])
+    return np.random.default_rng(seed).normal(size=shape).astype(keras.backend.floatx())
+
+
+def options(name, model):
+    if not name.startswith("pattern."):
+        return {}
+    return {"patterns": PatternComputer(model).compute(samples(model, 40, seed=1))}
+
+
+def distance(found, wanted):
+    return np.linalg.norm(found - wanted) / np.linalg.norm(wanted)
+
+
+@pytest.mark.plugin
+@pytest.mark.parametrize("build", [vgg_like, series, branches, residual])
+@pytest.mark.parametrize("name", [name for name in COMPARED if name != "rap"])
+def test_equal_to_innvestigate(name, build):
+    import innvestigate
+
+    if build is residual:
+        keras.backend.set_floatx("float64")  # BatchNormalization makes LRP ill-conditioned
+    model = lively_weights(build())
+    x, own = samples(model), options(name, model)
+    found = create_analyzer(name, model, **own).analyze(x)
+    theirs = rap_keras.build_quickly(innvestigate.create_analyzer(name, model, **own))
+    assert distance(found, theirs.analyze(x)) < (1e-12 if build is residual else 1e-6)
+
+
+@pytest.mark.plugin
+def test_equal_to_innvestigate_with_options():
+    import innvestigate
+
+    model = lively_weights(vgg_like())
+    x = samples(model)
+    for name, own in (
+        ("gradient", {"postprocess": "abs"}),
+        ("integrated_gradients", {"steps": 5, "reference_inputs": 0.5}),
+        ("lrp.epsilon", {"epsilon": 0.3, "bias": False}),
+        ("lrp.alpha_beta", {"alpha": 3.0, "beta": 2.0}),
+    ):
+        found = create_analyzer(name, model, **own).analyze(x)
+        theirs = rap_keras.build_quickly(innvestigate.create_analyzer(name, model, **own))
+        assert distance(found, theirs.analyze(x)) < 1e-6, name
+    for mode, choice in (("index", {"neuron_selection": 2}), ("all", {})):
+        for name in ("gradient", "guided_backprop", "lrp.alpha_1_beta_0"):
+            found = create_analyzer(name, model, neuron_selection_mode=mode).analyze(x, **choice)
+            theirs = rap_keras.build_quickly(innvestigate.create_analyzer(name, model, neuron_selection_mode=mode))
+            assert distance(found, theirs.analyze(x, **choice)) < 1e-6, (name, mode)
+
+
+@pytest.mark.parametrize("name", COMPARED)
+def test_every_method_takes_depthwise_layers_and_models_in_models(name):
+    model = lively_weights(depthwise())
+    if name.startswith("pattern."):
+        own = {"patterns": PatternComputer(model).compute(samples(model, 40, seed=1))}
+    else:
+        own = {}
+    x = samples(model)
+    found = create_analyzer(name, model, **own).analyze(x)
+    assert found.shape == x.shape
+    assert np.isfinite(found).all()
+    assert np.abs(found).sum() > 0
+    if name in ("lrp.z", "lrp.alpha_1_beta_0", "rap"):
+        logits = np.max(predictor(model)(x), axis=1)
+        assert found.sum((1, 2, 3)) == pytest.approx(logits, rel=1e-3)
+
+
+def dense(kernel, bias):
+    x = keras.Input((2,))
+    layer = layers.Dense(len(bias))
+    model = keras.Model(x, layer(x))
+    layer.set_weights([np.array(kernel, np.float32), np.array(bias, np.float32)])
+    return model
+
+
+def test_values_calculated_by_hand():
+    # Contributions 2 * 3 = 6 and -1 * 1 = -1, bias 1: the logit is 6.
+    model, x = dense([[3.0], [1.0]], [1.0]), np.array([[2.0, -1.0]], np.float32)
+
+    def found(name, **own):
+        return create_analyzer(name, model, **own).analyze(x)[0].tolist()
+
+    assert found("gradient") == pytest.approx([3, 1])
+    assert found("input_t_gradient") == pytest.approx([6, -1])
+    assert found("lrp.z") == pytest.approx([6, -1])
+    assert found("lrp.epsilon", epsilon=2.0) == pytest.approx([6 * 6 / 8, -6 / 8])
+    assert found("lrp.epsilon", epsilon=2.0, bias=False) == pytest.approx([6 * 6 / 7, -6 / 7])
+    assert found("lrp.alpha_1_beta_0") == pytest.approx([6 * 6 / 7, 0])
+    assert found("lrp.alpha_1_beta_0_IB") == pytest.approx([6, 0])
+    assert found("lrp.alpha_2_beta_1_IB") == pytest.approx([12, -6])
+    assert found("lrp.flat") == pytest.approx([3, 3])
+    assert found("lrp.w_square") == pytest.approx([6 * 9 / 10, 6 / 10])
+    assert found("input") == [2, -1]
+
+
+def test_the_rule_for_positive_inputs_by_hand():
+    def rule():
+        x, w = tf.constant([[2.0, -1.0]]), tf.constant([[3.0, -1.0], [1.0, 5.0]])
+        return equations.of_positive_inputs(tf.matmul, x, w, tf.constant([1.0, -4.0]), tf.constant([[7.0, 6.0]]))
+
+    # Output 0: 2 * 6 / (6 + 1) * 7 = 12; output 1: -1 * 2 / (2 + 4) * 6 = -2.
+    assert compiled(rule, [])([]).tolist() == [pytest.approx([10, 0])]
+
+
+def test_integrated_gradients_are_complete():
+    model = lively_weights(vgg_like())
+    x = samples(model)
+    predict = predictor(model)
+    chosen = predict(x).argmax(1)
+    found = create_analyzer("integrated_gradients", model, steps=400).analyze(x)
+    change = (predict(x) - predict(x * 0))[range(3), chosen]
+    assert found.sum((1, 2, 3)) == pytest.approx(change, rel=0.02)
+
+
+def test_what_is_made_by_chance_is_the_same_again_and_in_any_batch():
+    model = lively_weights(series())
+    x = samples(model, 5)
+    for name in BY_CHANCE:
+        analyzer = create_analyzer(name, model, **({"augment_by_n": 4} if name == "smoothgrad" else {}))
+        found = analyzer.analyze(x)
+        np.testing.assert_allclose(analyzer.analyze(x, batch_size=2), found, rtol=1e-4, atol=1e-5)
+        np.testing.assert_array_equal(analyzer.analyze(x), found)
+    smooth = create_analyzer("smoothgrad", model, augment_by_n=3, noise_scale=0.0).analyze(x)
+    np.testing.assert_allclose(smooth, create_analyzer("gradient", model).analyze(x), rtol=1e-4, atol=1e-6)
+
+
+def test_a_rule_of_ones_own_and_a_composite():
+    model = lively_weights(vgg_like())
+    x = samples(model)
+
+    def gamma(linear, x, w, b, R, nonnegative):
+        return equations.z(linear, x, w + 0.25 * tf.nn.relu(w), 0.0, R)
+
+    composite = [("first", lrp.flat), (layers.Dense, lrp.epsilon(0.1)), ("any", gamma)]
+    found = create_analyzer("lrp", model, rule=composite).analyze(x)
+    assert np.isfinite(found).all()
+    alone = create_analyzer("lrp", model, rule=[("any", lrp.z)]).analyze(x)
+    np.testing.assert_array_equal(alone, create_analyzer("lrp.z", model).analyze(x))
+    by_name = [(model.layers[1].name, lrp.flat), (lambda layer: True, lrp.z)]
+    by_place = [("first", lrp.flat), ("any", lrp.z)]
+    both = [create_analyzer("lrp", model, rule=rule).analyze(x) for rule in (by_name, by_place)]
+    np.testing.assert_array_equal(*both)
+    assert distance(both[0], alone) > 0.1
+    last = create_analyzer("lrp", model, rule=[("last", lrp.w_square), ("any", lrp.z)]).analyze(x)
+    assert distance(last, alone) > 0.01
+    with pytest.raises(ValueError, match=r"no rule for layer .* end it with \('any'|\(\"any\""):
+        create_analyzer("lrp", model, rule=[(layers.Dense, lrp.z)])
+    with pytest.raises(ValueError, match="5 is no condition"):
+        create_analyzer("lrp", model, rule=[(5, lrp.z)])
+
+
+def test_what_is_refused():
+    model = dense([[3.0], [1.0]], [1.0])
+    with pytest.raises(ValueError, match="unknown method 'gradeint', did you mean gradient"):
+        create_analyzer("gradeint", model)
+    with pytest.raises(TypeError, match="gradient has no option steps: it has postprocess"):
+        create_analyzer("gradient", model, steps=3)
+    with pytest.raises(TypeError, match=r"lrp\.z has no option epsilon: it has neuron_selection_mode"):
+        create_analyzer("lrp.z", model, epsilon=3)
+    with pytest.raises(ValueError, match="steps=0: must be a positive integer"):
+        create_analyzer("integrated_gradients", model, steps=0)
+    with pytest.raises(ValueError, match="postprocess='log'"):
+        create_analyzer("gradient", model, postprocess="log")
+    x = keras.Input((2,))
+    softmax = keras.Model(x, layers.Dense(2, activation="softmax")(x))
+    for name in COMPARED:
+        with pytest.raises(NotAnalyzeableModelException, match="softmax"):
+            create_analyzer(name, softmax)
+    elu = keras.Model(x, layers.Dense(2)(layers.Dense(2, activation="elu")(x)))
+    for name in ("guided_backprop", "deconvnet", "deep_taylor"):
+        with pytest.raises(NotAnalyzeableModelException, match="only for networks of ReLUs"):
+            create_analyzer(name, elu)
