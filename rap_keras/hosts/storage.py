@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from rap_keras.engine import keras_graph
 from rap_keras.models import configuration
 from rap_keras.models.foreign_files import brief, naming, read_npz
 
@@ -24,7 +25,7 @@ def save_npz(path: str | Path, class_name: str, state: dict[str, Any]) -> None:
     Raises:
         ValueError: a rule in the state is not a function that can be imported from a module.
     """
-    rest = dict(state)
+    rest = {**state, "keras": keras_graph.version()}
     weights = rest.pop("model_weights")
     rest["rules"] = {name: _address(rule) for name, rule in rest["rules"].items()}
     arrays = {_WEIGHT.format(index): weight for index, weight in enumerate(weights)}
@@ -50,6 +51,12 @@ def load_npz(path: str | Path) -> tuple[str, dict[str, Any]]:
             state["model_weights"] = [arrays[_WEIGHT.format(index)] for index in range(len(arrays))]
         except (KeyError, ValueError) as error:
             raise ValueError(f"no analyzer saved by RAP.save_npz ({brief(error)})") from error
+        written = str(state.pop("keras", "2"))[:20]
+        if written.split(".")[0] != keras_graph.version().split(".")[0]:
+            raise ValueError(
+                f"its model was written by Keras {written}, and here is Keras {keras_graph.version()}: carry the "
+                "model over as an .h5 file, and make the analyzer anew"
+            )
         configuration.require_known(configuration.parse(state["model_json"]))
     for name in ("input_rule", "reverse_clip_values", "reverse_project_bottleneck_layers"):
         if isinstance(state.get(name), list):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
-from rap_keras.engine import checks, input_bounds
+from rap_keras.engine import checks, input_bounds, keras_graph
 from rap_keras.engine.execution import compiled
 from rap_keras.engine.input_bounds import InputRule
 from rap_keras.engine.keras_graph import input_names
@@ -20,7 +21,9 @@ from rap_keras.engine.propagation import Relevance, propagate
 from rap_keras.engine.rules.unweighted import Rule
 from rap_keras.engine.rules.weighted import Position
 from rap_keras.engine.samples import Samples
+from rap_keras.hosts import storage
 from rap_keras.hosts.native.analyzer import Analyzer
+from rap_keras.models.foreign_files import naming
 
 
 class RAP(Analyzer):
@@ -187,3 +190,46 @@ class RAP(Analyzer):
             self._layer_functions[key] = compiled(back, self.specs())
         values = self._layer_functions[key](self.samples(X, neuron_selection).feeds())
         return {name: value[0] if len(value) == 1 else list(value) for name, value in zip(key, values)}
+
+    def save_npz(self, fname: str | Path) -> None:
+        """Saves the analyzer with its model to a file that `RAP.load_npz` reads, without pickle.
+
+        Raises:
+            ValueError: a rule of `rules` is not a function of a module, which alone could be found again.
+        """
+        options = {name: getattr(self, f"_{name}") for name in _OPTIONS}
+        model = {"model_json": self.model.to_json(), "model_weights": self.model.get_weights()}
+        storage.save_npz(fname, "RAP", {**model, "variant": self.variant, **options})
+
+    @staticmethod
+    def load_npz(fname: str | Path) -> RAP:
+        """The analyzer that `save_npz` saved, with every option; also one of iNNvestigate's plugin.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: the file is not one of `RAP.save_npz`, was written by another Keras, or its model could do
+                more than calculate.
+            ImportError: a rule of `rules` is from a module that the program has not imported.
+        """
+        class_name, state = storage.load_npz(fname)
+        if class_name != "RAP":
+            raise ValueError(f"{fname} holds an analyzer of class {class_name}, not RAP")
+        with naming(fname):
+            return RAP(**options_of(state))
+
+
+_OPTIONS = (
+    "batch_norm",
+    "input_rule",
+    "rules",
+    "neuron_selection_mode",
+    "allow_lambda_layers",
+    "disable_model_checks",
+)
+
+
+def options_of(state: dict[str, Any]) -> dict[str, Any]:
+    """What `RAP` is made with, out of a state that was saved; the model among it."""
+    model = keras.models.model_from_json(state["model_json"])
+    keras_graph.set_weights(model, state["model_weights"])
+    return {"model": model, **{name: state[name] for name in ("variant", *_OPTIONS)}}

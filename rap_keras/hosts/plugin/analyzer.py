@@ -160,7 +160,8 @@ class RAP(rap.RAP, ReverseAnalyzerBase):
         if class_name != RAP.__name__:
             raise ValueError(f"{fname} holds an analyzer of class {class_name}, not RAP")
         with naming(fname):
-            options = RAP._state_to_kwargs(state)
+            own = "reverse_verbose" in state  # else it is of the native host
+            options = RAP._state_to_kwargs(state) if own else rap.options_of(state)
         return RAP(**options)
 
     def _get_state(self) -> dict[str, Any]:
