@@ -190,7 +190,10 @@ def saved_analyzer(path: str, model_json: Any = None, **changes: Any) -> None:
     np.savez(path, **{**arrays, "state": json.dumps(state)})
 
 
+@pytest.mark.plugin
 def test_an_analyzer_goes_by_the_same_rules(here, monkeypatch):
+    from rap_keras.hosts.plugin.analyzer import RAP
+
     escaped = json.dumps(network(lambda_layer())).replace('"Lambda"', r'"\u004cambda"')
     saved_analyzer("rap.npz", escaped)
     assert "Lambda layer 'evil'" in refusal("rap.npz", RAP.load_npz)
@@ -204,7 +207,10 @@ def test_an_analyzer_goes_by_the_same_rules(here, monkeypatch):
     assert "left-over state" in refusal("rap.npz", RAP.load_npz)
 
 
+@pytest.mark.plugin
 def test_rules_of_an_analyzer_are_not_imported(here, monkeypatch):
+    from rap_keras.hosts.plugin.analyzer import RAP
+
     Path("evil_module.py").write_text(f"open({MARKER!r}, 'w')\ndef rule(Xs, Ys, Rs, state): return Rs\n")
     monkeypatch.syspath_prepend(here)
     saved_analyzer("rap.npz", rules={"dense": "evil_module:rule"})

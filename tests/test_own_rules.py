@@ -57,7 +57,10 @@ def rule_of_this_module(Xs, Ys, Rs, state):
     return Rs
 
 
+@pytest.mark.plugin
 def test_saved_without_pickle(tmp_path):
+    from rap_keras.hosts.plugin.analyzer import RAP
+
     x = keras.Input((6, 6, 2))
     y = layers.BatchNormalization()(layers.Conv2D(4, 3, name="conv")(x))
     y = layers.ReLU(name="relu")(y)

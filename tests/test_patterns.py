@@ -188,7 +188,7 @@ def test_analysis_is_the_gradient_with_other_weights(cls, name):
     x = random.normal(size=(6, 4))
     patterns = PatternComputer(model).compute(random.normal(size=(200, 4)))
     analyzer = innvestigate.create_analyzer(name, model, patterns=patterns, neuron_selection_mode="index")
-    assert isinstance(analyzer, cls)
+    assert type(analyzer).__name__ == cls.__name__
     chosen = [0, 1, 2, 2, 1, 0]
     found = analyzer.analyze(x, neuron_selection=chosen)
     hidden, norm, logits = (model.get_layer(n) for n in ("hidden", "norm", "logits"))

@@ -21,6 +21,9 @@ def names() -> Collection[str]:
     if choice.is_plugin():
         import innvestigate.analyzer
 
+        from rap_keras.hosts import plugin
+
+        plugin.register()
         return list(innvestigate.analyzer.analyzers)
     from rap_keras.hosts import native
 
