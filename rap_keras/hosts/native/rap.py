@@ -229,7 +229,22 @@ _OPTIONS = (
 
 
 def options_of(state: dict[str, Any]) -> dict[str, Any]:
-    """What `RAP` is made with, out of a state that was saved; the model among it."""
+    """What `RAP` is made with, out of a state that was saved; the model among it.
+
+    Raises:
+        ValueError: the state has an option that changes relevance and that only iNNvestigate's plugin has, or one
+            that nobody has.
+    """
+    known = {"model_json", "model_weights", "variant", *_OPTIONS}
+    # Of the plugin's own options most only check or print.
+    changing = ("reverse_clip_values", "reverse_project_bottleneck_layers")
+    others = [name for name in state if name not in known and not name.startswith("reverse_")]
+    others += [name for name in changing if state.get(name)]
+    if others:
+        raise ValueError(
+            f"left-over state {', '.join(others)}: load it with iNNvestigate's plugin, "
+            "rap_keras.hosts.plugin.analyzer.RAP.load_npz"
+        )
     model = keras.models.model_from_json(state["model_json"])
     keras_graph.set_weights(model, state["model_weights"])
     return {"model": model, **{name: state[name] for name in ("variant", *_OPTIONS)}}
