@@ -51,38 +51,3 @@ def test_a_registered_rule_goes_before_the_packages_own(monkeypatch):
     model = keras.Model(x, layers.Dense(2)(layers.Dense(4, name="first")(x)))
     rap_keras.register_rule(layers.Dense, lambda Xs, Ys, Rs, state: [tf.ones_like(Xs[0])])
     assert (RAP(model).analyze(np.ones((1, 4))) == 1).all()
-
-
-def rule_of_this_module(Xs, Ys, Rs, state):
-    return Rs
-
-
-def test_saved_without_pickle(tmp_path):
-    x = keras.Input((6, 6, 2))
-    y = layers.BatchNormalization()(layers.Conv2D(4, 3, name="conv")(x))
-    y = layers.ReLU(name="relu")(y)
-    model = keras.Model(x, layers.Dense(3)(layers.GlobalAveragePooling2D()(y)))
-    options = {
-        "variant": "reference",
-        "batch_norm": "fold",
-        "input_rule": ([-4.0, -5.0], [4.0, 5.0]),
-        "neuron_selection_mode": "index",
-        "reverse_clip_values": (-1.0, 1.0),
-        "rules": {"relu": rule_of_this_module},
-    }
-    analyzer = RAP(model, **options)
-    path = tmp_path / "analyzer"
-    analyzer.save_npz(path)
-    assert all(array.dtype != object for array in np.load(path, allow_pickle=False).values())
-    loaded = RAP.load_npz(path)
-    state = loaded.save()[1]
-    assert {name: state[name] for name in options} == options
-    X = np.random.default_rng(0).normal(size=(2, 6, 6, 2))
-    assert loaded.analyze(X, 1) == pytest.approx(analyzer.analyze(X, 1))
-    with pytest.raises(FileNotFoundError):
-        RAP.load_npz(tmp_path / "missing")
-    np.savez(tmp_path / "other.npz", a=1)
-    with pytest.raises(ValueError, match=r"other.npz: no analyzer saved by RAP.save_npz"):
-        RAP.load_npz(tmp_path / "other.npz")
-    with pytest.raises(ValueError, match="cannot be saved"):
-        RAP(model, rules={"relu": lambda Xs, Ys, Rs, state: Rs}).save_npz(path)

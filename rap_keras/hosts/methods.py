@@ -19,9 +19,9 @@ __all__ = ["TITLES", "create", "find", "needs_patterns", "title"]
 def names() -> Collection[str]:
     """The names of all methods of the host."""
     if choice.is_plugin():
-        import innvestigate.analyzer
+        from rap_keras.hosts import plugin
 
-        return list(innvestigate.analyzer.analyzers)
+        return plugin.names()
     from rap_keras.hosts import native
 
     return native.NAMES

@@ -228,8 +228,31 @@ _OPTIONS = (
 )
 
 
+# What iNNvestigate's base class keeps for debugging, which changes no relevance.
+_DEBUGGING = {
+    "reverse_check_finite",
+    "reverse_check_min_max_values",
+    "reverse_keep_tensors",
+    "reverse_reapply_on_copied_layers",
+    "reverse_verbose",
+}
+
+
 def options_of(state: dict[str, Any]) -> dict[str, Any]:
-    """What `RAP` is made with, out of a state that was saved; the model among it."""
+    """What `RAP` is made with, out of a state that was saved in either host; the model among it.
+
+    Raises:
+        ValueError: the state has an option that this host does not have, and that may change relevance.
+    """
+    own = {"model_json", "model_weights", "variant", *_OPTIONS}
+    others = sorted(
+        name for name, value in state.items() if name not in own | _DEBUGGING and value not in (None, False)
+    )
+    if others:
+        raise ValueError(
+            f"it has options that only iNNvestigate's analyzer may have ({', '.join(others)}): load it by "
+            "innvestigate.analyzer.RAP.load_npz, or make the analyzer anew without them"
+        )
     model = keras.models.model_from_json(state["model_json"])
     keras_graph.set_weights(model, state["model_weights"])
     return {"model": model, **{name: state[name] for name in ("variant", *_OPTIONS)}}
