@@ -17,7 +17,7 @@ from tensorflow import keras
 from tensorflow.keras import layers
 
 from rap_keras import RAP
-from rap_keras.engine import samples
+from rap_keras.engine import keras_graph
 from rap_keras.engine.conservation import lively_weights
 
 
@@ -178,7 +178,7 @@ def test_inputs_by_name_give_relevance_by_name(kind):
     assert {name: array.shape for name, array in found.items()} == {"photo": (5, 4, 4, 3), "numbers": (5, 2)}
     total = sum(array.reshape(5, -1).sum(1) for array in found.values())
     assert total == pytest.approx(model.predict_on_batch(given).max(1), rel=1e-4)
-    names = samples.input_names(model)
+    names = keras_graph.input_names(model)
     by_name = dict(zip(names, analyzer.analyze([given[name] for name in names])))
     batched = analyzer.analyze(given, batch_size=2)
     parts = (slice(3), slice(3, 5))

@@ -66,6 +66,8 @@ def test_a_file_of_either_host_gives_the_same_heatmap_in_either(tmp_path, writer
     assert all(array.dtype != object for array in np.load(path, allow_pickle=False).values())
     loaded = reader().load_npz(path)
     assert type(loaded) is reader()
+    for name, value in {**OPTIONS, "rules": {"relu": rule_of_this_module}}.items():
+        assert getattr(loaded, "variant" if name == "variant" else f"_{name}") == value
     assert loaded.analyze(X, 1) == pytest.approx(analyzer.analyze(X, 1), rel=1e-5)
     plain = RAP(network(), **OPTIONS)
     plain.model.set_weights(analyzer.model.get_weights())

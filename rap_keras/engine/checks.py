@@ -57,9 +57,10 @@ def refuse_half_precision(network: Network) -> None:
     """Raises NotAnalyzeableModelException if weights, or an operation's values, have less than 32 bits."""
     for call in network.calls:
         if keras_graph.calculates_in_half_precision(call.layer):
+            kind = keras_graph.operation_text(call.layer)
             raise NotAnalyzeableModelException(
-                f"operation '{call.name}' calculates in half precision, and relevance needs more digits: build "
-                "the model in float32, or use a layer in place of the operation"
+                f"operation '{call.name}' ({kind}) calculates in half precision, and relevance needs more "
+                "digits: build the model in float32, or use a layer in place of the operation"
             )
         for weight in getattr(call.layer, "weights", ()):
             dtype = keras_graph.dtype(weight)

@@ -123,6 +123,14 @@ def operation_name(layer: Any) -> str | None:
     return str(layer.symbol).split(".")[-1].lower() if kind == "TFOpLambda" else "getitem"
 
 
+def operation_text(layer: Any) -> str:
+    """The operation as its own library spells it, "Mul" or "math.square"; empty for other layers."""
+    if not is_operation(layer):
+        return ""
+    definition = getattr(layer, "node_def", None)
+    return str(definition.op if definition is not None else getattr(layer, "symbol", ""))
+
+
 def constants(layer: Any) -> dict[int, Any] | None:
     """The constants that an operation has in it by their place; None where they stand among the arguments."""
     return None if KERAS_3 else getattr(layer, "constants", None)

@@ -134,7 +134,7 @@ def _plural(calls: list[Call]) -> str:
 
 
 def _kind_name(call: Call) -> str:
-    operation = keras_graph.operation_name(call.layer)
+    operation = keras_graph.operation_text(call.layer)
     return f"{type(call.layer).__name__}{f' {operation}' if operation else ''}"
 
 
