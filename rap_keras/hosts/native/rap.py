@@ -22,7 +22,7 @@ from rap_keras.engine.rules.unweighted import Rule
 from rap_keras.engine.rules.weighted import Position
 from rap_keras.engine.samples import Samples
 from rap_keras.hosts import storage
-from rap_keras.hosts.native.analyzer import Analyzer
+from rap_keras.hosts.native.base import Analyzer
 from rap_keras.models.foreign_files import naming
 
 
