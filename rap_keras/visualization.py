@@ -12,13 +12,14 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Mapping, Sequence
 from numbers import Real
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
-from matplotlib.textpath import text_to_path
 from numpy.typing import ArrayLike
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # Lengths are in inches, font sizes in points.
 _DPI = 200
@@ -344,6 +345,8 @@ def _shape_text(shape: tuple[int, ...]) -> str:
 
 
 def _figure(width: float, height: float) -> Figure:
+    from matplotlib.figure import Figure
+
     return Figure(figsize=(width, height), dpi=_DPI, facecolor="white")
 
 
@@ -371,6 +374,9 @@ def _legend(figure: Figure, centre: float) -> None:
 
 def _text_width(text: str, size: float) -> float:
     """Width of the longest line of `text`, in inches, at a font size in points."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import text_to_path
+
     font = FontProperties(size=size)
     widths = (text_to_path.get_text_width_height_descent(line, font, ismath=False)[0] for line in text.split("\n"))
     return max(widths) / 72

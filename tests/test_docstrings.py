@@ -324,33 +324,111 @@ def test_the_picture_of_the_modules_is_true() -> None:
         above |= names
 
 
-def inner_imports(package: str) -> dict[str, set[str]]:
-    """For each module or package right in a package, those beside it that it imports, also in functions."""
-    found: dict[str, set[str]] = {}
-    for file in (ROOT / "rap_keras" / package).rglob("*.py"):
-        here = file.relative_to(ROOT / "rap_keras" / package).with_suffix("").parts[0]
-        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"rap_keras.{package}"):
-                inner = str(node.module).split(".")[2:3] or [alias.name for alias in node.names]
-                found.setdefault(here, set()).update(name for name in inner if name != here)
+def files_by_module() -> dict[str, Path]:
+    """Every module of the package by its dotted name; a package by that of its `__init__.py`."""
+    found = {}
+    for file in (ROOT / "rap_keras").rglob("*.py"):
+        parts = file.relative_to(ROOT).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = file
     return found
 
 
-@pytest.mark.parametrize("package", ["engine", "hosts/native", "models", "patterns"])
-def test_modules_of_a_package_form_no_circle(package: str) -> None:
-    uses = inner_imports(package)
-    while uses:
+def module_imports() -> dict[str, set[str]]:
+    """For each module the modules of this package that it imports, also in functions.
+
+    The package's own `__init__.py` is left out: it imports nothing before a name is asked for.
+    """
+    files = files_by_module()
+    found: dict[str, set[str]] = {}
+    for module, file in files.items():
+        nodes = ast.walk(ast.parse(file.read_text("utf-8")))
+        froms = [node for node in nodes if isinstance(node, ast.ImportFrom) and node.module]
+        names = {(node.module, alias.name) for node in froms for alias in node.names}
+        used = {f"{of}.{name}" if f"{of}.{name}" in files else str(of) for of, name in names}
+        found[module] = used & set(files) - {module, "rap_keras"}
+    del found["rap_keras"]
+    return found
+
+
+def circle(uses: dict[str, set[str]]) -> set[str]:
+    """The modules that use each other in a circle, with those that use them; none if there is no circle."""
+    while True:
         free = {name for name, used in uses.items() if not used & set(uses)}
-        assert free, f"a circle among {', '.join(sorted(uses))}"
+        if not free:
+            return set(uses)
         uses = {name: used for name, used in uses.items() if name not in free}
 
 
-def test_only_the_plugin_and_the_benchmark_of_speed_know_innvestigate() -> None:
-    allowed = {"hosts/plugin", "hosts/methods.py", "benchmark/speed"}
-    for file in (ROOT / "rap_keras").rglob("*.py"):
+def test_a_circle_is_found() -> None:
+    assert circle({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": set()}) == {"a", "b", "c"}
+    assert circle({"a": {"b", "d"}, "b": {"c"}, "c": set(), "d": set()}) == set()
+    uses = module_imports()
+    assert "rap_keras.engine.rules.functional" in uses["rap_keras.engine.rules.kinds"]
+    assert "rap_keras.hosts.native" in uses["rap_keras.hosts.methods"]  # within a function
+
+
+def test_no_modules_use_each_other_in_a_circle() -> None:
+    assert circle(module_imports()) == set()
+
+
+def test_the_picture_of_the_engine_is_true() -> None:
+    """Its modules are named from top to bottom; none uses one on a line above."""
+    lines = [
+        (element.text or "").partition(":")[0].split(", ")
+        for element in ElementTree.parse(ROOT / "docs" / "images" / "architecture.svg").iter()
+        if element.get("class") == "inner"
+    ]
+    uses: dict[str, set[str]] = {}
+    for module, used in module_imports().items():
+        if module.startswith("rap_keras.engine."):
+            inner = {name.split(".")[2] for name in used if name.startswith("rap_keras.engine.")}
+            uses.setdefault(module.split(".")[2], set()).update(inner)
+    assert len(lines) >= 7
+    above: set[str] = set()
+    for names in lines:
+        for name in names:
+            assert not uses[name] & above, f"{name} uses {', '.join(sorted(uses[name] & above))}, a line above"
+        above.update(names)
+
+
+def test_no_two_modules_have_one_name() -> None:
+    names = [module.split(".")[-1] for module, file in files_by_module().items() if file.name != "__init__.py"]
+    assert {name for name in names if names.count(name) > 1} == set()
+
+
+def imported_at(file: Path, top_only: bool = False) -> set[str]:
+    """The packages that a file imports, also in functions unless only those at its top are wanted."""
+    tree = ast.parse(file.read_text("utf-8"))
+    found: set[str] = set()
+    for node in tree.body if top_only else ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found.update(alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module.partition(".")[0])
+    return found
+
+
+def test_who_knows_innvestigate() -> None:
+    knowing = {
+        file.relative_to(ROOT / "rap_keras").as_posix()
+        for file in files_by_module().values()
+        if "innvestigate" in imported_at(file)
+    }
+    plugin = {place for place in knowing if place.startswith("hosts/plugin/")}
+    assert len(plugin) >= 4
+    assert knowing - plugin <= {"hosts/methods.py", "benchmark/speed/measure.py"}
+
+
+def test_what_is_imported_only_when_it_is_needed() -> None:
+    for file in files_by_module().values():
         place = file.relative_to(ROOT / "rap_keras").as_posix()
-        text = file.read_text("utf-8")
-        if re.search(r"^\s*(?:from|import) innvestigate", text, re.M):
-            assert any(place.startswith(part) for part in allowed), place
-        if "tensorflow.keras" not in text and re.search(r"^\s*(?:from|import) keras\b", text, re.M):
-            assert place == "models/files.py", place
+        at_top = imported_at(file, top_only=True)
+        assert not at_top & {"matplotlib", "ray"}, place
+        if not place.startswith("hosts/plugin/"):
+            assert "innvestigate" not in at_top, place
+
+
+def test_tensorflows_keras_is_the_one_that_is_used() -> None:
+    """The package `keras` may be another one; only a format of files is read from it."""
+    found = {place for place, file in files_by_module().items() if "keras" in imported_at(file)}
+    assert found == {"rap_keras.models.files"}

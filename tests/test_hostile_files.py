@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
 import subprocess
@@ -190,10 +191,7 @@ def saved_analyzer(path: str, model_json: Any = None, **changes: Any) -> None:
     np.savez(path, **{**arrays, "state": json.dumps(state)})
 
 
-@pytest.mark.plugin
 def test_an_analyzer_goes_by_the_same_rules(here, monkeypatch):
-    from rap_keras.hosts.plugin.analyzer import RAP
-
     escaped = json.dumps(network(lambda_layer())).replace('"Lambda"', r'"\u004cambda"')
     saved_analyzer("rap.npz", escaped)
     assert "Lambda layer 'evil'" in refusal("rap.npz", RAP.load_npz)
@@ -204,14 +202,15 @@ def test_an_analyzer_goes_by_the_same_rules(here, monkeypatch):
     saved_analyzer("rap.npz", rules=3)
     assert "no analyzer saved by RAP.save_npz" in refusal("rap.npz", RAP.load_npz)
     saved_analyzer("rap.npz", neuron_selection=3)
-    assert "left-over state" in refusal("rap.npz", RAP.load_npz)
+    assert "options that only iNNvestigate's analyzer may have (neuron_selection)" in refusal(
+        "rap.npz", RAP.load_npz
+    )
 
 
-@pytest.mark.plugin
 def test_rules_of_an_analyzer_are_not_imported(here, monkeypatch):
-    from rap_keras.hosts.plugin.analyzer import RAP
-
-    Path("evil_module.py").write_text(f"open({MARKER!r}, 'w')\ndef rule(Xs, Ys, Rs, state): return Rs\n")
+    Path("evil_module.py").write_text(
+        f"open({MARKER!r}, 'w')\ndef rule(Xs, Ys, Rs, state): return [0 * Xs[0] + 9]\n"
+    )
     monkeypatch.syspath_prepend(here)
     saved_analyzer("rap.npz", rules={"dense": "evil_module:rule"})
     with pytest.raises(
@@ -220,9 +219,8 @@ def test_rules_of_an_analyzer_are_not_imported(here, monkeypatch):
         RAP.load_npz("rap.npz")
     assert "evil_module" not in sys.modules
     assert not Path(MARKER).exists()
-    import evil_module  # the way out
-
-    assert RAP.load_npz("rap.npz").save()[1]["rules"] == {"dense": evil_module.rule}
+    importlib.import_module("evil_module")  # the way out
+    assert (RAP.load_npz("rap.npz").analyze([[1.0, 2.0, 3.0, 4.0]]) == [[9, 9, 9, 9]]).all()
     monkeypatch.delitem(sys.modules, "evil_module")
     for address in ("os:system", "json:loads.__code__", "subprocess:Popen", "no colon", 3):
         saved_analyzer("rap.npz", rules={"dense": address})

@@ -14,7 +14,7 @@ from rap_keras.engine.conservation import lively_weights
 from rap_keras.engine.equations import lrp as equations
 from rap_keras.engine.execution import compiled
 from rap_keras.engine.network import predictor
-from rap_keras.hosts.native import NAMES, lrp
+from rap_keras.hosts.native import NAMES, lrp_methods
 from rap_keras.patterns import PatternComputer
 
 NO_RULE = ("lrp", "lrp.alpha_beta")  # need options
@@ -36,7 +36,7 @@ def residual():
     shortcut = y = layers.Activation("relu")(y)
     y = layers.BatchNormalization()(layers.Conv2D(6, 3, padding="same")(y))
     y = layers.Activation("relu")(layers.Add()([y, shortcut]))
-    return keras.Model(x, layers.Dense(4)(layers.GlobalAveragePooling2D(2)(y)))
+    return keras.Model(x, layers.Dense(4)(layers.GlobalAveragePooling2D()(y)))
 
 
 def series():
@@ -196,22 +196,22 @@ def test_a_rule_of_ones_own_and_a_composite():
     def gamma(linear, x, w, b, R, nonnegative):
         return equations.z(linear, x, w + 0.25 * tf.nn.relu(w), 0.0, R)
 
-    composite = [("first", lrp.flat), (layers.Dense, lrp.epsilon(0.1)), ("any", gamma)]
+    composite = [("first", lrp_methods.flat), (layers.Dense, lrp_methods.epsilon(0.1)), ("any", gamma)]
     found = create_analyzer("lrp", model, rule=composite).analyze(x)
     assert np.isfinite(found).all()
-    alone = create_analyzer("lrp", model, rule=[("any", lrp.z)]).analyze(x)
+    alone = create_analyzer("lrp", model, rule=[("any", lrp_methods.z)]).analyze(x)
     np.testing.assert_array_equal(alone, create_analyzer("lrp.z", model).analyze(x))
-    by_name = [(model.layers[1].name, lrp.flat), (lambda layer: True, lrp.z)]
-    by_place = [("first", lrp.flat), ("any", lrp.z)]
+    by_name = [(model.layers[1].name, lrp_methods.flat), (lambda layer: True, lrp_methods.z)]
+    by_place = [("first", lrp_methods.flat), ("any", lrp_methods.z)]
     both = [create_analyzer("lrp", model, rule=rule).analyze(x) for rule in (by_name, by_place)]
     np.testing.assert_array_equal(*both)
     assert distance(both[0], alone) > 0.1
-    last = create_analyzer("lrp", model, rule=[("last", lrp.w_square), ("any", lrp.z)]).analyze(x)
+    last = create_analyzer("lrp", model, rule=[("last", lrp_methods.w_square), ("any", lrp_methods.z)]).analyze(x)
     assert distance(last, alone) > 0.01
     with pytest.raises(ValueError, match=r"no rule for layer .* end it with \('any'|\(\"any\""):
-        create_analyzer("lrp", model, rule=[(layers.Dense, lrp.z)])
+        create_analyzer("lrp", model, rule=[(layers.Dense, lrp_methods.z)])
     with pytest.raises(ValueError, match="5 is no condition"):
-        create_analyzer("lrp", model, rule=[(5, lrp.z)])
+        create_analyzer("lrp", model, rule=[(5, lrp_methods.z)])
 
 
 def test_what_is_refused():

@@ -32,7 +32,7 @@ def test_is_committed_as_it_should_be(path):
     first = notebook.cells[0]
     assert first.cell_type == "markdown"
     assert first.source.startswith("# ")
-    assert 'pip install ".[notebooks]"' in first.source
+    assert 'pip install ".[innvestigate,notebooks]"' in first.source
     assert "**What it takes:**" in first.source
     for cell in notebook.cells:
         if cell.cell_type == "code":

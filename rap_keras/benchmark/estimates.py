@@ -50,7 +50,7 @@ def _of_counts(function: Callable[[Counts], np.ndarray]) -> Callable[..., np.nda
     return lambda *counts: function(Counts(*counts))
 
 
-METRICS = (
+ESTIMATES = (
     *(Metric("outside_inside_ratio", c, (f"outside_inside_{c}",), _itself, np.median) for c in ("all", "pos")),
     Metric("mass_inside", "pos", ("mass_inside",), _itself, np.mean),
     *(Metric("pixel_accuracy", c, _COUNTS[c], _of_counts(pixel_accuracy), np.mean) for c in _COUNTS),

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pandas as pd
-from matplotlib.figure import Figure
 
 from rap_keras.hosts.titles import TITLES, title
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # Okabe and Ito's colours, which colour-blind readers tell apart, with brown for yellow; markers do so in grey too.
 _STYLES = (
@@ -44,6 +48,8 @@ def perturbation_figure(curves: pd.DataFrame, order: str, pixels: int = 100) -> 
     if shown.empty:
         there = ", ".join(dict.fromkeys(curves["order"])) or "none"
         raise ValueError(f"there are no curves of order {order!r}; there are: {there}")
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(7.5, 4.2), dpi=150, layout="constrained")
     axes = figure.add_subplot()
     others = iter(_STYLES)

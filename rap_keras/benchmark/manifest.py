@@ -22,7 +22,7 @@ from rap_keras.datasets.images import Preprocessing
 from rap_keras.engine import keras_graph
 from rap_keras.hosts import choice
 from rap_keras.patterns import Patterns
-from rap_keras.patterns.stored import fingerprint
+from rap_keras.patterns.stored import weights_digest
 
 _FILE = "manifest.json"
 _CIRCUMSTANCES = ("machine", "begun", "command")
@@ -39,7 +39,7 @@ def describe(benchmark: Benchmark, model: str, command: str = "") -> dict[str, A
     """
     manifest = {
         "model": model,
-        "model_fingerprint": fingerprint(benchmark.model),
+        "model_fingerprint": weights_digest(benchmark.model),
         "dataset": benchmark.dataset.name,
         "dataset_digest": benchmark.dataset.digest,
         "images": len(benchmark.dataset.names),

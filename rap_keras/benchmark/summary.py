@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from rap_keras.benchmark.estimates import COLUMNS, DERIVED, METRICS, STORED, estimate, values_of
+from rap_keras.benchmark.estimates import COLUMNS, DERIVED, ESTIMATES, STORED, estimate, values_of
 from rap_keras.hosts.titles import TITLES
 from rap_keras.metrics import ORDERS, aopc
 
@@ -135,7 +135,7 @@ def _table(found: _Collected) -> Iterator[tuple]:
     """The rows of `Summary.table`, without model and dataset."""
     for method, number in found.methods.items():
         _, values = _rows_of(number, found)
-        for metric in METRICS:
+        for metric in ESTIMATES:
             if found.columns.issuperset(metric.columns):
                 data, defined = values_of(metric, values)
                 images = int(defined.sum())
@@ -153,7 +153,7 @@ def _left_out(found: _Collected) -> Iterator[tuple]:
                 named |= set(images)
                 yield flaw, method, "", "", "", len(images), tuple(found.images[image] for image in images)
         images_of, values = _rows_of(number, found)
-        for metric in METRICS:
+        for metric in ESTIMATES:
             if found.columns.issuperset(metric.columns):
                 defined = set(images_of[values_of(metric, values)[1]])
                 names = [name for i, name in enumerate(found.images) if i not in defined and i not in named]

@@ -15,7 +15,7 @@ import click
 
 from rap_keras.cli.inputs import Job, blaming, know_custom_objects, prepare
 from rap_keras.cli.options import custom_objects_option, output_option, photo_options
-from rap_keras.cli.results import Explained, free_name, lines, write
+from rap_keras.cli.results import ExplainedPhoto, free_name, lines, write
 
 if TYPE_CHECKING:
     import numpy as np
@@ -209,7 +209,7 @@ def _read(job: Job, path: Path) -> tuple[np.ndarray, np.ndarray]:
         raise ValueError(f"{path}: {error}") from error
 
 
-def _explain(job: Job, photo: np.ndarray, batch: np.ndarray) -> Explained:
+def _explain(job: Job, photo: np.ndarray, batch: np.ndarray) -> ExplainedPhoto:
     import numpy as np
 
     logits = np.ravel(job.logits(batch))
@@ -220,7 +220,7 @@ def _explain(job: Job, photo: np.ndarray, batch: np.ndarray) -> Explained:
         start = perf_counter()
         relevances[method] = np.asarray(analyzer.analyze(batch, **choice)[0], np.float32)
         milliseconds[method] = 1000 * (perf_counter() - start)
-    return Explained(
+    return ExplainedPhoto(
         photo=photo,
         target=target,
         label=f"class {target}" if job.names is None else job.names[target],

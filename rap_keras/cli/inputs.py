@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rap_keras.datasets.images import Preprocessing
 
 
-class Network(NamedTuple):
+class PhotoNetwork(NamedTuple):
     """A network up to its logits, and how photos become its input.
 
     `whole` is the network with its final activation, which is `activation`, one of `final_activation.NAMES`; that
@@ -64,7 +64,7 @@ class Job(NamedTuple):
     classes have only numbers.
     """
 
-    network: Network
+    network: PhotoNetwork
     logits: Callable[[np.ndarray], np.ndarray]
     probabilities: Callable[[np.ndarray], np.ndarray] | None
     analyzers: Mapping[str, Any]
@@ -155,7 +155,7 @@ def network_of(
     resize: int | None,
     crop: int | None,
     output_layer: str | None = None,
-) -> Network:
+) -> PhotoNetwork:
     """The network that the options describe. One with a single sigmoid unit has the logits of two classes.
 
     Raises:
@@ -177,7 +177,7 @@ def network_of(
     size, short_side = _geometry(fixed, resize, crop)
     # A function of the wrong kind is found on noise, before an analyzer is built.
     network_input(np.random.default_rng(0).integers(0, 256, (1, *size, 3), np.uint8), how, model)
-    return Network(model, models.flat_output(whole), activation, how, size, short_side)
+    return PhotoNetwork(model, models.flat_output(whole), activation, how, size, short_side)
 
 
 _IN_PYTHON = (

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-class Explained(NamedTuple):
+class ExplainedPhoto(NamedTuple):
     """What was found out about one photo.
 
     `photo` is as the network saw it, uint8, (H, W, 3); `probability` is None where the network makes none of its
@@ -40,7 +40,7 @@ class Explained(NamedTuple):
         return [name for name, values in self.relevances.items() if not values.any()]
 
 
-def lines(path: Path, explained: Explained) -> Iterator[str]:
+def lines(path: Path, explained: ExplainedPhoto) -> Iterator[str]:
     """What is printed of a photo: a line per method."""
     probability = "" if explained.probability is None else f"probability {explained.probability:.4g}  "
     for method, relevance in explained.relevances.items():
@@ -50,7 +50,7 @@ def lines(path: Path, explained: Explained) -> Iterator[str]:
         )
 
 
-def write(explained: Explained, output: Path, name: str) -> None:
+def write(explained: ExplainedPhoto, output: Path, name: str) -> None:
     """The picture, the numbers and, if they were asked for, the layers, in the folder `output`."""
     import numpy as np
 

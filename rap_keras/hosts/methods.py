@@ -19,12 +19,9 @@ __all__ = ["TITLES", "create", "find", "needs_patterns", "title"]
 def names() -> Collection[str]:
     """The names of all methods of the host."""
     if choice.is_plugin():
-        import innvestigate.analyzer
-
         from rap_keras.hosts import plugin
 
-        plugin.register()
-        return list(innvestigate.analyzer.analyzers)
+        return plugin.names()
     from rap_keras.hosts import native
 
     return native.NAMES
@@ -87,9 +84,9 @@ def create(
         )
     own = {"patterns": patterns} if needs_patterns(name) else {}
     if choice.is_plugin():
-        from rap_keras.hosts.plugin import creation
+        from rap_keras.hosts.plugin import innvestigate_methods
 
-        return creation.create(name, model, neuron_selection_mode, output, **own)
+        return innvestigate_methods.create(name, model, neuron_selection_mode, output, **own)
     from rap_keras.hosts import native
 
     return native.create_analyzer(name, model, neuron_selection_mode=neuron_selection_mode, output=output, **own)

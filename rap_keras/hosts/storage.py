@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from rap_keras.engine import keras_graph
-from rap_keras.models import configuration
+from rap_keras.models import configuration, files
 from rap_keras.models.foreign_files import brief, naming, read_npz
 
 _WEIGHT = "weight_{}"
@@ -38,7 +38,8 @@ def load_npz(path: str | Path) -> tuple[str, dict[str, Any]]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is of another kind, is damaged, or its model could do more than calculate.
+        ValueError: the file is of another kind, is damaged, was written by another Keras, or its model could do
+            more than calculate.
         ImportError: a rule is from a module that the program has not imported.
     """
     arrays = read_npz(path)
@@ -51,18 +52,27 @@ def load_npz(path: str | Path) -> tuple[str, dict[str, Any]]:
             state["model_weights"] = [arrays[_WEIGHT.format(index)] for index in range(len(arrays))]
         except (KeyError, ValueError) as error:
             raise ValueError(f"no analyzer saved by RAP.save_npz ({brief(error)})") from error
-        written = str(state.pop("keras", "2"))[:20]
-        if written.split(".")[0] != keras_graph.version().split(".")[0]:
-            raise ValueError(
-                f"its model was written by Keras {written}, and here is Keras {keras_graph.version()}: carry the "
-                "model over as an .h5 file, and make the analyzer anew"
-            )
+        _require_same_keras(str(state.pop("keras", "2"))[:20])  # files of before have no version
         configuration.require_known(configuration.parse(state["model_json"]))
     for name in ("input_rule", "reverse_clip_values", "reverse_project_bottleneck_layers"):
         if isinstance(state.get(name), list):
             state[name] = tuple(state[name])
     state["rules"] = {name: _imported(address, path) for name, address in state["rules"].items()}
     return class_name, state
+
+
+def _require_same_keras(written: str) -> None:
+    """Raises ValueError unless the model of a file was written by the Keras here, 2 or 3."""
+    here = keras_graph.version()
+    if written.split(".")[0] == here.split(".")[0]:
+        return
+    way = files.CARRY_OVER
+    if written.split(".")[0] == "2":  # of which Keras 3 reads .h5 files
+        way = "load the analyzer where it was written, and save its model by analyzer.model.save('model.h5')"
+    raise ValueError(
+        f"its model was written by Keras {written}, and here is Keras {here}, which cannot read it: {way}. Then "
+        "make the analyzer of that model here"
+    )
 
 
 def _plain(value: Any) -> Any:

@@ -215,7 +215,7 @@ def _require_readable(version: str, only_by_its_own: bool = False) -> None:
     """
     written, here = _numbers(version)[:1], _numbers(_KERAS)[:1]
     if written and written > here:
-        raise ValueError(f"written by Keras {version[:20]}, {_HERE}, which cannot read it: {_CARRY_OVER}")
+        raise ValueError(f"written by Keras {version[:20]}, {_HERE}, which cannot read it: {CARRY_OVER}")
     if written and written < here and only_by_its_own:
         raise ValueError(
             f"written by Keras {version[:20]}, {_HERE}, which cannot read it: load it where it was written, with "
@@ -225,7 +225,7 @@ def _require_readable(version: str, only_by_its_own: bool = False) -> None:
 
 _KERAS = keras_graph.version()
 _HERE = f"here is Keras {_KERAS} of TensorFlow {tf.__version__}"
-_CARRY_OVER = (
+CARRY_OVER = (
     "build the model here with the code that made it, copy the weights, there by numpy.savez('w.npz', "
     "*model.get_weights()), here by model.set_weights(list(numpy.load('w.npz').values())), and save it by "
     "model.save('model.h5')"
@@ -239,7 +239,7 @@ def _not_loaded(path: Path, version: str, error: Exception) -> ValueError:
     """
     written = f" (written by Keras {version[:20]}, {_HERE})" if version else ""
     other = version and (_numbers(version) > _numbers(_KERAS) or _numbers(version)[:1] != _numbers(_KERAS)[:1])
-    advice = f". Keras here is another one: {_CARRY_OVER}" if other else ""
+    advice = f". Keras here is another one: {CARRY_OVER}" if other else ""
     return ValueError(f"{path} could not be loaded{written}: {brief(error, 150 if other else 300)}{advice}")
 
 

@@ -16,7 +16,7 @@ from rap_keras.engine.network import as_float, flatten, specs
 from rap_keras.engine.samples import are_batches, each_batch, require_batch_size, valid_samples
 from rap_keras.patterns.estimators import Sums, pattern
 from rap_keras.patterns.pattern_maps import Map, maps_by_layer
-from rap_keras.patterns.stored import Patterns, fingerprint
+from rap_keras.patterns.stored import Patterns, weights_digest
 
 
 class PatternComputer:
@@ -79,7 +79,7 @@ class PatternComputer:
         arrays = {m.name: pattern(weights[m.name], totals[m.name], rounding) for m in maps}
         return Patterns(
             {name: array.astype(keras.backend.floatx()) for name, array in arrays.items()},
-            fingerprint(self._model),
+            weights_digest(self._model),
         )
 
     def _batches(self, X: Any, batch_size: int) -> Iterator[list[np.ndarray]]:

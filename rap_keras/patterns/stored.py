@@ -22,7 +22,7 @@ class Patterns:
 
     Attributes:
         arrays: the pattern of every linear map by its name, shaped as the map's weights.
-        network: the network's fingerprint, a digest of all its weights.
+        network: a digest of all weights of the network.
     """
 
     arrays: Mapping[str, np.ndarray]
@@ -56,7 +56,7 @@ class Patterns:
 
     def require_made_for(self, model: keras.Model) -> None:
         """Raises ValueError if the model is not the one that they were computed for."""
-        if self.network != fingerprint(model):
+        if self.network != weights_digest(model):
             raise ValueError(
                 "these patterns are of another network, or of this one before its weights changed: compute them "
                 "anew, with rap_keras.patterns.PatternComputer or `rap-keras fit-patterns`"
@@ -76,7 +76,7 @@ class Patterns:
                 raise ValueError(f"the pattern of '{m.name}' has values that are not finite")
 
 
-def fingerprint(model: keras.Model) -> str:
+def weights_digest(model: keras.Model) -> str:
     """A digest of all weights, which no other network has."""
     digest = hashlib.sha256()
     for weight in model.get_weights():

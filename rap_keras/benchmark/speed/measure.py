@@ -16,7 +16,6 @@ from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import Any
 
-import innvestigate
 import numpy as np
 import tensorflow as tf
 from tensorflow import keras
@@ -87,9 +86,13 @@ def _runner(model: keras.Model, method: str, copied: bool = False) -> Callable[[
             copy = keras.models.clone_model(model)
             copy.set_weights(model.get_weights())
             model = copy
+        import innvestigate
+
         return innvestigate.create_analyzer(method[: -len(SLOW)], model).analyze
     if copied:
         return methods.create(method, model).analyze
+    import innvestigate
+
     return build_quickly(innvestigate.create_analyzer(method, model)).analyze
 
 

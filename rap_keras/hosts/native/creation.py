@@ -9,40 +9,40 @@ from typing import Any
 
 from tensorflow import keras
 
-from rap_keras.hosts.native import gradients, lrp
-from rap_keras.hosts.native.analyzer import Analyzer
+from rap_keras.hosts.native import gradients, lrp_methods
+from rap_keras.hosts.native.base import Analyzer
 from rap_keras.hosts.native.pattern_methods import PatternAttribution, PatternNet
 from rap_keras.hosts.native.rap import RAP
 
 
-def _preset(rule_of_convolutions: lrp.Rule, first_flat: bool) -> Callable[..., Analyzer]:
+def _preset(rule_of_convolutions: lrp_methods.Rule, first_flat: bool) -> Callable[..., Analyzer]:
     """The composites of iNNvestigate: LRP-epsilon in Dense layers, LRP-alpha-beta in convolutions."""
 
     def create(model: keras.Model, epsilon: float = 0.1, **options: Any) -> Analyzer:
-        composite: lrp.Composite = [
-            (keras.layers.BatchNormalization, lrp.of_positive_inputs),
-            *([("first", lrp.flat)] if first_flat else []),
-            (keras.layers.Dense, lrp.epsilon(epsilon)),
+        composite: lrp_methods.Composite = [
+            (keras.layers.BatchNormalization, lrp_methods.of_positive_inputs),
+            *([("first", lrp_methods.flat)] if first_flat else []),
+            (keras.layers.Dense, lrp_methods.epsilon(epsilon)),
             ("any", rule_of_convolutions),
         ]
-        return lrp.LRP(model, composite, **options)
+        return lrp_methods.LRP(model, composite, **options)
 
     return create
 
 
-def _by_rule(rule: lrp.Rule) -> Callable[..., Analyzer]:
+def _by_rule(rule: lrp_methods.Rule) -> Callable[..., Analyzer]:
     def create(model: keras.Model, **options: Any) -> Analyzer:
-        return lrp.LRP(model, rule, **options)
+        return lrp_methods.LRP(model, rule, **options)
 
     return create
 
 
 def _lrp_epsilon(model: keras.Model, epsilon: float = 1e-7, bias: bool = True, **options: Any) -> Analyzer:
-    return lrp.LRP(model, lrp.epsilon(epsilon, bias), **options)
+    return lrp_methods.LRP(model, lrp_methods.epsilon(epsilon, bias), **options)
 
 
 def _lrp_alpha_beta(model: keras.Model, alpha: float, beta: float, bias: bool = True, **options: Any) -> Analyzer:
-    return lrp.LRP(model, lrp.alpha_beta(alpha, beta, bias), **options)
+    return lrp_methods.LRP(model, lrp_methods.alpha_beta(alpha, beta, bias), **options)
 
 
 _ANALYZERS: dict[str, Callable[..., Analyzer]] = {
@@ -53,23 +53,23 @@ _ANALYZERS: dict[str, Callable[..., Analyzer]] = {
     "smoothgrad": gradients.SmoothGrad,
     "guided_backprop": gradients.GuidedBackprop,
     "deconvnet": gradients.Deconvnet,
-    "deep_taylor": lrp.DeepTaylor,
+    "deep_taylor": lrp_methods.DeepTaylor,
     "pattern.net": PatternNet,
     "pattern.attribution": PatternAttribution,
-    "lrp": lrp.LRP,
-    "lrp.z": _by_rule(lrp.z),
+    "lrp": lrp_methods.LRP,
+    "lrp.z": _by_rule(lrp_methods.z),
     "lrp.epsilon": _lrp_epsilon,
-    "lrp.w_square": _by_rule(lrp.w_square),
-    "lrp.flat": _by_rule(lrp.flat),
+    "lrp.w_square": _by_rule(lrp_methods.w_square),
+    "lrp.flat": _by_rule(lrp_methods.flat),
     "lrp.alpha_beta": _lrp_alpha_beta,
-    "lrp.alpha_1_beta_0": _by_rule(lrp.alpha_beta(1, 0)),
-    "lrp.alpha_1_beta_0_IB": _by_rule(lrp.alpha_beta(1, 0, bias=False)),
-    "lrp.alpha_2_beta_1": _by_rule(lrp.alpha_beta(2, 1)),
-    "lrp.alpha_2_beta_1_IB": _by_rule(lrp.alpha_beta(2, 1, bias=False)),
-    "lrp.sequential_preset_a": _preset(lrp.alpha_beta(1, 0), first_flat=False),
-    "lrp.sequential_preset_b": _preset(lrp.alpha_beta(2, 1), first_flat=False),
-    "lrp.sequential_preset_a_flat": _preset(lrp.alpha_beta(1, 0), first_flat=True),
-    "lrp.sequential_preset_b_flat": _preset(lrp.alpha_beta(2, 1), first_flat=True),
+    "lrp.alpha_1_beta_0": _by_rule(lrp_methods.alpha_beta(1, 0)),
+    "lrp.alpha_1_beta_0_IB": _by_rule(lrp_methods.alpha_beta(1, 0, bias=False)),
+    "lrp.alpha_2_beta_1": _by_rule(lrp_methods.alpha_beta(2, 1)),
+    "lrp.alpha_2_beta_1_IB": _by_rule(lrp_methods.alpha_beta(2, 1, bias=False)),
+    "lrp.sequential_preset_a": _preset(lrp_methods.alpha_beta(1, 0), first_flat=False),
+    "lrp.sequential_preset_b": _preset(lrp_methods.alpha_beta(2, 1), first_flat=False),
+    "lrp.sequential_preset_a_flat": _preset(lrp_methods.alpha_beta(1, 0), first_flat=True),
+    "lrp.sequential_preset_b_flat": _preset(lrp_methods.alpha_beta(2, 1), first_flat=True),
     "input": gradients.Input,
     "random": gradients.Random,
 }

@@ -16,7 +16,7 @@ from rap_keras.engine.network import Call, as_float
 from rap_keras.engine.reversal import gradient, reverse
 from rap_keras.engine.rules.unweighted import Tensors
 from rap_keras.engine.samples import Samples
-from rap_keras.hosts.native.analyzer import Analyzer, is_relu, require_relus
+from rap_keras.hosts.native.base import Analyzer, is_relu, require_relus
 
 
 class Gradient(Analyzer):

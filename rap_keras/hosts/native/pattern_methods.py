@@ -15,7 +15,7 @@ from rap_keras.engine.network import Call, as_float
 from rap_keras.engine.reversal import gradient, reverse
 from rap_keras.engine.rules.unweighted import Tensors
 from rap_keras.engine.samples import Samples
-from rap_keras.hosts.native.analyzer import Analyzer
+from rap_keras.hosts.native.base import Analyzer
 from rap_keras.patterns.computer import PatternComputer
 from rap_keras.patterns.pattern_maps import maps_by_layer
 from rap_keras.patterns.stored import Patterns

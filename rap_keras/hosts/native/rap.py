@@ -22,7 +22,7 @@ from rap_keras.engine.rules.unweighted import Rule
 from rap_keras.engine.rules.weighted import Position
 from rap_keras.engine.samples import Samples
 from rap_keras.hosts import storage
-from rap_keras.hosts.native.analyzer import Analyzer
+from rap_keras.hosts.native.base import Analyzer
 from rap_keras.models.foreign_files import naming
 
 
@@ -228,22 +228,30 @@ _OPTIONS = (
 )
 
 
+# What iNNvestigate's base class keeps for debugging, which changes no relevance.
+_DEBUGGING = {
+    "reverse_check_finite",
+    "reverse_check_min_max_values",
+    "reverse_keep_tensors",
+    "reverse_reapply_on_copied_layers",
+    "reverse_verbose",
+}
+
+
 def options_of(state: dict[str, Any]) -> dict[str, Any]:
-    """What `RAP` is made with, out of a state that was saved; the model among it.
+    """What `RAP` is made with, out of a state that was saved in either host; the model among it.
 
     Raises:
-        ValueError: the state has an option that changes relevance and that only iNNvestigate's plugin has, or one
-            that nobody has.
+        ValueError: the state has an option that this host does not have, and that may change relevance.
     """
-    known = {"model_json", "model_weights", "variant", *_OPTIONS}
-    # Of the plugin's own options most only check or print.
-    changing = ("reverse_clip_values", "reverse_project_bottleneck_layers")
-    others = [name for name in state if name not in known and not name.startswith("reverse_")]
-    others += [name for name in changing if state.get(name)]
+    own = {"model_json", "model_weights", "variant", *_OPTIONS}
+    others = sorted(
+        name for name, value in state.items() if name not in own | _DEBUGGING and value not in (None, False)
+    )
     if others:
         raise ValueError(
-            f"left-over state {', '.join(others)}: load it with iNNvestigate's plugin, "
-            "rap_keras.hosts.plugin.analyzer.RAP.load_npz"
+            f"it has options that only iNNvestigate's analyzer may have ({', '.join(others)}): load it by "
+            "innvestigate.analyzer.RAP.load_npz, or make the analyzer anew without them"
         )
     model = keras.models.model_from_json(state["model_json"])
     keras_graph.set_weights(model, state["model_weights"])

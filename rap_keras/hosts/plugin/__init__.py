@@ -22,3 +22,14 @@ def register() -> None:
         innvestigate.analyzer.analyzers[name] = cls
         # AnalyzerBase.load looks classes up here, by name.
         setattr(innvestigate.analyzer, cls.__name__, cls)
+
+
+def names() -> list[str]:
+    """The names of all methods of iNNvestigate, ours among them.
+
+    The command `rap-keras` has not registered ours before, since it prints its help without iNNvestigate.
+    """
+    import innvestigate.analyzer
+
+    register()
+    return list(innvestigate.analyzer.analyzers)

@@ -18,7 +18,7 @@ from rap_keras.engine.rules import unweighted
 from rap_keras.engine.rules.linear_layers import Linear
 from rap_keras.engine.rules.unweighted import Tensors
 from rap_keras.engine.rules.weighted import Position
-from rap_keras.hosts.native.analyzer import Analyzer, require_relus
+from rap_keras.hosts.native.base import Analyzer, require_relus
 
 Rule = Callable[[LinearMap, tf.Tensor, tf.Tensor, Any, tf.Tensor, bool], tf.Tensor]
 """The rule of weighted layers: from a linear map, its input, its weights, its bias, the relevance of its
