@@ -238,3 +238,13 @@ def test_an_old_sequential_model_is_a_list_of_layers(tmp_path):
         file.attrs["model_config"] = json.dumps({"class_name": "Sequential", "config": [second]})
         file.attrs["keras_version"] = "2.0.6"
     assert models.load_model(tmp_path / "net.h5").output_shape == (None, 2)
+
+
+def test_layers_that_share_their_name_with_an_operation(tmp_path):
+    x = keras.Input((4,))
+    y = layers.Dense(3)(x)
+    model = keras.Model(x, layers.Dense(2)(layers.Add()([y, layers.ReLU()(y)])))
+    model.save(tmp_path / "net.h5")
+    values = np.ones((1, 4))
+    loaded = models.load_model(tmp_path / "net.h5")
+    np.testing.assert_allclose(loaded.predict_on_batch(values), model.predict_on_batch(values), rtol=1e-6)

@@ -101,7 +101,7 @@ def require_known(config: Any) -> None:
             continue
         if name in ("TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer"):
             _require_known_operation(entry)
-        elif KERAS_3 and isinstance(name, str) and functional.is_known(name) and not entry.content.get("module"):
+        elif KERAS_3 and isinstance(name, str) and functional.is_known(name) and _may_be_operation(entry.content):
             raise ValueError(
                 f"{_place(entry)} is the operation {name!r:.60}, which Keras 3 does not read from an HDF5 file: "
                 "save the model as .keras, model.save('model.keras')"
@@ -159,6 +159,12 @@ def _require_known_operation(entry: Entry) -> None:
             f"{_place(entry)} is the operation {operation!r:.60}, for which there is no rule of relevance, and "
             "which could read and write files: use a layer of Keras in its place"
         )
+
+
+def _may_be_operation(content: dict[str, Any]) -> bool:
+    """Whether it is an operation of Keras 3 in an HDF5 file; a layer of the same name can be trainable or not."""
+    config = content.get("config")
+    return not content.get("module") and not (isinstance(config, dict) and "trainable" in config)
 
 
 def _graph_operation(node_def: Any) -> str | None:
