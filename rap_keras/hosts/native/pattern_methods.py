@@ -10,14 +10,14 @@ import tensorflow as tf
 from tensorflow import keras
 
 from rap_keras.engine import checks
-from rap_keras.engine.equations.numerics import divide, transposed
 from rap_keras.engine.network import Call, as_float
 from rap_keras.engine.reversal import gradient, reverse
 from rap_keras.engine.rules.unweighted import Tensors
 from rap_keras.engine.samples import Samples
 from rap_keras.hosts.native.base import Analyzer
+from rap_keras.patterns import way_back
 from rap_keras.patterns.computer import PatternComputer
-from rap_keras.patterns.pattern_maps import maps_by_layer
+from rap_keras.patterns.pattern_maps import Map, maps_by_layer
 from rap_keras.patterns.stored import Patterns
 
 
@@ -76,18 +76,12 @@ class _PatternMethod(Analyzer):
         maps = self._maps.get(id(call.layer))
         if not maps:
             return gradient(call, Xs, Ys, Rs)
-        steps, (x,), (R,) = [], Xs, Rs
-        for m in maps:
-            steps.append((m, x))
-            x = m.linear.preactivation(x, m.linear.function(x, m.linear.w()))
-        activation = getattr(call.layer, "activation", None)
-        if activation not in (None, keras.activations.linear):
-            (R,) = transposed(activation, [x], R)
-        for m, x in reversed(steps):
-            pattern = tf.cast(tf.convert_to_tensor(self._variables[m.name]), x.dtype)
-            weights = self._weights(pattern, m.linear.w())
-            (R,) = transposed(lambda fresh, m=m, weights=weights: m.linear.function(fresh, weights), [x], R)
-        return [R]
+
+        def weights(m: Map) -> tf.Tensor:
+            w = m.linear.w()
+            return self._weights(tf.cast(tf.convert_to_tensor(self._variables[m.name]), w.dtype), w)
+
+        return [way_back.through_maps(maps, weights, getattr(call.layer, "activation", None), Xs[0], Rs[0])]
 
     def _through_normalization(self, call: Call, x: tf.Tensor, R: tf.Tensor) -> tf.Tensor:
         raise NotImplementedError
@@ -120,9 +114,7 @@ class PatternNet(_PatternMethod):
         return pattern
 
     def _through_normalization(self, call: Call, x: tf.Tensor, R: tf.Tensor) -> tf.Tensor:
-        """A neuron of one input, y = s x + t: its pattern is 1 / s."""
-        (scale,) = transposed(lambda x: call.run([x])[0], [x], tf.ones_like(R))
-        return divide(R, scale)
+        return way_back.over_scale(lambda x: call.run([x])[0], x, R)
 
 
 class PatternAttribution(_PatternMethod):

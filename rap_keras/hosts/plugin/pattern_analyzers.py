@@ -10,13 +10,13 @@ from innvestigate.analyzer.reverse_base import ReverseAnalyzerBase
 from tensorflow import keras
 
 from rap_keras.engine import checks
-from rap_keras.engine.equations.numerics import divide, transposed
 from rap_keras.engine.network import flatten
 from rap_keras.hosts.plugin.quick_build import build_quickly
 from rap_keras.models.final_activation import refuse_final_activation
 from rap_keras.models.outputs import one_output
+from rap_keras.patterns import way_back
 from rap_keras.patterns.computer import PatternComputer
-from rap_keras.patterns.pattern_maps import maps_by_layer
+from rap_keras.patterns.pattern_maps import Map, maps_by_layer
 from rap_keras.patterns.stored import Patterns
 
 
@@ -81,22 +81,15 @@ class _PatternAnalyzer(ReverseAnalyzerBase):
     def _through_patterns(self, Xs: list, Ys: list, Rs: list, state: dict[str, Any]) -> list[tf.Tensor]:
         """The vector-Jacobian product of a weighted layer with the method's weights in place of its own."""
         assert self._patterns is not None
-        layer = state["layer"]
-        steps = []
-        (x,) = Xs
-        for m in self._maps[id(layer)]:
-            steps.append((m, x))
-            x = m.linear.preactivation(x, m.linear.function(x, m.linear.w()))
-        (R,) = Rs
-        activation = getattr(layer, "activation", None)
-        if activation not in (None, keras.activations.linear):
-            (R,) = transposed(activation, [x], R)
-        for m, x in reversed(steps):
+        arrays, layer = self._patterns.arrays, state["layer"]
+
+        def weights(m: Map) -> tf.Tensor:
+            w = m.linear.w()
             # A variable: constants would make the graph too large to be sent to TensorFlow.
-            pattern = tf.convert_to_tensor(keras.backend.variable(self._patterns.arrays[m.name]))
-            weights = self._weights(tf.cast(pattern, x.dtype), m.linear.w())
-            (R,) = transposed(lambda fresh, m=m, weights=weights: m.linear.function(fresh, weights), [x], R)
-        return [R]
+            return self._weights(tf.cast(tf.convert_to_tensor(keras.backend.variable(arrays[m.name])), w.dtype), w)
+
+        activation = getattr(layer, "activation", None)
+        return [way_back.through_maps(self._maps[id(layer)], weights, activation, Xs[0], Rs[0])]
 
     def _through_normalization(self, Xs: list, Ys: list, Rs: list, state: dict[str, Any]) -> list[tf.Tensor]:
         raise NotImplementedError
@@ -140,10 +133,7 @@ class PatternNet(_PatternAnalyzer):
         return pattern
 
     def _through_normalization(self, Xs: list, Ys: list, Rs: list, state: dict[str, Any]) -> list[tf.Tensor]:
-        """A neuron of one input, y = s x + t: its pattern is 1 / s."""
-        layer = state["layer"]
-        (scale,) = transposed(lambda x: layer.call(x, training=False), Xs, tf.ones_like(Ys[0]))
-        return [divide(Rs[0], scale)]
+        return [way_back.over_scale(lambda x: state["layer"].call(x, training=False), Xs[0], Rs[0])]
 
 
 class PatternAttribution(_PatternAnalyzer):
