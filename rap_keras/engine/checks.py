@@ -18,8 +18,9 @@ def require_graph_execution() -> None:
     """Raises RuntimeError while eager execution is on."""
     if tf.executing_eagerly():
         raise RuntimeError(
-            "iNNvestigate and RAP need TensorFlow's graph execution, and eager execution is on. Switch it off "
-            "at the top of your program, before any model is built or loaded: "
+            "iNNvestigate needs TensorFlow's graph execution, and eager execution is on. Make the analyzer with "
+            "rap_keras.create_analyzer, which takes both, or switch eager execution off at the top of your "
+            "program, before any model is built or loaded: "
             "tf.compat.v1.disable_eager_execution()"
         )
 

@@ -66,11 +66,6 @@ def producer(tensor: Any) -> tuple[Node, int]:
     return _node(layer._inbound_nodes[index]), place
 
 
-def uses(layer: Any) -> list[Node]:
-    """Every node of a layer, in this model and in others."""
-    return [_node(node) for node in layer._inbound_nodes]
-
-
 def _graph(model: Any) -> Any:
     """What holds the nodes: Keras 3 keeps those of a Sequential in a functional model inside of it."""
     return getattr(model, "_functional", None) if KERAS_3 and isinstance(model, keras.Sequential) else model

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -10,10 +9,10 @@ from typing import Any
 from tensorflow import keras
 
 from rap_keras.hosts import choice
-from rap_keras.hosts.titles import TITLES, title
+from rap_keras.hosts.titles import TITLES, require_known, title
 from rap_keras.patterns import Patterns
 
-__all__ = ["TITLES", "create", "find", "needs_patterns", "title"]
+__all__ = ["TITLES", "create", "find", "names", "needs_patterns", "title"]
 
 
 def names() -> Collection[str]:
@@ -33,15 +32,8 @@ def find(name: str) -> str:
     Raises:
         ValueError: There is no such method; the message has all names.
     """
-    known = names()
-    if name in known:
-        return name
-    close = difflib.get_close_matches(name.lower(), known, n=3)
-    raise ValueError(
-        f"unknown method {name!r}"
-        + (f", did you mean {' or '.join(close)}?" if close else "")
-        + f" There are: {', '.join(known)}"
-    )
+    require_known(name, names())
+    return name
 
 
 def needs_patterns(name: str) -> bool:
@@ -56,25 +48,26 @@ def create(
     patterns: Patterns | str | Path | None = None,
     output: str | int | None = None,
 ) -> Any:
-    """An analyzer ready to be used, its graph built quickly (`rap_keras.build_quickly`).
+    """An analyzer ready to be used: a native one, or within iNNvestigate one of its own.
 
-    Those get a copy of the model, with copies of its weights: two of them on one model can disturb
-    each other. In the copy an output of more than two dimensions is flattened, and for LRP layers
-    of type ReLU become ones of type Activation, which are the only ones that it knows: relevance
-    passes them, also where they are saturated.
+    Those of iNNvestigate have their graph built quickly (`rap_keras.build_quickly`). They get a copy of the model,
+    with copies of its weights, as two of them on one model can disturb each other. In the copy an output of more
+    than two dimensions is flattened. For LRP a layer of type ReLU becomes one of type Activation, the only type
+    that it knows: relevance passes it, also where it is saturated.
 
     Args:
-        name: "rap" or any key of `innvestigate.analyzer.analyzers`.
+        name: one of `names()`.
         model: The model up to its logits, see `rap_keras.to_logits`. It stays as it is.
         neuron_selection_mode: "max_activation", "index" or "all".
         patterns: what "pattern.net" and "pattern.attribution" need, of this model; others take no notice.
         output: of a model with several outputs the one to explain, its name or number.
 
     Raises:
-        RuntimeError: TensorFlow executes eagerly.
-        ValueError: There is no such method; or the method needs parameters of its own; or it would
-            pass over a model that is a layer of `model`; or there is no such output.
-        innvestigate.NotAnalyzeableModelException: The method cannot explain such a model.
+        RuntimeError: The model was built with eager execution on and it is off now, or the other way round.
+        ValueError: There is no such method or output; or iNNvestigate's method needs parameters of its own, or
+            would pass over a model that is a layer of `model`.
+        TypeError: A native method needs parameters of its own: give them to `rap_keras.create_analyzer`.
+        NotAnalyzeableModelException: The method cannot explain such a model.
     """
     find(name)
     if needs_patterns(name) and patterns is None:

@@ -1,6 +1,9 @@
-"""What pictures and tables call the methods."""
+"""What methods are called: by their names, which must be known, and in pictures and tables."""
 
 from __future__ import annotations
+
+import difflib
+from collections.abc import Collection
 
 TITLES = {
     "rap": "RAP",
@@ -18,3 +21,15 @@ TITLES = {
 def title(name: str) -> str:
     """What a picture calls a method."""
     return TITLES.get(name, name)
+
+
+def require_known(name: str, known: Collection[str]) -> None:
+    """Raises ValueError unless `name` is one of the known methods; the message has all of them."""
+    if name in known:
+        return
+    close = difflib.get_close_matches(str(name).lower(), known, n=3)
+    raise ValueError(
+        f"unknown method {name!r}"
+        + (f", did you mean {' or '.join(close)}?" if close else "")
+        + f" There are: {', '.join(known)}"
+    )

@@ -49,14 +49,18 @@ class Linear:
         """Everything that is added to z = function(x, w), added."""
         if self.constant is not None:
             z += self.constant(x)
+        return z if self.bias is None else z + self.bias_along(z)
+
+    def bias_along(self, z: tf.Tensor) -> tf.Tensor | float:
+        """The bias, of a shape that broadcasts to z; 0 where there is none."""
         if self.bias is None:
-            return z
+            return 0.0
         bias = self.bias()
         if bias.shape.rank != 1:  # one for every position
-            return z + bias
+            return bias
         shape = [1] * z.shape.rank
         shape[self.channel_axis] = -1
-        return z + tf.reshape(bias, shape)
+        return tf.reshape(bias, shape)
 
 
 def linear_maps(layer: Layer) -> list[Linear] | None:

@@ -31,6 +31,12 @@ from rap_keras.models.outputs import one_output
 class Analyzer:
     """Explains a model's decisions; a method is a subclass that says what `_attributions` are.
 
+    Args:
+        model: functional or Sequential, up to its logits, see `rap_keras.to_logits`.
+        neuron_selection_mode: "max_activation", "index" (give `neuron_selection` to `analyze`) or "all".
+        output: of a model with several outputs the one to explain, its name or number.
+        disable_model_checks: take a model that ends in a softmax, log-softmax or sigmoid as it is.
+
     Attributes:
         model: what is explained, with the chosen output alone.
         network: its layer calls.
@@ -57,10 +63,10 @@ class Analyzer:
         self._graph: Any = None
 
     def analyze(self, X: Any, neuron_selection: Any = None, batch_size: int | None = None) -> Arrays:
-        """Relevance of every input value, shaped as X; a list or dict of arrays for models with several inputs.
+        """Attribution of every input value, shaped as X; a list or dict of arrays for models with several inputs.
 
-        Sample i of the result belongs to sample i of X, and sums to its selected logit ("all": to the sum of
-        its logits).
+        Sample i of the result belongs to sample i of X. The relevance of RAP sums to its selected logit ("all": to
+        the sum of its logits).
 
         Args:
             X: samples as the model takes them, (N, ...): an array or a tensor, for models with several inputs a
@@ -95,7 +101,7 @@ class Analyzer:
         return samples.like_given(results)
 
     def analyze_batches(self, X: Iterable[Any], neuron_selection: Any = None) -> Iterator[Arrays]:
-        """Relevance of one batch after the other, as `analyze` gives it; nothing is kept in memory.
+        """Attributions of one batch after the other, as `analyze` gives it; nothing is kept in memory.
 
         Args:
             X: batches of samples, from a generator, a `keras.utils.Sequence`, a `tf.data.Dataset` or any other

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +12,7 @@ from rap_keras.hosts.native import gradients, lrp_methods
 from rap_keras.hosts.native.base import Analyzer
 from rap_keras.hosts.native.pattern_methods import PatternAttribution, PatternNet
 from rap_keras.hosts.native.rap import RAP
+from rap_keras.hosts.titles import require_known
 
 
 def _preset(rule_of_convolutions: lrp_methods.Rule, first_flat: bool) -> Callable[..., Analyzer]:
@@ -73,7 +73,6 @@ _ANALYZERS: dict[str, Callable[..., Analyzer]] = {
     "input": gradients.Input,
     "random": gradients.Random,
 }
-_COMMON = ("neuron_selection_mode", "output", "allow_lambda_layers", "disable_model_checks")
 
 NAMES = tuple(_ANALYZERS)
 """The names of all native methods."""
@@ -93,21 +92,24 @@ def create_analyzer(name: str, model: keras.Model, **options: Any) -> Analyzer:
 
     Raises:
         ValueError: there is no such method.
-        TypeError: the method has no such option.
+        TypeError: the method has no such option, or one that it needs is missing.
         NotAnalyzeableModelException: the method cannot explain such a model.
     """
-    if name not in _ANALYZERS:
-        close = difflib.get_close_matches(str(name).lower(), NAMES, n=3)
-        raise ValueError(
-            f"unknown method {name!r}"
-            + (f", did you mean {' or '.join(close)}?" if close else "")
-            + f" There are: {', '.join(NAMES)}"
-        )
+    require_known(name, NAMES)
     create = _ANALYZERS[name]
-    known = [option for option in inspect.signature(create).parameters if option != "model"]
-    if "options" in known:
-        known = [*known[: known.index("options")], *_COMMON]
+    known = _options_of(create)
     unknown = [option for option in options if option not in known]
     if unknown:
         raise TypeError(f"{name} has no option {', '.join(unknown)}: it has {', '.join(known)}")
     return create(model, **options)
+
+
+def _options_of(create: Callable[..., Analyzer]) -> list[str]:
+    """The options of a method: its own, and those that it hands on."""
+    own = dict(inspect.signature(create).parameters)
+    if own.pop("options", None) is not None:
+        own.update(inspect.signature(Analyzer).parameters)
+        if not isinstance(create, type):  # one of LRP
+            own.update(inspect.signature(lrp_methods.LRP).parameters)
+            del own["rule"], own["options"]
+    return [name for name in own if name != "model"]

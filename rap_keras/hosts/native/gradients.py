@@ -25,9 +25,8 @@ class Gradient(Analyzer):
     Args:
         model: functional or Sequential, up to its logits, see `rap_keras.to_logits`.
         postprocess: None, "abs" for absolute values or "square".
-        neuron_selection_mode: as in `rap_keras.RAP`; "all" takes the gradient of the sum of all logits.
-        output: as in `rap_keras.RAP`.
-        disable_model_checks: as in `rap_keras.RAP`.
+        **options: those of every `Analyzer`; neuron_selection_mode="all" takes the gradient of the sum of all
+            logits.
 
     Raises:
         ValueError: an option has no such value.
@@ -38,11 +37,9 @@ class Gradient(Analyzer):
         self,
         model: keras.Model,
         postprocess: str | None = None,
-        neuron_selection_mode: str = "max_activation",
-        output: str | int | None = None,
-        disable_model_checks: bool = False,
+        **options: Any,
     ) -> None:
-        super().__init__(model, neuron_selection_mode, output, disable_model_checks)
+        super().__init__(model, **options)
         if postprocess is not None:
             checks.require_choice("postprocess", postprocess, ("abs", "square"))
         self._postprocess: Callable = {None: tf.identity, "abs": tf.abs, "square": tf.square}[postprocess]
@@ -67,19 +64,11 @@ class InputTimesGradient(Gradient):
 
     Args:
         model: as for `Gradient`.
-        neuron_selection_mode: as for `Gradient`.
-        output: as for `Gradient`.
-        disable_model_checks: as for `Gradient`.
+        **options: as for `Gradient`.
     """
 
-    def __init__(
-        self,
-        model: keras.Model,
-        neuron_selection_mode: str = "max_activation",
-        output: str | int | None = None,
-        disable_model_checks: bool = False,
-    ) -> None:
-        super().__init__(model, None, neuron_selection_mode, output, disable_model_checks)
+    def __init__(self, model: keras.Model, **options: Any) -> None:
+        super().__init__(model, None, **options)
 
     def _gradients(self, inputs: list[tf.Tensor], index: list[tf.Tensor]) -> list[tf.Tensor]:
         return [x * g for x, g in zip(inputs, super()._gradients(inputs, index))]
@@ -91,12 +80,15 @@ class _Averaged(Gradient):
     The inputs are explained one after the other, so that they need no more memory than the samples themselves.
     """
 
+    _times: int
+    _highest: Any = None
+
     def _run(self, samples: Samples) -> list[np.ndarray]:
         if self._graph is None:
             mode, self._neuron_selection_mode = self._neuron_selection_mode, self._inner_mode()
             self._graph = compiled(lambda *tensors: self._attributions(list(tensors)), self.specs())
             self._neuron_selection_mode = mode
-        arrays = self._as_floats(samples)
+        arrays = _floats(samples)
         index = self._index(samples)
         total: list[np.ndarray] = []
         for number in range(self._times):
@@ -106,9 +98,6 @@ class _Averaged(Gradient):
 
     def _inner_mode(self) -> str:
         return "all" if self._neuron_selection_mode == "all" else "index"
-
-    def _as_floats(self, samples: Samples) -> list[np.ndarray]:
-        return [np.asarray(array).astype(keras.backend.floatx()) for array in samples.arrays.values()]
 
     def _index(self, samples: Samples) -> list[np.ndarray]:
         """What the graph takes behind the inputs: the positions of the selected neurons."""
@@ -125,9 +114,6 @@ class _Averaged(Gradient):
         y = self._highest(list(samples.arrays.values()))
         positions = np.unravel_index(y.reshape(len(y), -1).argmax(1), y.shape[1:])
         return [np.stack([np.arange(len(y)), *positions], axis=1).astype(np.int32)]
-
-    _times: int
-    _highest: Any = None
 
     def _inputs(self, arrays: list[np.ndarray], number: int) -> list[np.ndarray]:
         raise NotImplementedError
@@ -148,9 +134,7 @@ class IntegratedGradients(_Averaged):
         steps: inputs on the way.
         reference_inputs: a number or an array that broadcasts to the input; for several inputs a list.
         postprocess: as for `Gradient`.
-        neuron_selection_mode: as for `Gradient`.
-        output: as for `Gradient`.
-        disable_model_checks: as for `Gradient`.
+        **options: as for `Gradient`.
 
     Raises:
         ValueError: `steps` is no positive integer.
@@ -162,11 +146,9 @@ class IntegratedGradients(_Averaged):
         steps: int = 64,
         reference_inputs: Any = 0,
         postprocess: str | None = None,
-        neuron_selection_mode: str = "max_activation",
-        output: str | int | None = None,
-        disable_model_checks: bool = False,
+        **options: Any,
     ) -> None:
-        super().__init__(model, postprocess, neuron_selection_mode, output, disable_model_checks)
+        super().__init__(model, postprocess, **options)
         self._times = checks.require_positive("steps", steps)
         several = isinstance(reference_inputs, (list, tuple)) and len(self.network.inputs) > 1
         self._references = list(reference_inputs) if several else [reference_inputs] * len(self.network.inputs)
@@ -192,9 +174,7 @@ class SmoothGrad(_Averaged):
         augment_by_n: inputs made of each sample.
         noise_scale: standard deviation of the noise, in units of the input.
         postprocess: as for `Gradient`.
-        neuron_selection_mode: as for `Gradient`.
-        output: as for `Gradient`.
-        disable_model_checks: as for `Gradient`.
+        **options: as for `Gradient`.
 
     Raises:
         ValueError: `augment_by_n` is no positive integer.
@@ -206,17 +186,20 @@ class SmoothGrad(_Averaged):
         augment_by_n: int = 64,
         noise_scale: float = 1.0,
         postprocess: str | None = None,
-        neuron_selection_mode: str = "max_activation",
-        output: str | int | None = None,
-        disable_model_checks: bool = False,
+        **options: Any,
     ) -> None:
-        super().__init__(model, postprocess, neuron_selection_mode, output, disable_model_checks)
+        super().__init__(model, postprocess, **options)
         self._times = checks.require_positive("augment_by_n", augment_by_n)
         self._noise_scale = noise_scale
 
     def _inputs(self, arrays: list[np.ndarray], number: int) -> list[np.ndarray]:
         # The noise of a sample depends on its number in the call alone, not on the batch that it is in.
         return [x + _noise(x.shape[1:], number).astype(x.dtype) * x.dtype.type(self._noise_scale) for x in arrays]
+
+
+def _floats(samples: Samples) -> list[np.ndarray]:
+    """The samples in Keras' float type, which integers become too."""
+    return [np.asarray(array).astype(keras.backend.floatx()) for array in samples.arrays.values()]
 
 
 def _noise(shape: tuple[int, ...], seed: int) -> np.ndarray:
@@ -228,26 +211,18 @@ class GuidedBackprop(Gradient):
 
     Args:
         model: as for `Gradient`.
-        neuron_selection_mode: as for `Gradient`.
-        output: as for `Gradient`.
-        disable_model_checks: as for `Gradient`.
+        **options: as for `Gradient`.
 
     Raises:
         NotAnalyzeableModelException: an activation is no ReLU.
     """
 
-    def __init__(
-        self,
-        model: keras.Model,
-        neuron_selection_mode: str = "max_activation",
-        output: str | int | None = None,
-        disable_model_checks: bool = False,
-    ) -> None:
-        super().__init__(model, None, neuron_selection_mode, output, disable_model_checks)
+    def __init__(self, model: keras.Model, **options: Any) -> None:
+        super().__init__(model, None, **options)
         require_relus(self.network, type(self).__name__)
 
     def _gradients(self, inputs: list[tf.Tensor], index: list[tf.Tensor]) -> list[tf.Tensor]:
-        # iNNvestigate begins with the selected logit's gradient 1 times the logit.
+        # As in iNNvestigate it begins with the selected logit, where the gradient begins with 1.
         return reverse(self.network, inputs, lambda y: self._seed(y, index), self._back)
 
     def _back(self, call: Call, Xs: Tensors, Ys: Tensors, Rs: Tensors) -> Tensors:
@@ -272,9 +247,7 @@ class Input(Analyzer):
 
     Args:
         model: as for `Gradient`.
-        neuron_selection_mode: as for `Gradient`.
-        output: as for `Gradient`.
-        disable_model_checks: as for `Gradient`.
+        **options: as for `Gradient`.
     """
 
     def _attributions(self, tensors: list[tf.Tensor]) -> list[tf.Tensor]:
@@ -287,22 +260,17 @@ class Random(Analyzer):
     Args:
         model: as for `Gradient`.
         stddev: standard deviation of the noise, in units of the input.
-        neuron_selection_mode: as for `Gradient`.
-        output: as for `Gradient`.
-        disable_model_checks: as for `Gradient`.
+        **options: as for `Gradient`.
     """
 
     def __init__(
         self,
         model: keras.Model,
         stddev: float = 1.0,
-        neuron_selection_mode: str = "max_activation",
-        output: str | int | None = None,
-        disable_model_checks: bool = False,
+        **options: Any,
     ) -> None:
-        super().__init__(model, neuron_selection_mode, output, disable_model_checks)
+        super().__init__(model, **options)
         self._stddev = stddev
 
     def _run(self, samples: Samples) -> list[np.ndarray]:
-        floats = [np.asarray(array).astype(keras.backend.floatx()) for array in samples.arrays.values()]
-        return [x + (_noise(x.shape[1:], 0) * self._stddev).astype(x.dtype) for x in floats]
+        return [x + (_noise(x.shape[1:], 0) * self._stddev).astype(x.dtype) for x in _floats(samples)]

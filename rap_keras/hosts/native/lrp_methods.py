@@ -15,7 +15,6 @@ from rap_keras.engine.network import Call, Network, as_float
 from rap_keras.engine.plan import PlannedCall, plan
 from rap_keras.engine.reversal import gradient, reverse
 from rap_keras.engine.rules import unweighted
-from rap_keras.engine.rules.linear_layers import Linear
 from rap_keras.engine.rules.unweighted import Tensors
 from rap_keras.engine.rules.weighted import Position
 from rap_keras.hosts.native.base import Analyzer, require_relus
@@ -87,10 +86,8 @@ class LRP(Analyzer):
             pairs of a condition and such a function, of which the first pair that holds counts. A condition is a
             layer class, the name of a layer as in `RAP.analyze_layers`, "first" or "last" for the layers that see
             the input or give the output, "any", or a function of the layer that says whether it holds.
-        neuron_selection_mode: as in `rap_keras.RAP`.
-        output: as in `rap_keras.RAP`.
         allow_lambda_layers: as in `rap_keras.RAP`.
-        disable_model_checks: as in `rap_keras.RAP`.
+        **options: those of every `Analyzer`.
 
     Raises:
         NotAnalyzeableModelException: there is no rule for a layer, or as in `rap_keras.RAP`.
@@ -101,12 +98,10 @@ class LRP(Analyzer):
         self,
         model: keras.Model,
         rule: Rule | Composite,
-        neuron_selection_mode: str = "max_activation",
-        output: str | int | None = None,
         allow_lambda_layers: bool = False,
-        disable_model_checks: bool = False,
+        **options: Any,
     ) -> None:
-        super().__init__(model, neuron_selection_mode, output, disable_model_checks)
+        super().__init__(model, **options)
         self._planned = {p.call.name: p for p in plan(self.network, allow_lambda=allow_lambda_layers)}
         self._rules = rules_by_call(rule, self.network, list(self._planned.values()))
 
@@ -137,7 +132,7 @@ class LRP(Analyzer):
         for linear in p.linears:
             w = linear.w()
             z = linear.function(x, w)
-            steps.append((linear.function, x, w, _bias(linear, z), nonnegative))
+            steps.append((linear.function, x, w, linear.bias_along(z), nonnegative))
             x, nonnegative = linear.preactivation(x, z), False
         rule = self._rules[p.call.name]
         for function, x, w, b, nonnegative in reversed(steps):
@@ -210,23 +205,14 @@ class DeepTaylor(LRP):
 
     Args:
         model: as for `LRP`.
-        neuron_selection_mode: as for `LRP`.
-        output: as for `LRP`.
-        disable_model_checks: as for `LRP`.
+        **options: as for `LRP`.
 
     Raises:
         NotAnalyzeableModelException: an activation is no ReLU, or as for `LRP`.
     """
 
-    def __init__(
-        self,
-        model: keras.Model,
-        neuron_selection_mode: str = "max_activation",
-        output: str | int | None = None,
-        disable_model_checks: bool = False,
-    ) -> None:
-        rule = alpha_beta(1, 0, bias=False)
-        super().__init__(model, rule, neuron_selection_mode, output, disable_model_checks=disable_model_checks)
+    def __init__(self, model: keras.Model, **options: Any) -> None:
+        super().__init__(model, alpha_beta(1, 0, bias=False), **options)
         require_relus(self.network, "deep_taylor")
 
     def _seed(self, output: tf.Tensor, index: list[tf.Tensor]) -> tf.Tensor:
@@ -236,15 +222,3 @@ class DeepTaylor(LRP):
         if not self._planned[call.name].linears:
             return gradient(call, Xs, Ys, Rs)
         return super()._back(call, Xs, Ys, Rs)
-
-
-def _bias(linear: Linear, z: tf.Tensor) -> tf.Tensor | float:
-    """A linear map's bias, of a shape that broadcasts to its output `z`."""
-    if linear.bias is None:
-        return 0.0
-    bias = linear.bias()
-    if bias.shape.rank != 1:
-        return bias
-    shape = [1] * z.shape.rank
-    shape[linear.channel_axis] = -1
-    return tf.reshape(bias, shape)
