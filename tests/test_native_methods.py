@@ -13,6 +13,7 @@ from rap_keras import NotAnalyzeableModelException, create_analyzer
 from rap_keras.engine.conservation import lively_weights
 from rap_keras.engine.equations import lrp as equations
 from rap_keras.engine.execution import compiled
+from rap_keras.engine.keras_graph import KERAS_3
 from rap_keras.engine.network import predictor
 from rap_keras.hosts.native import NAMES, lrp_methods
 from rap_keras.patterns import PatternComputer
@@ -128,6 +129,25 @@ def test_every_method_takes_depthwise_layers_and_models_in_models(name):
     if name in ("lrp.z", "lrp.alpha_1_beta_0", "rap"):
         logits = np.max(predictor(model)(x), axis=1)
         assert found.sum((1, 2, 3)) == pytest.approx(logits, rel=1e-3)
+
+
+@pytest.mark.parametrize("name", ["rap", "lrp.alpha_2_beta_1"])
+def test_a_relu_that_leaks_is_no_relu(name):
+    """What it gives may be negative; taken for a ReLU, the layer behind it went by a wrong rule."""
+
+    def model(leaky):
+        x = keras.Input((8, 8, 3))
+        y = layers.Conv2D(4, 3)(leaky(layers.Conv2D(4, 3)(x)))
+        return lively_weights(keras.Model(x, layers.Dense(3)(layers.Flatten()(y))))
+
+    slope = {"negative_slope" if KERAS_3 else "alpha": 0.3}
+    by_operation = model(lambda y: keras.activations.relu(y, **slope))
+    by_layer = model(layers.LeakyReLU(0.3))
+    x = samples(by_layer)
+    wanted = create_analyzer(name, by_layer).analyze(x)
+    np.testing.assert_allclose(create_analyzer(name, by_operation).analyze(x), wanted, rtol=1e-5, atol=1e-6)
+    with pytest.raises(NotAnalyzeableModelException, match="only for networks of ReLUs"):
+        create_analyzer("guided_backprop", by_operation)
 
 
 def dense(kernel, bias):

@@ -83,6 +83,8 @@ def operation(call: Call) -> Operation | None:
     tensors = len(call.inputs)
     if name is None or tensors == 0:
         return None
+    if name == "relu" and getattr(call.layer, "negative_slope", False):  # Keras 3 has one operation for both
+        name = "leaky_relu"
     if name in _ACTIVATIONS:
         return Operation("elementwise", _ACTIVATIONS[name])
     if name in _AFFINE:
