@@ -18,7 +18,7 @@ from rap_keras.engine.network import predictor
 from rap_keras.hosts.native import NAMES, lrp_methods
 from rap_keras.patterns import PatternComputer
 
-NO_RULE = ("lrp", "lrp.alpha_beta")  # need options
+NO_RULE = ("lrp", "lrp.alpha_beta", "deep_taylor.bounded")  # need options
 BY_CHANCE = ("smoothgrad", "random")
 COMPARED = [name for name in NAMES if name not in (*NO_RULE, *BY_CHANCE)]
 
@@ -54,6 +54,17 @@ def branches():
     return keras.Model(x, layers.Dense(4)(y))
 
 
+def average():
+    x = keras.Input((12,))
+    y = layers.Average()([layers.Dense(7, activation="relu")(x), layers.Dense(7, activation="relu")(x)])
+    return keras.Model(x, layers.Dense(4)(y))
+
+
+def used_twice():
+    x, dense = keras.Input((12,)), layers.Dense(12, activation="relu")
+    return keras.Model(x, layers.Dense(4)(dense(dense(x))))
+
+
 def depthwise():
     """What iNNvestigate's LRP does not take: a depthwise convolution, ReLU layers, a model in the model."""
     x = keras.Input((10, 10, 3))
@@ -78,18 +89,19 @@ def distance(found, wanted):
 
 
 @pytest.mark.plugin
-@pytest.mark.parametrize("build", [vgg_like, series, branches, residual])
+@pytest.mark.parametrize("build", [vgg_like, series, branches, average, used_twice, residual])
 @pytest.mark.parametrize("name", [name for name in COMPARED if name != "rap"])
 def test_equal_to_innvestigate(name, build):
     import innvestigate
 
-    if build is residual:
-        keras.backend.set_floatx("float64")  # BatchNormalization makes LRP ill-conditioned
+    double = build in (residual, average)  # LRP is ill-conditioned there, by BatchNormalization and by small sums
+    if double:
+        keras.backend.set_floatx("float64")
     model = lively_weights(build())
     x, own = samples(model), options(name, model)
     found = create_analyzer(name, model, **own).analyze(x)
     theirs = rap_keras.build_quickly(innvestigate.create_analyzer(name, model, **own))
-    assert distance(found, theirs.analyze(x)) < (1e-12 if build is residual else 1e-6)
+    assert distance(found, theirs.analyze(x)) < (1e-12 if double else 1e-6)
 
 
 @pytest.mark.plugin
@@ -103,6 +115,7 @@ def test_equal_to_innvestigate_with_options():
         ("integrated_gradients", {"steps": 5, "reference_inputs": 0.5}),
         ("lrp.epsilon", {"epsilon": 0.3, "bias": False}),
         ("lrp.alpha_beta", {"alpha": 3.0, "beta": 2.0}),
+        ("deep_taylor.bounded", {"low": -5, "high": 5}),
     ):
         found = create_analyzer(name, model, **own).analyze(x)
         theirs = rap_keras.build_quickly(innvestigate.create_analyzer(name, model, **own))
@@ -232,6 +245,119 @@ def test_a_rule_of_ones_own_and_a_composite():
         create_analyzer("lrp", model, rule=[(layers.Dense, lrp_methods.z)])
     with pytest.raises(ValueError, match="5 is no condition"):
         create_analyzer("lrp", model, rule=[(5, lrp_methods.z)])
+    names = f"{model.layers[1].name}, "
+    with pytest.raises(ValueError, match=f"'frist', and no layer .* give one of first, last, any, {names}"):
+        create_analyzer("lrp", model, rule=[("frist", lrp_methods.flat), ("any", lrp_methods.z)])
+    for rule in ("Z", [lrp_methods.z], [("any", "Z")]):
+        with pytest.raises(TypeError, match=r"must be a function .* or a list of pairs"):
+            create_analyzer("lrp", model, rule=rule)
+    with pytest.raises(TypeError, match="lrp needs the option rule"):
+        create_analyzer("lrp", model)
+
+
+def test_the_options_of_lrp():
+    model, x = dense([[3.0], [1.0]], [1.0]), np.array([[2.0, -1.0]], np.float32)
+    for own in ({"alpha": 2}, {"beta": 1}, {"alpha": 2, "beta": 1}):
+        found = create_analyzer("lrp.alpha_beta", model, **own, bias=False).analyze(x)[0]
+        assert found.tolist() == pytest.approx([12, -6])
+    for own, message in (
+        ({}, "neither alpha nor beta"),
+        ({"alpha": 5, "beta": 0}, "alpha - beta must be 1"),
+        ({"alpha": 0.5}, "alpha=0.5: must be a finite number, 1 or more"),
+        ({"alpha": 1, "beta": -1}, "beta=-1: must be a finite number, 0 or more"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            create_analyzer("lrp.alpha_beta", model, **own)
+    for name in ("lrp.epsilon", "lrp.sequential_preset_a"):
+        for epsilon in (-1.0, 0, float("nan"), "1"):
+            with pytest.raises(ValueError, match="epsilon="):
+                create_analyzer(name, model, epsilon=epsilon)
+
+
+def test_bounded_deep_taylor():
+    # The numerators x w - low w+ - high w- are 2 * 3 + 4 * 3 = 18 and -1 * -1 + 6 * 1 = 7, of a logit of 7.
+    model, x = dense([[3.0], [-1.0]], [0.0]), np.array([[2.0, -1.0]], np.float32)
+    found = create_analyzer("deep_taylor.bounded", model, low=-4, high=6).analyze(x)[0]
+    assert found.tolist() == pytest.approx([7 * 18 / 25, 7 * 7 / 25])
+    with pytest.raises(ValueError, match=r"values from -1 to 2, outside of low=0 and high=6: give"):
+        create_analyzer("deep_taylor.bounded", model, low=0, high=6).analyze(x)
+    with pytest.raises(ValueError, match="low must be below high"):
+        create_analyzer("deep_taylor.bounded", model, low=6, high=0)
+    with pytest.raises(TypeError, match=r"deep_taylor\.bounded needs the option low, high"):
+        create_analyzer("deep_taylor.bounded", model)
+
+
+def test_an_average_shares_evenly_and_a_sum_in_proportion():
+    # Of two branches with the values 1 and 3, for a logit of 2 and one of 4.
+    x = keras.Input((2,))
+    for layer, wanted in ((layers.Average(), [1, 1]), (layers.Add(), [1, 3])):
+        first, second = (layers.Dense(1, use_bias=False) for _ in range(2))
+        y = layers.Dense(1, use_bias=False)
+        model = keras.Model(x, y(layer([first(x), second(x)])))
+        for weights, which in (([[1.0], [0.0]], first), ([[0.0], [1.0]], second), ([[1.0]], y)):
+            which.set_weights([np.array(weights, np.float32)])
+        found = create_analyzer("lrp.z", model).analyze(np.array([[1.0, 3.0]], np.float32))
+        assert found[0].tolist() == pytest.approx(wanted)
+
+
+def test_references_of_integrated_gradients():
+    model, x = dense([[3.0], [1.0]], [1.0]), np.array([[2.0, -1.0], [0.0, 4.0]], np.float32)
+    found = create_analyzer("integrated_gradients", model, reference_inputs=[1.0, 2.0], steps=3).analyze(x)
+    assert found.tolist() == [pytest.approx([3, -3]), pytest.approx([-3, 2])]
+    with pytest.raises(ValueError, match="NaN or Inf"):
+        create_analyzer("integrated_gradients", model, reference_inputs=float("nan"))
+    # One for each sample would be wrong as soon as there are batches.
+    for shape in ((5,), (2, 2)):
+        with pytest.raises(ValueError, match="give one reference for all samples"):
+            create_analyzer("integrated_gradients", model, reference_inputs=np.zeros(shape))
+    both = two_inputs()
+    found = create_analyzer("integrated_gradients", both, reference_inputs=[0, 1], steps=2).analyze([x, x])
+    assert found[0].tolist() == [pytest.approx([2, -1]), pytest.approx([0, 4])]
+    assert found[1].tolist() == [pytest.approx([1, -2]), pytest.approx([-1, 3])]
+    with pytest.raises(ValueError, match="3 references, and the model has 2 inputs"):
+        create_analyzer("integrated_gradients", both, reference_inputs=[0, 1, 2])
+
+
+def two_inputs():
+    """The sum of all values of both."""
+    inputs, y = [keras.Input((2,)), keras.Input((2,))], layers.Dense(1, use_bias=False)
+    model = keras.Model(inputs, y(layers.Concatenate()(inputs)))
+    y.set_weights([np.ones((4, 1), np.float32)])
+    return model
+
+
+def test_each_input_has_noise_of_its_own():
+    x = np.zeros((2, 2), np.float32)
+    first, second = create_analyzer("random", two_inputs()).analyze([x, x])
+    assert np.abs(first - second).min() > 0
+    for name, option in (("random", "stddev"), ("smoothgrad", "noise_scale")):
+        with pytest.raises(ValueError, match=f"{option}=-1: must be a finite number, 0 or more"):
+            create_analyzer(name, two_inputs(), **{option: -1})
+
+
+def test_relus_however_they_are_written():
+    x = np.random.default_rng(0).normal(size=(4, 6)).astype(np.float32)
+    weights = None
+    found = {}
+    for title, activation in (
+        ("fused", "relu"),
+        ("layer", layers.ReLU()),
+        ("activation", layers.Activation("relu")),
+        ("TensorFlow's own", layers.Activation(tf.nn.relu)),
+        ("function", keras.activations.relu),
+    ):
+        inputs = keras.Input((6,))
+        if title == "fused":
+            y = layers.Dense(5, activation=activation)(inputs)
+        else:
+            y = activation(layers.Dense(5)(inputs))
+        model = lively_weights(keras.Model(inputs, layers.Dense(3)(y)))
+        weights = weights or model.get_weights()
+        model.set_weights(weights)
+        names = ("guided_backprop", "deconvnet", "deep_taylor")
+        found[title] = np.stack([create_analyzer(name, model).analyze(x) for name in names])
+    for title, array in found.items():
+        np.testing.assert_allclose(array, found["fused"], rtol=1e-6, atol=1e-7, err_msg=title)
 
 
 def test_what_is_refused():
@@ -252,6 +378,8 @@ def test_what_is_refused():
         with pytest.raises(NotAnalyzeableModelException, match="softmax"):
             create_analyzer(name, softmax)
     elu = keras.Model(x, layers.Dense(2)(layers.Dense(2, activation="elu")(x)))
+    leaky = keras.Model(x, layers.Dense(2)(layers.ReLU(negative_slope=0.1)(layers.Dense(2)(x))))
     for name in ("guided_backprop", "deconvnet", "deep_taylor"):
-        with pytest.raises(NotAnalyzeableModelException, match="only for networks of ReLUs"):
-            create_analyzer(name, elu)
+        for other in (elu, leaky):
+            with pytest.raises(NotAnalyzeableModelException, match="only for networks of ReLUs"):
+                create_analyzer(name, other)

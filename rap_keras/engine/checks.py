@@ -38,6 +38,14 @@ def require_positive(option: str, value: Any) -> int:
     return int(value)
 
 
+def require_number(option: str, value: Any, least: float) -> float:
+    """The value, if it is a finite number of at least `least`; raises ValueError else."""
+    number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+    if not number or not np.isfinite(value) or value < least:
+        raise ValueError(f"{option}={value!r}: must be a finite number, {least:g} or more")
+    return float(value)
+
+
 def require_model_of_this_mode(model: keras.Model) -> None:
     """Raises RuntimeError for a model that was built with eager execution on, if it is off now, or the reverse."""
     keras_graph.require_tensorflow()

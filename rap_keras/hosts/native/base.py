@@ -169,11 +169,11 @@ class Analyzer:
 def is_relu(call: Call) -> bool:
     """Whether a call is a ReLU or ends in one."""
     if isinstance(call.layer, keras.layers.ReLU):
-        return True
+        return not call.layer.negative_slope
     operation = functional.operation(call)
     if operation is not None:
         return operation.activation == "relu"
-    return getattr(call.layer, "activation", None) is keras.activations.relu
+    return getattr(getattr(call.layer, "activation", None), "__name__", "") == "relu"  # TensorFlow's own, too
 
 
 def require_relus(network: Network, method: str) -> None:
@@ -183,7 +183,7 @@ def require_relus(network: Network, method: str) -> None:
         activation = getattr(call.layer, "activation", None)
         other = operation is not None and operation.activation is not None
         other = other or activation not in (None, keras.activations.linear)
-        other = other or isinstance(call.layer, _OTHER_ACTIVATIONS)
+        other = other or isinstance(call.layer, _ACTIVATION_LAYERS)
         if other and not is_relu(call):
             raise NotAnalyzeableModelException(
                 f"{method} is only for networks of ReLUs, and layer '{call.name}' has another activation: use "
@@ -191,8 +191,8 @@ def require_relus(network: Network, method: str) -> None:
             )
 
 
-_NO_RELUS = ("ELU", "LeakyReLU", "PReLU", "Softmax", "ThresholdedReLU")  # not every Keras has them all
-_OTHER_ACTIVATIONS = tuple(getattr(keras.layers, name) for name in _NO_RELUS if hasattr(keras.layers, name))
+_ACTIVATIONS = ("ELU", "LeakyReLU", "PReLU", "ReLU", "Softmax", "ThresholdedReLU")  # not every Keras has them all
+_ACTIVATION_LAYERS = tuple(getattr(keras.layers, name) for name in _ACTIVATIONS if hasattr(keras.layers, name))
 
 
 def _concatenated(parts: Iterable[Arrays]) -> Arrays:

@@ -41,7 +41,9 @@ def _lrp_epsilon(model: keras.Model, epsilon: float = 1e-7, bias: bool = True, *
     return lrp_methods.LRP(model, lrp_methods.epsilon(epsilon, bias), **options)
 
 
-def _lrp_alpha_beta(model: keras.Model, alpha: float, beta: float, bias: bool = True, **options: Any) -> Analyzer:
+def _lrp_alpha_beta(
+    model: keras.Model, alpha: float | None = None, beta: float | None = None, bias: bool = True, **options: Any
+) -> Analyzer:
     return lrp_methods.LRP(model, lrp_methods.alpha_beta(alpha, beta, bias), **options)
 
 
@@ -54,6 +56,7 @@ _ANALYZERS: dict[str, Callable[..., Analyzer]] = {
     "guided_backprop": gradients.GuidedBackprop,
     "deconvnet": gradients.Deconvnet,
     "deep_taylor": lrp_methods.DeepTaylor,
+    "deep_taylor.bounded": lrp_methods.BoundedDeepTaylor,
     "pattern.net": PatternNet,
     "pattern.attribution": PatternAttribution,
     "lrp": lrp_methods.LRP,
@@ -92,7 +95,7 @@ def create_analyzer(name: str, model: keras.Model, **options: Any) -> Analyzer:
 
     Raises:
         ValueError: there is no such method.
-        TypeError: the method has no such option, or one that it needs is missing.
+        TypeError: the method has no such option, or needs one that is missing.
         NotAnalyzeableModelException: the method cannot explain such a model.
     """
     require_known(name, NAMES)
@@ -101,6 +104,13 @@ def create_analyzer(name: str, model: keras.Model, **options: Any) -> Analyzer:
     unknown = [option for option in options if option not in known]
     if unknown:
         raise TypeError(f"{name} has no option {', '.join(unknown)}: it has {', '.join(known)}")
+    missing = [
+        option
+        for option, parameter in inspect.signature(create).parameters.items()
+        if option in known and option not in options and parameter.default is parameter.empty
+    ]
+    if missing:
+        raise TypeError(f"{name} needs the option {', '.join(missing)}")
     return create(model, **options)
 
 

@@ -132,12 +132,13 @@ class IntegratedGradients(_Averaged):
     Args:
         model: as for `Gradient`.
         steps: inputs on the way.
-        reference_inputs: a number or an array that broadcasts to the input; for several inputs a list.
+        reference_inputs: a number, or an array that broadcasts to one sample, the same for all; for a model of
+            several inputs one of these, or a list of one for each.
         postprocess: as for `Gradient`.
         **options: as for `Gradient`.
 
     Raises:
-        ValueError: `steps` is no positive integer.
+        ValueError: `steps` is no positive integer, or `reference_inputs` do not fit the inputs or are not finite.
     """
 
     def __init__(
@@ -150,8 +151,7 @@ class IntegratedGradients(_Averaged):
     ) -> None:
         super().__init__(model, postprocess, **options)
         self._times = checks.require_positive("steps", steps)
-        several = isinstance(reference_inputs, (list, tuple)) and len(self.network.inputs) > 1
-        self._references = list(reference_inputs) if several else [reference_inputs] * len(self.network.inputs)
+        self._references = _valid_references(reference_inputs, self.model)
 
     def _inputs(self, arrays: list[np.ndarray], number: int) -> list[np.ndarray]:
         part = number / self._times
@@ -162,6 +162,29 @@ class IntegratedGradients(_Averaged):
 
     def _pairs(self, arrays: list[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
         return [(x, np.asarray(r).astype(x.dtype)) for x, r in zip(arrays, self._references)]
+
+
+def _valid_references(value: Any, model: keras.Model) -> list[np.ndarray]:
+    """The reference of each input, in the model's order."""
+    several = isinstance(value, (list, tuple)) and len(model.inputs) > 1
+    values = list(value) if several else [value] * len(model.inputs)
+    if len(values) != len(model.inputs):
+        raise ValueError(
+            f"reference_inputs has {len(values)} references, and the model has {len(model.inputs)} inputs"
+        )
+    found = [np.asarray(reference) for reference in values]
+    for reference, x in zip(found, model.inputs):
+        sample = (1, *x.shape[1:])
+        ends = zip(reference.shape[::-1], sample[::-1])
+        fits = reference.ndim <= len(sample) and all(r == 1 or s in (None, r) for r, s in ends)
+        if not fits:
+            raise ValueError(
+                f"reference_inputs of shape {reference.shape} does not fit a sample of shape {sample[1:]}: give "
+                "one reference for all samples, a number or an array of this shape"
+            )
+        if not np.isfinite(reference.astype(np.float64)).all():
+            raise ValueError("reference_inputs has NaN or Inf: give finite numbers")
+    return found
 
 
 class SmoothGrad(_Averaged):
@@ -177,7 +200,7 @@ class SmoothGrad(_Averaged):
         **options: as for `Gradient`.
 
     Raises:
-        ValueError: `augment_by_n` is no positive integer.
+        ValueError: `augment_by_n` is no positive integer, or `noise_scale` is negative.
     """
 
     def __init__(
@@ -190,11 +213,10 @@ class SmoothGrad(_Averaged):
     ) -> None:
         super().__init__(model, postprocess, **options)
         self._times = checks.require_positive("augment_by_n", augment_by_n)
-        self._noise_scale = noise_scale
+        self._noise_scale = checks.require_number("noise_scale", noise_scale, 0)
 
     def _inputs(self, arrays: list[np.ndarray], number: int) -> list[np.ndarray]:
-        # The noise of a sample depends on its number in the call alone, not on the batch that it is in.
-        return [x + _noise(x.shape[1:], number).astype(x.dtype) * x.dtype.type(self._noise_scale) for x in arrays]
+        return _noisy(arrays, self._noise_scale, number)
 
 
 def _floats(samples: Samples) -> list[np.ndarray]:
@@ -202,8 +224,10 @@ def _floats(samples: Samples) -> list[np.ndarray]:
     return [np.asarray(array).astype(keras.backend.floatx()) for array in samples.arrays.values()]
 
 
-def _noise(shape: tuple[int, ...], seed: int) -> np.ndarray:
-    return np.random.default_rng(seed).normal(size=shape)
+def _noisy(arrays: list[np.ndarray], stddev: float, seed: int) -> list[np.ndarray]:
+    """The arrays with noise of their own each, the same for all samples, so that batches make no difference."""
+    generator = np.random.default_rng(seed)
+    return [x + (generator.normal(size=x.shape[1:]) * stddev).astype(x.dtype) for x in arrays]
 
 
 class GuidedBackprop(Gradient):
@@ -261,6 +285,9 @@ class Random(Analyzer):
         model: as for `Gradient`.
         stddev: standard deviation of the noise, in units of the input.
         **options: as for `Gradient`.
+
+    Raises:
+        ValueError: `stddev` is negative.
     """
 
     def __init__(
@@ -270,7 +297,7 @@ class Random(Analyzer):
         **options: Any,
     ) -> None:
         super().__init__(model, **options)
-        self._stddev = stddev
+        self._stddev = checks.require_number("stddev", stddev, 0)
 
     def _run(self, samples: Samples) -> list[np.ndarray]:
-        return [x + (_noise(x.shape[1:], 0) * self._stddev).astype(x.dtype) for x in _floats(samples)]
+        return _noisy(_floats(samples), self._stddev, 0)

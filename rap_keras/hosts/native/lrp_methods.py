@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Union
 
+import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
-from rap_keras.engine import keras_graph
+from rap_keras.engine import checks, keras_graph
 from rap_keras.engine.equations import lrp as equations
-from rap_keras.engine.equations.linear import LinearMap
+from rap_keras.engine.equations.linear import LinearMap, z_b
 from rap_keras.engine.network import Call, Network, as_float
 from rap_keras.engine.plan import PlannedCall, plan
 from rap_keras.engine.reversal import gradient, reverse
 from rap_keras.engine.rules import unweighted
 from rap_keras.engine.rules.unweighted import Tensors
 from rap_keras.engine.rules.weighted import Position
+from rap_keras.engine.samples import Samples
 from rap_keras.hosts.native.base import Analyzer, require_relus
 
 Rule = Callable[[LinearMap, tf.Tensor, tf.Tensor, Any, tf.Tensor, bool], tf.Tensor]
@@ -33,6 +35,8 @@ Condition = Union[type, str, Callable[[Any], bool]]
 Composite = Sequence[tuple[Condition, Rule]]
 """Rules by layer: the first pair whose condition holds counts."""
 
+_PLACES = ("first", "last", "any")
+
 
 def _scaled(x: tf.Tensor, w: tf.Tensor) -> tf.Tensor:
     return x * w
@@ -44,14 +48,26 @@ def z(linear: LinearMap, x: tf.Tensor, w: tf.Tensor, b: Any, R: tf.Tensor, nonne
 
 
 def epsilon(value: float = equations.TINY, bias: bool = True) -> Rule:
-    """LRP-epsilon, with or without the bias."""
+    """LRP-epsilon, with or without the bias; raises ValueError unless epsilon is above 0."""
+    if checks.require_number("epsilon", value, 0) == 0:
+        raise ValueError("epsilon=0: must be above 0; LRP without an epsilon is 'lrp.z'")
     return lambda linear, x, w, b, R, nonnegative: equations.epsilon(linear, x, w, b if bias else 0.0, R, value)
 
 
-def alpha_beta(alpha: float, beta: float, bias: bool = True) -> Rule:
-    """LRP-alpha-beta, with or without the bias."""
-    return lambda linear, x, w, b, R, nonnegative: equations.alpha_beta(
-        linear, x, w, b if bias else 0.0, R, alpha, beta, nonnegative
+def alpha_beta(alpha: float | None = None, beta: float | None = None, bias: bool = True) -> Rule:
+    """LRP-alpha-beta, with or without the bias; one of alpha and beta = alpha - 1 is enough.
+
+    Raises:
+        ValueError: neither is given, alpha is below 1, beta below 0, or alpha - beta is not 1.
+    """
+    if alpha is None and beta is None:
+        raise ValueError("neither alpha nor beta is given: give alpha, as in alpha=2 for LRP-alpha-2-beta-1")
+    a = checks.require_number("alpha", beta + 1 if alpha is None and beta is not None else alpha, 1)
+    b = checks.require_number("beta", a - 1 if beta is None else beta, 0)
+    if not np.isclose(a - b, 1):
+        raise ValueError(f"alpha={a:g}, beta={b:g}: alpha - beta must be 1, or relevance would not be conserved")
+    return lambda linear, x, w, bias_values, R, nonnegative: equations.alpha_beta(
+        linear, x, w, bias_values if bias else 0.0, R, a, b, nonnegative
     )
 
 
@@ -85,12 +101,13 @@ class LRP(Analyzer):
             bias, the relevance of its output, and whether its input is never below 0. Or a composite: a list of
             pairs of a condition and such a function, of which the first pair that holds counts. A condition is a
             layer class, the name of a layer as in `RAP.analyze_layers`, "first" or "last" for the layers that see
-            the input or give the output, "any", or a function of the layer that says whether it holds.
+            nothing but the input or give the output, "any", or a function of the layer that says whether it holds.
         allow_lambda_layers: as in `rap_keras.RAP`.
         **options: those of every `Analyzer`.
 
     Raises:
         NotAnalyzeableModelException: there is no rule for a layer, or as in `rap_keras.RAP`.
+        TypeError: `rule` is neither a function nor a list of pairs.
         ValueError: a composite has no rule for a weighted layer, or a condition that is none.
     """
 
@@ -116,6 +133,9 @@ class LRP(Analyzer):
             return [self._through_linear(p, Xs[0], Rs[0])]
         if isinstance(call.layer, keras.layers.BatchNormalization):
             return [self._through_batch_norm(call, Xs[0], Rs[0])]
+        if isinstance(call.layer, keras.layers.Average) and not p.own:
+            # In equal parts, where Add shares in proportion: so does iNNvestigate.
+            return gradient(call, Xs, Ys, Rs)
         if p.rule in (unweighted.added, unweighted.averaged):
             scaled = [equations.safe_divide(R, Y) for R, Y in zip(Rs, call.run(Xs))]
             return [x * back for x, back in zip(Xs, gradient(call, Xs, Ys, scaled))]
@@ -155,11 +175,14 @@ def rules_by_call(rule: Rule | Composite, network: Network, planned: list[Planne
     """The rule of every weighted call and BatchNormalization by the call's name.
 
     Raises:
-        ValueError: no condition of a composite holds for a call, or one of them is no condition.
+        TypeError: `rule` is neither a function nor a list of pairs.
+        ValueError: no condition of a composite holds for a call, one of them is no condition, or one names a layer
+            that there is not.
     """
     calls = [p.call for p in planned if p.linears or isinstance(p.call.layer, keras.layers.BatchNormalization)]
     if callable(rule):
         return {call.name: rule for call in calls}
+    _require_composite(rule, [call.name for call in calls])
     first, last = _first(network), {p.call.name for p in planned if p.position is Position.OUTPUT}
     found: dict[str, Rule] = {}
     for call in calls:
@@ -174,6 +197,23 @@ def rules_by_call(rule: Rule | Composite, network: Network, planned: list[Planne
     return found
 
 
+def _require_composite(rule: Any, names: list[str]) -> None:
+    pairs = isinstance(rule, (list, tuple)) and all(
+        isinstance(pair, (list, tuple)) and len(pair) == 2 and callable(pair[1]) for pair in rule
+    )
+    if not pairs:
+        raise TypeError(
+            f"rule={rule!r}: must be a function such as rap_keras.hosts.native.lrp_methods.z, or a list of pairs "
+            'of a condition and a function, as in [("first", flat), ("any", z)]'
+        )
+    for condition, _ in rule:
+        if isinstance(condition, str) and condition not in (*_PLACES, *names):
+            raise ValueError(
+                f"the composite has a rule for {condition!r}, and no layer with weights has this name: "
+                f"give one of {', '.join((*_PLACES, *names))}"
+            )
+
+
 def _holds(condition: Condition, call: Call, first: set[str], last: set[str]) -> bool:
     if isinstance(condition, type):
         return isinstance(call.layer, condition)
@@ -186,14 +226,18 @@ def _holds(condition: Condition, call: Call, first: set[str], last: set[str]) ->
 
 
 def _first(network: Network) -> set[str]:
-    """Names of the calls that see the input itself, or what a Flatten, Permute or Reshape makes of it."""
+    """Names of the calls that see the input itself, or what a Flatten, Permute or Reshape makes of it.
+
+    As in iNNvestigate a layer that is used elsewhere, too, is not among them.
+    """
     seen, found = set(network.inputs), set()
     for call in network.calls:
         if seen.issuperset(call.inputs):
             found.add(call.name)
             if isinstance(call.layer, (keras.layers.Flatten, keras.layers.Permute, keras.layers.Reshape)):
                 seen.update(call.outputs)
-    return found
+    elsewhere = {id(call.layer) for call in network.calls if call.name not in found}
+    return {call.name for call in network.calls if call.name in found and id(call.layer) not in elsewhere}
 
 
 class DeepTaylor(LRP):
@@ -212,8 +256,11 @@ class DeepTaylor(LRP):
     """
 
     def __init__(self, model: keras.Model, **options: Any) -> None:
-        super().__init__(model, alpha_beta(1, 0, bias=False), **options)
+        super().__init__(model, self._rule(), **options)
         require_relus(self.network, "deep_taylor")
+
+    def _rule(self) -> Rule | Composite:
+        return alpha_beta(1, 0, bias=False)
 
     def _seed(self, output: tf.Tensor, index: list[tf.Tensor]) -> tf.Tensor:
         return super()._seed(tf.nn.relu(output), index)
@@ -222,3 +269,50 @@ class DeepTaylor(LRP):
         if not self._planned[call.name].linears:
             return gradient(call, Xs, Ys, Rs)
         return super()._back(call, Xs, Ys, Rs)
+
+
+class BoundedDeepTaylor(DeepTaylor):
+    """Deep Taylor decomposition whose first layer goes by z^B, for inputs that have bounds, such as pixels.
+
+    As in iNNvestigate the first layers are those with weights that see nothing but the input, or what a Flatten,
+    Permute or Reshape makes of it. Where there is none, as behind a Rescaling, it is the same as `DeepTaylor`.
+
+    Args:
+        model: as for `LRP`.
+        low: lowest value that an input can have, in units of the model's input.
+        high: highest value.
+        **options: as for `LRP`.
+
+    Raises:
+        NotAnalyzeableModelException: as for `DeepTaylor`.
+        ValueError: `low` is not below `high`; in `analyze`, a value is outside of them.
+    """
+
+    def __init__(self, model: keras.Model, low: float, high: float, **options: Any) -> None:
+        self._low = checks.require_number("low", low, -np.inf)
+        self._high = checks.require_number("high", high, -np.inf)
+        if self._low >= self._high:
+            raise ValueError(f"low={low!r}, high={high!r}: low must be below high")
+        super().__init__(model, **options)
+
+    def _rule(self) -> Rule | Composite:
+        return [("first", self._z_b), ("any", alpha_beta(1, 0, bias=False))]
+
+    def _z_b(
+        self, linear: LinearMap, x: tf.Tensor, w: tf.Tensor, b: Any, R: tf.Tensor, nonnegative: bool
+    ) -> tf.Tensor:
+        return z_b(linear, x, w, R, tf.constant(self._low, x.dtype), tf.constant(self._high, x.dtype))
+
+    def samples(self, X: Any, neuron_selection: Any = None) -> Samples:
+        """As in `Analyzer`; raises ValueError for values outside of the bounds, too."""
+        found = super().samples(X, neuron_selection)
+        for name, array in found.arrays.items():
+            # In single precision a bound such as 0.1 may be below the value 0.1.
+            values = array.astype(np.float32)
+            if values.min() < np.float32(self._low) or values.max() > np.float32(self._high):
+                raise ValueError(
+                    f"input '{name}' has values from {values.min():.6g} to {values.max():.6g}, outside of "
+                    f"low={self._low:g} and high={self._high:g}: give the lowest and highest value that an input "
+                    "can have, in units of the model's input (after preprocessing)"
+                )
+        return found
