@@ -6,33 +6,43 @@ for the native host there too. Elsewhere they run in the native host, with eager
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
 import pytest
-import tensorflow as tf
+from host import KERAS_3, PLUGIN, tf
 
-PLUGIN = importlib.util.find_spec("innvestigate") is not None and os.environ.get("RAP_KERAS_TEST_HOST") != "native"
-
-if PLUGIN:
-    tf.compat.v1.disable_eager_execution()
-
-# What the native host is tested with so far; the other files need the graphs and sessions of Keras 2.
-_NATIVE = {"test_metrics_perturbation.py", "test_native_methods.py"}
-collect_ignore = (
-    [] if PLUGIN else [file.name for file in Path(__file__).parent.glob("test_*.py") if file.name not in _NATIVE]
-)
+_SKIPPED = {
+    "plugin": (not PLUGIN, "about iNNvestigate, which is not the host here"),
+    "keras2": (KERAS_3, "about what Keras 3 does not have"),
+    "keras3": (not KERAS_3, "about what only Keras 3 has"),
+}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skips what is about iNNvestigate in the native host."""
+    """Skips what is about another host or Keras than the one here."""
     for item in items:
-        if not PLUGIN and item.get_closest_marker("plugin"):
-            item.add_marker(pytest.mark.skip(reason="about iNNvestigate, which is not the host here"))
+        for marker, (skipped, reason) in _SKIPPED.items():
+            if skipped and item.get_closest_marker(marker):
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+# What the native host is tested with so far; the other files build networks as only Keras 2 can, or are not tried.
+_NATIVE = {
+    *(
+        "test_analyzer.py",
+        "test_batch_norm.py",
+        "test_conservation.py",
+        "test_gpu_kernels.py",
+        "test_influence.py",
+    ),
+    *("test_input_bounds.py", "test_layout.py", "test_linear_rules.py", "test_metrics_perturbation.py"),
+    *("test_native_methods.py", "test_own_rules.py", "test_reference.py", "test_shares.py", "test_speed.py"),
+}
+collect_ignore = (
+    [] if PLUGIN else [file.name for file in Path(__file__).parent.glob("test_*.py") if file.name not in _NATIVE]
+)
 
 
 @pytest.fixture(autouse=True)

@@ -20,7 +20,7 @@ def chain(shape, *parts):
     y = inputs = keras.Input(shape)
     for part in parts:
         y = part(y)
-    y = layers.Flatten(name="flatten")(y) if y.shape.rank > 2 else y
+    y = layers.Flatten(name="flatten")(y) if len(y.shape) > 2 else y
     return keras.Model(inputs, layers.Dense(3, name="logits")(y))
 
 

@@ -20,6 +20,11 @@ def jacobian(layer: tf.keras.layers.Layer, shape: tuple[int, ...]) -> np.ndarray
     return outputs[1:] - outputs[0]
 
 
+def output_shape(layer: tf.keras.layers.Layer, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of what the layer makes of a sample."""
+    return tuple(layer(tf.keras.Input(shape)).shape[1:])
+
+
 def absolute_influence(x: np.ndarray, J: np.ndarray, R: np.ndarray) -> np.ndarray:
     rows = []
     for sample, relevance in zip(x, R):

@@ -6,11 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import innvestigate.analyzer
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from innvestigate.analyzer.base import AnalyzerBase
 from PIL import Image
 from tensorflow import keras
 
@@ -18,6 +16,7 @@ import rap_keras
 from rap_keras.cli.classes import cached_names, find_class, read_names
 from rap_keras.cli.commands import main
 from rap_keras.cli.results import free_name
+from rap_keras.hosts import methods
 
 layers = keras.layers
 SIZE = (8, 10)
@@ -164,16 +163,20 @@ def test_broken_image_is_named_skipped_and_counted(here, photo, network):
 
 
 def test_heatmap_that_is_not_finite(here, photo, network, monkeypatch):
-    class Broken(AnalyzerBase):
-        def analyze(self, X):
-            return np.full(X.shape, np.nan)
+    create = methods.create
 
-    monkeypatch.setitem(innvestigate.analyzer.analyzers, "broken", Broken)
-    result = explain(photo, "--method", "broken", "--method", "gradient")
+    def broken(name, *given, **options):
+        analyzer = create(name, *given, **options)
+        if name == "input":
+            analyzer.analyze = lambda X: np.full(X.shape, np.nan)
+        return analyzer
+
+    monkeypatch.setattr(methods, "create", broken)
+    result = explain(photo, "--method", "input", "--method", "gradient")
     assert result.exit_code == 1
-    assert f"the heatmap of broken for {photo} is not finite" in result.output
+    assert f"the heatmap of input for {photo} is not finite" in result.output
     assert "1 explained, 0 skipped, not finite heatmaps (shown empty): 1" in result.output
-    assert np.isnan(written()["broken"]).all()
+    assert np.isnan(written()["input"]).all()
     assert np.isfinite(written()["gradient"]).all()
     assert Path("rap-keras-output/photo.png").is_file()
 

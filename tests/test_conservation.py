@@ -156,6 +156,7 @@ def test_selected_neurons(mode, selection):
     np.testing.assert_allclose(found.seed, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.keras2
 def test_several_inputs_and_outputs():
     a, b = keras.Input((4,), name="a"), keras.Input((4,), name="b")
     used, _ = tf.split(layers.Concatenate(axis=1)([a, b]), [6, 2], axis=1)

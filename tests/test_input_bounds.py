@@ -66,7 +66,7 @@ def test_a_sample_outside_of_the_bounds_is_refused_by_name_and_value():
 def test_a_bound_that_single_precision_rounds_is_no_reason_to_refuse():
     x = np.full((1, 8, 8, 3), 0.1)
     x[0, 0, 0, 0] = 0.7
-    assert np.float32(0.1) > 0.1
+    assert float(np.float32(0.1)) > 0.1
     assert RAP(photo_network(), input_rule=(0.1, 0.7)).analyze(x.astype(np.float32)).shape == x.shape
 
 

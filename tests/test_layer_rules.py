@@ -7,7 +7,7 @@ import layer_rules
 import numpy as np
 import pytest
 import tensorflow as tf
-from innvestigate import NotAnalyzeableModelException
+from host import NotAnalyzeableModelException
 from tensorflow import keras
 from tensorflow.keras import layers
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import innvestigate
 import numpy as np
 import pytest
 import tensorflow as tf
-from innvestigate import NotAnalyzeableModelException
+from host import NotAnalyzeableModelException, create_analyzer
 from tensorflow import keras
 from tensorflow.keras import layers
 
@@ -46,7 +45,7 @@ def test_several_outputs_are_refused_and_the_way_out_works(build):
         assert name in str(error.value)
     advice = str(error.value).split("name or number, ")[1].split(" (--output-layer")[0]
     for option, number in ((f"dict({advice.split(' or ')[0]})", 0), (f"dict({advice.split(' or ')[1]})", 0)):
-        analyzer = innvestigate.create_analyzer("rap", model, **eval(option))
+        analyzer = create_analyzer("rap", model, **eval(option))
         assert analyzer.analyze(X).sum(1) == pytest.approx(outputs[number].max(1), rel=1e-4, abs=1e-5)
     alone = eval(str(error.value).split("you mean, ")[1], {"keras": keras, "model": model})
     assert RAP(alone).analyze(X).sum(1) == pytest.approx(outputs[0].max(1), rel=1e-4, abs=1e-5)
@@ -61,8 +60,8 @@ def test_patterns_of_one_of_several_outputs():
     model = separate()
     X = np.random.default_rng(0).normal(size=(50, 8))
     patterns = PatternComputer(one_output(model, "kind")).compute(X)
-    given = innvestigate.create_analyzer("pattern.attribution", model, patterns=patterns, output="kind")
-    alone = innvestigate.create_analyzer("pattern.attribution", one_output(model, "kind"), patterns=patterns)
+    given = create_analyzer("pattern.attribution", model, patterns=patterns, output="kind")
+    alone = create_analyzer("pattern.attribution", one_output(model, "kind"), patterns=patterns)
     np.testing.assert_allclose(given.analyze(X), alone.analyze(X))
 
 

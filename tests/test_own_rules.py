@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tensorflow as tf
-from innvestigate import NotAnalyzeableModelException
+from host import NotAnalyzeableModelException
 from tensorflow import keras
 from tensorflow.keras import layers
 

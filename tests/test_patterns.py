@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import innvestigate
 import numpy as np
 import pytest
 import tensorflow as tf
-from innvestigate import NotAnalyzeableModelException
+from host import PLUGIN, NotAnalyzeableModelException, create_analyzer
 from tensorflow import keras
 from tensorflow.keras import layers
 
@@ -99,10 +98,8 @@ def test_streaming_equals_numpy(batch_size):
     conv, depthwise, groups, hidden, logits = (
         model.get_layer(n) for n in ("conv", "depthwise", "groups", "hidden", "logits")
     )
-    inner = keras.backend.function(
-        model.inputs, [conv.output, depthwise.output, hidden.input, hidden.output, groups.output]
-    )
-    after_conv, after_depthwise, before_hidden, after_hidden, after_groups = inner([x])
+    inner = keras.Model(model.inputs, [conv.output, depthwise.output, hidden.input, hidden.output, groups.output])
+    after_conv, after_depthwise, before_hidden, after_hidden, after_groups = inner.predict_on_batch(x)
 
     def close(name, expected):
         assert np.abs(found[name] - expected).max() <= 1e-6 * np.abs(expected).max()
@@ -187,9 +184,9 @@ def test_analysis_is_the_gradient_with_other_weights(cls, name):
     )
     x = random.normal(size=(6, 4))
     patterns = PatternComputer(model).compute(random.normal(size=(200, 4)))
-    analyzer = innvestigate.create_analyzer(name, model, patterns=patterns, neuron_selection_mode="index")
+    analyzer = create_analyzer(name, model, patterns=patterns, neuron_selection_mode="index")
     native = cls(model, patterns=patterns, neuron_selection_mode="index")
-    assert type(analyzer) is innvestigate.analyzer.analyzers[name] is not cls
+    assert (type(analyzer) is not cls) == PLUGIN
     chosen = [0, 1, 2, 2, 1, 0]
     found = analyzer.analyze(x, neuron_selection=chosen)
     hidden, norm, logits = (model.get_layer(n) for n in ("hidden", "norm", "logits"))
@@ -209,8 +206,9 @@ def test_analysis_is_the_gradient_with_other_weights(cls, name):
     assert np.isfinite(fitted.analyze(x, neuron_selection=chosen)).all()
     with pytest.raises(RuntimeError, match="in use with other patterns"):
         fitted.fit(x)
-    loaded = innvestigate.analyzer.AnalyzerBase.load(*analyzer.save())
-    assert loaded.analyze(x, neuron_selection=chosen) == pytest.approx(found)
+    if PLUGIN:
+        loaded = type(analyzer).load(*analyzer.save())
+        assert loaded.analyze(x, neuron_selection=chosen) == pytest.approx(found)
 
 
 def test_saved_patterns(tmp_path):
@@ -291,7 +289,7 @@ def test_pattern_attribution_marks_the_shape():
         return np.nanmedian([outside_inside_ratio(one, box) for one, box in zip(maps, inside)])
 
     pattern = PatternAttribution(model, patterns=shapes.patterns_path("vgg"))
-    assert ratio(pattern) < 0.8 * ratio(innvestigate.create_analyzer("gradient", model))
+    assert ratio(pattern) < 0.8 * ratio(create_analyzer("gradient", model))
 
 
 def test_a_network_without_relu():
@@ -320,7 +318,7 @@ def test_the_regime_is_that_of_the_relu_behind_a_batch_normalization():
     x = random.normal(size=(200, 4))
     found = PatternComputer(model).compute(x).arrays["inner:0"]
     w = model.get_layer("inner").get_weights()[0]
-    (normalized,) = keras.backend.function(model.inputs, [model.get_layer("norm").output])([x])
+    normalized = keras.Model(model.inputs, model.get_layer("norm").output).predict_on_batch(x)
     assert found == pytest.approx(direct(x, x @ w, normalized > 0, w))
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import innvestigate
 import numpy as np
 import pytest
+from host import create_analyzer
 from tensorflow import keras
 from tensorflow.keras import layers
 
 import rap_keras
 from rap_keras.engine.conservation import lively_weights
+
+pytestmark = pytest.mark.plugin
 
 METHODS = [
     "gradient",
@@ -49,7 +51,7 @@ def photos() -> np.ndarray:
 def analysis(name: str, model: keras.Model, quick: bool, **options) -> np.ndarray:
     mode = options.pop("mode", "max_activation")
     choice = {"neuron_selection": options.pop("neuron_selection")} if mode == "index" else {}
-    analyzer = innvestigate.create_analyzer(name, model, neuron_selection_mode=mode, **options)
+    analyzer = create_analyzer(name, model, neuron_selection_mode=mode, **options)
     if quick:
         assert rap_keras.build_quickly(analyzer) is analyzer
     return analyzer.analyze(photos(), **choice)
@@ -99,7 +101,7 @@ def test_integrated_gradients_with_batch_normalization():
 
 def test_few_keras_layers_are_made():
     model = residual()
-    analyzer = rap_keras.build_quickly(innvestigate.create_analyzer("gradient", model))
+    analyzer = rap_keras.build_quickly(create_analyzer("gradient", model))
     analyzer.create_analyzer_model()
     kinds = [type(layer).__name__ for layer in analyzer._analyzer_model.layers]
     assert "TensorFlowOpLayer" not in kinds
@@ -109,12 +111,12 @@ def test_few_keras_layers_are_made():
 def test_others_stay_as_they_are():
     model = plain()
     for name in ("rap", "random", "input"):
-        analyzer = innvestigate.create_analyzer(name, model)
+        analyzer = create_analyzer(name, model)
         assert "_reverse_model" not in vars(rap_keras.build_quickly(analyzer))
 
 
 def test_a_graph_that_is_built_is_refused():
-    analyzer = innvestigate.create_analyzer("gradient", plain())
+    analyzer = create_analyzer("gradient", plain())
     analyzer.analyze(photos())
     with pytest.raises(RuntimeError, match="Gradient analyzer is built already"):
         rap_keras.build_quickly(analyzer)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import innvestigate
 import numpy as np
 import pytest
 from PIL import Image
@@ -57,7 +56,7 @@ def efficientnet(shared):
 )
 def test_conserved_on_photos(shared, name, photos, options):
     model = keras.models.load_model(shared / "models" / f"{name}.h5", compile=False)
-    model = innvestigate.model_wo_softmax(model)
+    model = rap_keras.to_logits(model)
     analyzer = rap_keras.RAP(model, **options)
     x = np.stack(list(photos(shared)))
     assert len(x) == PHOTOS

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import innvestigate
 import numpy as np
 import pytest
+from host import create_analyzer
 from tensorflow import keras
 from tensorflow.keras import layers
 
@@ -80,7 +80,7 @@ def test_vgg_small(shared, floatx):
     data = np.load(shared / "reference" / "vgg_small.npz")
     model = vgg_small(data)
     assert relative_error(model.predict_on_batch(data["input"]), data["logits"]) < TOLERANCE[floatx]
-    analyzer = innvestigate.create_analyzer("rap", model, variant="reference", neuron_selection_mode="index")
+    analyzer = create_analyzer("rap", model, variant="reference", neuron_selection_mode="index")
     found = analyzer.analyze_layers(data["input"], neuron_selection=data["target"])
     expected = {key.split("/")[1]: data[key] for key in data.files if key.startswith("relevance/")}
     assert list(found) == list(expected)[::-1]
@@ -95,7 +95,7 @@ def test_bottleneck_small(shared, floatx):
     data = np.load(shared / "reference" / "bottleneck_small.npz")
     model = bottleneck_small(data, padding_layer=True)
     assert relative_error(model.predict_on_batch(data["input"]), data["logits"]) < TOLERANCE[floatx]
-    analyzer = innvestigate.create_analyzer("rap", model, variant="reference", neuron_selection_mode="index")
+    analyzer = create_analyzer("rap", model, variant="reference", neuron_selection_mode="index")
     found = analyzer.analyze_layers(data["input"], neuron_selection=data["target"])
     found["add_branch"], found["add_shortcut"] = found["add"]
     found["fork"] = found["stem_relu"]  # what arrives at it: c1 and down added up

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
-from innvestigate import NotAnalyzeableModelException
+from host import NotAnalyzeableModelException
 from tensorflow import keras
 from tensorflow.keras import layers
 
@@ -67,6 +67,7 @@ def test_unknown_operations_are_refused_by_name():
         RAP(keras.Model(x, layers.Dense(2)(1.0 / x)))
 
 
+@pytest.mark.plugin
 def test_a_model_built_while_eager_execution_was_on_is_refused_and_the_way_out_works(tmp_path):
     program = f"""
 import numpy as np, tensorflow as tf

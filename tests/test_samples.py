@@ -7,12 +7,10 @@ import subprocess
 import sys
 import warnings
 
-import innvestigate
 import numpy as np
 import pytest
 import tensorflow as tf
-from innvestigate import NotAnalyzeableModelException
-from innvestigate.analyzer import AugmentReduceBase
+from host import NotAnalyzeableModelException, create_analyzer
 from tensorflow import keras
 from tensorflow.keras import layers
 
@@ -238,13 +236,16 @@ def test_a_dataset_made_before_eager_execution_was_switched_off():
     assert "ValueError: this tf.data.Dataset was made before eager execution was switched off" in done.stderr
 
 
+@pytest.mark.plugin
 def test_a_wrapper_of_several_samples_each_keeps_the_neurons_of_each_batch(model, X):
     """Every sample is repeated within the graph; the index of each copy must go with it into its batch."""
-    plain = innvestigate.create_analyzer("rap", model, neuron_selection_mode="index")
+    from innvestigate.analyzer import AugmentReduceBase
+
+    plain = create_analyzer("rap", model, neuron_selection_mode="index")
     chosen = [0, 1, 2, 2, 1, 0, 1]
     expected = plain.analyze(X, chosen)
     wrapped = AugmentReduceBase(
-        innvestigate.create_analyzer("rap", model, neuron_selection_mode="index"),
+        create_analyzer("rap", model, neuron_selection_mode="index"),
         augment_by_n=3,
         neuron_selection_mode="index",
     )

@@ -11,6 +11,7 @@ from tensorflow import keras
 
 from rap_keras.benchmark.speed import measure, suite, timings
 from rap_keras.cli.commands import main
+from rap_keras.hosts import choice
 
 
 def found() -> suite.Found:
@@ -89,20 +90,24 @@ def test_slow_methods_have_a_first_heatmap_and_times_of_their_own(monkeypatch):
         return {"device": "CPU", "first": {"seconds": 1, "gigabytes": 1}, "times": {}}[task["kind"]]
 
     monkeypatch.setattr(suite, "_task", record)
-    list(suite.run(suite.Plan(["vgg16"], ["rap"], batches=(8,), slow=["gradient"])))
-    names = ["bare gradient", "rap", "gradient (slow build)"]
+    list(suite.run(suite.Plan(["vgg16"], ["rap"], batches=(8,), slow=["gradient"], native=["rap"])))
+    names = ["bare gradient", "rap", "gradient (slow build)", "rap (native)"]
     assert [task["method"] for task in tasks if task["kind"] == "first"] == names
     assert [task["names"] for task in tasks if task["kind"] == "times"] == [["forward", *names]]
 
 
-def test_the_slow_build_is_another_than_the_quick_one_and_gives_the_same():
+@pytest.mark.plugin
+def test_the_slow_build_and_the_native_method_give_the_same_as_the_quick_build():
     x = keras.Input((4,))
     model = keras.Model(x, keras.layers.Dense(3)(keras.layers.Dense(5, activation="relu")(x)))
     before = model.get_weights()
     X = np.random.default_rng(0).normal(size=(2, 4)).astype(np.float32)
-    quick, slow = (measure._runner(model, f"gradient{end}", copied=True)(X) for end in ("", measure.SLOW))
+    quick, slow, native = (
+        measure._runner(model, f"gradient{end}", copied=True)(X) for end in ("", measure.SLOW, measure.NATIVE)
+    )
     assert np.abs(quick).max() > 0
     np.testing.assert_array_equal(quick, slow)
+    assert native == pytest.approx(quick)
     np.testing.assert_array_equal(before[0], model.get_weights()[0])
 
 
@@ -112,6 +117,7 @@ def test_the_slow_build_is_another_than_the_quick_one_and_gives_the_same():
         (["--network", "vgg1"], "'vgg1' is no network of keras.applications"),
         (["--method", "rapp"], "unknown method 'rapp', did you mean rap"),
         (["--slow", "lrp.x"], "unknown method 'lrp.x'"),
+        (["--native", "lrp.x"], "unknown method 'lrp.x'"),
         (["--batch", "0"], "0 is not in the range x>=1"),
     ],
 )
@@ -120,3 +126,11 @@ def test_wrong_options(arguments, message, tmp_path):
     assert done.exit_code == 2
     assert message in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("option", ["--slow", "--native"])
+def test_there_is_nothing_to_compare_with_without_innvestigate(option, monkeypatch, tmp_path):
+    monkeypatch.setattr(choice, "has_innvestigate", lambda: False)
+    done = CliRunner().invoke(main, ["speed", option, "rap", "--output", str(tmp_path / "out")])
+    assert done.exit_code == 2
+    assert f"{option} compares with iNNvestigate, which is not installed" in done.stderr

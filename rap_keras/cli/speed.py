@@ -1,4 +1,4 @@
-"""`rap-keras speed`: how long RAP takes, beside a gradient and iNNvestigate's methods."""
+"""`rap-keras speed`: how long RAP takes, beside a gradient and other methods."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _METHODS = ("rap", "gradient", "input_t_gradient", "guided_backprop", "lrp.alpha
     multiple=True,
     default=_METHODS,
     show_default=True,
-    help="rap, or any of iNNvestigate's methods.",
+    help="rap, or any other method.",
 )
 @click.option(
     "--batch",
@@ -55,6 +55,13 @@ _METHODS = ("rap", "gradient", "input_t_gradient", "guided_backprop", "lrp.alpha
     help="Time this method also as iNNvestigate builds it, its first heatmap and every batch size; on a deep "
     "network each of them takes minutes to build.",
 )
+@click.option(
+    "--native",
+    multiple=True,
+    metavar="METHOD",
+    help="Time this method also as it runs without iNNvestigate. This option and --slow are for comparing, where "
+    "iNNvestigate is installed.",
+)
 @click.option("--repeats", type=click.IntRange(1), default=5, show_default=True, help="Runs of each, in turns.")
 @click.option(
     "--output",
@@ -70,10 +77,11 @@ def speed(
     batches: tuple[int, ...],
     sizes: tuple[int, ...],
     slow: tuple[str, ...],
+    native: tuple[str, ...],
     repeats: int,
     output: Path,
 ) -> None:
-    """Time RAP beside a forward pass, a gradient and iNNvestigate's methods.
+    """Time RAP beside a forward pass, a gradient and other methods.
 
     Each measurement has a process of its own. The runs of a batch size are taken in turns, and reported as
     medians and as ratios to the gradient. The first heatmap counts from the finished model, with all that is
@@ -83,12 +91,12 @@ def speed(
     """
     from rap_keras.benchmark.speed import suite, timings
 
-    _require_known(networks, (*methods, *slow))
+    _require_known(networks, methods, {"--slow": slow, "--native": native})
     with blaming("--output"):
         output.mkdir(parents=True, exist_ok=True)
-    plan = suite.Plan(networks, methods, sizes, batches, repeats, slow=slow)
+    plan = suite.Plan(networks, methods, sizes, batches, repeats, slow=slow, native=native)
     command = shlex.join(["rap-keras", *sys.argv[1:]])
-    count = len(networks) * len(sizes) * (1 + len(methods) + len(slow) + len(batches))
+    count = len(networks) * len(sizes) * (len(plan.names) + len(batches))
     click.echo(f"{count} measurements (with a GPU twice), each in a process of its own", err=True)
     found = None
     for number, (done, found) in enumerate(suite.run(plan), start=1):
@@ -99,14 +107,23 @@ def speed(
         raise SystemExit(1)
 
 
-def _require_known(networks: tuple[str, ...], names: tuple[str, ...]) -> None:
+def _require_known(
+    networks: tuple[str, ...], names: tuple[str, ...], comparing: dict[str, tuple[str, ...]]
+) -> None:
     from rap_keras import models
+    from rap_keras.hosts import choice
     from rap_keras.hosts.methods import find
 
     with blaming("--network"):
         for network in networks:
             if network.lower() not in models.applications():
                 raise ValueError(f"{network!r} is no network of keras.applications")
-    with blaming("--method", "--slow"):
-        for name in names:
+    with blaming("--method", *comparing):
+        for name in [*names, *(name for given in comparing.values() for name in given)]:
             find(name)
+    for option, given in comparing.items():
+        if given and not choice.has_innvestigate():
+            raise click.UsageError(
+                f"{option} compares with iNNvestigate, which is not installed: leave it out, or use a Python from "
+                "3.9 to 3.11 with iNNvestigate"
+            )

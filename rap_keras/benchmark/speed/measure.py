@@ -2,9 +2,9 @@
 
 `python -m rap_keras.benchmark.speed.measure TASK`, TASK in JSON, does one measurement.
 
-Methods are those of iNNvestigate (with RAP) by name, and three references: "forward", "bare gradient" (one
-`tf.gradients` of the highest logit, as fast as TensorFlow can) and names that end in " (slow build)", which are
-analyzers as iNNvestigate builds them.
+Methods are those of the host by name. There are two references: "forward", and "bare gradient" (one
+`tf.gradients` of the highest logit, as fast as TensorFlow can). Within iNNvestigate a name that ends in
+" (slow build)" is an analyzer as iNNvestigate builds it, and one that ends in " (native)" a native one.
 """
 
 from __future__ import annotations
@@ -20,11 +20,14 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
-from rap_keras import build_quickly, models
+from rap_keras import build_quickly, create_analyzer, models
 from rap_keras.engine.conservation import lively_weights
-from rap_keras.hosts import methods
+from rap_keras.engine.execution import compiled
+from rap_keras.engine.network import specs
+from rap_keras.hosts import choice, methods
 
 SLOW = " (slow build)"
+NATIVE = " (native)"
 CLASSES = 1000
 
 
@@ -78,9 +81,10 @@ def _runner(model: keras.Model, method: str, copied: bool = False) -> Callable[[
     if method == "forward":
         return model.predict_on_batch
     if method == "bare gradient":
-        gradient = tf.gradients(tf.reduce_max(model.outputs[0], axis=1), model.inputs)
-        function = keras.backend.function(model.inputs, gradient)
+        function = compiled(lambda x: tf.gradients(tf.reduce_max(model(x), axis=1), x), specs(model))
         return lambda x: function([x])
+    if method.endswith(NATIVE):
+        return create_analyzer(method[: -len(NATIVE)], model).analyze
     if method.endswith(SLOW):
         if copied:
             copy = keras.models.clone_model(model)
@@ -89,7 +93,7 @@ def _runner(model: keras.Model, method: str, copied: bool = False) -> Callable[[
         import innvestigate
 
         return innvestigate.create_analyzer(method[: -len(SLOW)], model).analyze
-    if copied:
+    if copied or not choice.is_plugin():
         return methods.create(method, model).analyze
     import innvestigate
 
@@ -104,7 +108,7 @@ def _peak_memory() -> float:
 
 def main(task: dict[str, Any]) -> None:
     """Does one task and prints what it found as one line of JSON."""
-    tf.compat.v1.disable_eager_execution()
+    choice.begin()
     tf.config.experimental.enable_tensor_float_32_execution(task.pop("tf32", True))
     kind = task.pop("kind")
     tasks: dict[str, Callable[..., Any]] = {"first": first_heatmap, "times": times, "device": device}

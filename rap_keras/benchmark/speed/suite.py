@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from rap_keras.benchmark.speed.measure import SLOW
+from rap_keras.benchmark.speed.measure import NATIVE, SLOW
 
 MEMORY_BATCH = 8
 """The batch at which the peak of memory is taken."""
@@ -18,7 +18,7 @@ MEMORY_BATCH = 8
 
 @dataclass(frozen=True)
 class Plan:
-    """What is measured. `slow` are methods that are also measured as iNNvestigate builds them."""
+    """What is measured: the methods of the host, and some of them as iNNvestigate or the native host have them."""
 
     networks: Sequence[str]
     methods: Sequence[str]
@@ -26,11 +26,13 @@ class Plan:
     batches: Sequence[int] = (1, 8, 32)
     repeats: int = 5
     slow: Sequence[str] = ()
+    native: Sequence[str] = ()
 
     @property
     def names(self) -> list[str]:
         """Of all methods."""
-        return ["bare gradient", *self.methods, *(f"{name}{SLOW}" for name in self.slow)]
+        others = [*(f"{name}{SLOW}" for name in self.slow), *(f"{name}{NATIVE}" for name in self.native)]
+        return ["bare gradient", *self.methods, *others]
 
 
 @dataclass

@@ -1,0 +1,34 @@
+"""The host that the tests run in, and how to create analyzers and read tensors there."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Callable
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import tensorflow as tf
+
+from rap_keras.engine import keras_graph
+
+PLUGIN = importlib.util.find_spec("innvestigate") is not None and os.environ.get("RAP_KERAS_TEST_HOST") != "native"
+"""Whether the tests run within iNNvestigate, with eager execution off."""
+
+if PLUGIN:
+    tf.compat.v1.disable_eager_execution()
+    from innvestigate import NotAnalyzeableModelException, create_analyzer
+else:
+    from rap_keras import NotAnalyzeableModelException, create_analyzer
+
+KERAS_3 = keras_graph.KERAS_3
+
+__all__ = ["KERAS_3", "PLUGIN", "NotAnalyzeableModelException", "create_analyzer", "value_of"]
+
+
+def value_of(build: Callable[[], Any]) -> Any:
+    """The arrays of the tensors that `build` makes, as a graph, with eager execution on or off."""
+    if tf.executing_eagerly():
+        return tf.nest.map_structure(lambda tensor: tensor.numpy(), tf.function(build, autograph=False)())
+    return tf.compat.v1.keras.backend.get_session().run(build())

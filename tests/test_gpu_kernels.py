@@ -1,0 +1,90 @@
+"""Every operation of a method's graph has a kernel for GPUs: what runs there, told where there is no GPU."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow import keras
+from tensorflow.python.framework import kernels
+
+from rap_keras import create_analyzer, shapes, to_logits
+from rap_keras.hosts.native import NAMES, lrp_methods
+from rap_keras.patterns import PatternComputer
+
+if not any(kernel.device_type == "GPU" for kernel in kernels.get_registered_kernels_for_op("Conv2D").kernel):
+    pytest.skip("this build of TensorFlow is for CPUs only", allow_module_level=True)
+
+OPTIONS = {
+    "lrp": {"rule": lrp_methods.z},
+    "lrp.alpha_beta": {"alpha": 2},
+    "deep_taylor.bounded": {"low": -1, "high": 1},
+}
+
+
+def application(name, **options):
+    return getattr(keras.applications, name)(
+        weights=None, input_shape=(64, 64, 3), classifier_activation=None, **options
+    )
+
+
+NETWORKS = {
+    "VGG16": lambda: application("VGG16"),
+    "ResNet50": lambda: application("ResNet50"),
+    "MobileNetV2": lambda: application("MobileNetV2"),
+    "EfficientNetB0": lambda: application("EfficientNetB0"),
+}
+SHAPES = ("vgg", "resnet")
+
+
+def without_kernel(name, model):
+    """Operations on floats for which there is a kernel neither for GPUs nor for every device."""
+    options = dict(OPTIONS.get(name, {}))
+    if name.startswith("pattern."):
+        x = np.random.default_rng(0).random((2, *model.input_shape[1:]), np.float32)
+        options["patterns"] = PatternComputer(model).compute(x)
+    analyzer = create_analyzer(name, model, **options)
+    if name.startswith("pattern."):
+        analyzer.analyze(x)  # makes the variables that hold the patterns
+    function = tf.function(lambda *tensors: analyzer._attributions(list(tensors)), autograph=False)
+    operations = function.get_concrete_function(*analyzer.specs()).graph.get_operations()
+    floats = [op for op in operations if any(t.dtype.is_floating for t in (*op.inputs, *op.outputs))]
+    assert len(floats) > 10
+    return {op.type for op in floats if not runs_on_gpus(op)}
+
+
+def runs_on_gpus(op):
+    found = kernels.get_registered_kernels_for_op(op.type).kernel
+    return any(takes(kernel, op) for kernel in found if kernel.device_type in ("GPU", "DEFAULT"))
+
+
+def takes(kernel, op):
+    """Whether the kernel is for the data types of the operation."""
+    for constraint in kernel.constraint:
+        given = op.get_attr(constraint.name)
+        types = {t.as_datatype_enum for t in (given if isinstance(given, list) else [given])}
+        if not types <= set(constraint.allowed_values.list.type):
+            return False
+    return True
+
+
+def test_an_operation_without_a_kernel_is_found():
+    @tf.function(autograph=False)
+    def eigenvalues(x):
+        return tf.linalg.eigvals(x)
+
+    graph = eigenvalues.get_concrete_function(tf.TensorSpec((2, 2), tf.float32)).graph
+    assert [op.type for op in graph.get_operations() if not runs_on_gpus(op)] == ["Eig"]
+
+
+@pytest.mark.parametrize("network", SHAPES)
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("input", "random")])
+def test_every_method_on_the_embedded_networks(name, network):
+    assert without_kernel(name, to_logits(shapes.load_network(network))) == set()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("name", ["rap", "lrp.alpha_1_beta_0"])
+def test_deep_networks(name, network):
+    assert without_kernel(name, NETWORKS[network]()) == set()
