@@ -83,7 +83,7 @@ CLAIMS = {
         own = tf.keras.Model(image, tf.keras.layers.Dense(3)(tf.keras.layers.Flatten()(gated)))
         batch = np.random.default_rng(0).normal(size=(1, 32, 32, 3))
         logit = own.predict_on_batch(batch).max()
-        total = create_analyzer("rap", own).analyze(batch).sum()
+        total = innvestigate.create_analyzer("rap", own).analyze(batch).sum()
         assert abs(total - logit) < 1e-3 * abs(logit), (total, logit)
         """,
     "places = influence.check": """
