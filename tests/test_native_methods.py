@@ -281,6 +281,8 @@ def test_bounded_deep_taylor():
     assert found.tolist() == pytest.approx([7 * 18 / 25, 7 * 7 / 25])
     with pytest.raises(ValueError, match=r"values from -1 to 2, outside of low=0 and high=6: give"):
         create_analyzer("deep_taylor.bounded", model, low=0, high=6).analyze(x)
+    with pytest.raises(ValueError, match=r"low=nan: must be a finite number$"):
+        create_analyzer("deep_taylor.bounded", model, low=np.nan, high=6)
     with pytest.raises(ValueError, match="low must be below high"):
         create_analyzer("deep_taylor.bounded", model, low=6, high=0)
     with pytest.raises(TypeError, match=r"deep_taylor\.bounded needs the option low, high"):
@@ -379,7 +381,12 @@ def test_what_is_refused():
             create_analyzer(name, softmax)
     elu = keras.Model(x, layers.Dense(2)(layers.Dense(2, activation="elu")(x)))
     leaky = keras.Model(x, layers.Dense(2)(layers.ReLU(negative_slope=0.1)(layers.Dense(2)(x))))
+
+    def relu(x):
+        return tf.maximum(0.1 * x, x)
+
+    named_like_it = keras.Model(x, layers.Dense(2)(layers.Dense(2, activation=relu)(x)))
     for name in ("guided_backprop", "deconvnet", "deep_taylor"):
-        for other in (elu, leaky):
+        for other in (elu, leaky, named_like_it):
             with pytest.raises(NotAnalyzeableModelException, match="only for networks of ReLUs"):
                 create_analyzer(name, other)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import innvestigate
 import numpy as np
 import pytest
 from PIL import Image
@@ -56,7 +57,7 @@ def efficientnet(shared):
 )
 def test_conserved_on_photos(shared, name, photos, options):
     model = keras.models.load_model(shared / "models" / f"{name}.h5", compile=False)
-    model = rap_keras.to_logits(model)
+    model = innvestigate.model_wo_softmax(model)
     analyzer = rap_keras.RAP(model, **options)
     x = np.stack(list(photos(shared)))
     assert len(x) == PHOTOS

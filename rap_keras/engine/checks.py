@@ -42,7 +42,8 @@ def require_number(option: str, value: Any, least: float) -> float:
     """The value, if it is a finite number of at least `least`; raises ValueError else."""
     number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
     if not number or not np.isfinite(value) or value < least:
-        raise ValueError(f"{option}={value!r}: must be a finite number, {least:g} or more")
+        bound = f", {least:g} or more" if np.isfinite(least) else ""
+        raise ValueError(f"{option}={value!r}: must be a finite number{bound}")
     return float(value)
 
 

@@ -81,7 +81,9 @@ def _runner(model: keras.Model, method: str, copied: bool = False) -> Callable[[
     if method == "forward":
         return model.predict_on_batch
     if method == "bare gradient":
-        function = compiled(lambda x: tf.gradients(tf.reduce_max(model(x), axis=1), x), specs(model))
+        function = compiled(
+            lambda x: tf.gradients(tf.reduce_max(model(x, training=False), axis=1), x), specs(model)
+        )
         return lambda x: function([x])
     if method.endswith(NATIVE):
         return create_analyzer(method[: -len(NATIVE)], model).analyze

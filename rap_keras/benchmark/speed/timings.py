@@ -23,7 +23,7 @@ COLUMNS = ("device", "network", "size", "batch", "method", "seconds", "per_image
 def rows(found: Found) -> list[dict[str, Any]]:
     """Of each method and batch: the median of its seconds, seconds per image, and the ratio to the gradient.
 
-    The gradient is the faster of the method and a bare `tf.gradients`, in the same run.
+    The gradient is the faster of the host's and a bare `tf.gradients`, in the same run.
     """
     result = []
     for row in found.times:
@@ -67,7 +67,7 @@ def _markdown(found: Found, timed: list[dict[str, Any]], command: str) -> Iterat
     yield f"`{command}` on {machine(found.device)}, {date.today()}."
     yield ""
     if timed:
-        yield "Medians; the ratio is that to the gradient, the faster of the method and a bare"
+        yield "Medians; the ratio is that to the gradient, the faster of the host's and a bare"
         yield "`tf.gradients` in the same run."
         yield ""
         yield "| device | network | input | batch | method | seconds | ms per image | ratio |"

@@ -173,7 +173,8 @@ def is_relu(call: Call) -> bool:
     operation = functional.operation(call)
     if operation is not None:
         return operation.activation == "relu"
-    return getattr(getattr(call.layer, "activation", None), "__name__", "") == "relu"  # TensorFlow's own, too
+    # Not by its name: a function of the user's own may have that, too.
+    return getattr(call.layer, "activation", None) in (keras.activations.relu, tf.nn.relu)
 
 
 def require_relus(network: Network, method: str) -> None:
