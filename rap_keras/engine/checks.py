@@ -50,6 +50,11 @@ def require_number(option: str, value: Any, least: float) -> float:
 def require_model_of_this_mode(model: keras.Model) -> None:
     """Raises RuntimeError for a model that was built with eager execution on, if it is off now, or the reverse."""
     keras_graph.require_tensorflow()
+    if keras_graph.KERAS_3 and not tf.executing_eagerly():
+        raise RuntimeError(
+            "Keras 3 can do nothing while eager execution is off: leave tf.compat.v1.disable_eager_execution() "
+            "out of your program"
+        )
     of_graph = all(isinstance(tensor, tf.Tensor) for tensor in getattr(model, "inputs", None) or [])
     if not of_graph and not tf.executing_eagerly():
         raise RuntimeError(

@@ -91,8 +91,15 @@ def input_names(model: keras.Model) -> list[str]:
 
 
 def output_names(model: keras.Model) -> list[str]:
-    """Names of a model's outputs."""
-    return list(getattr(model, "output_names", None) or [])
+    """Names of a model's outputs, each another: a second one of the same layer is `name_1`, as Keras 2 has it."""
+    found: list[str] = []
+    for name in getattr(_graph(model), "output_names", None) or []:
+        unique, use = name, 0
+        while unique in found:
+            use += 1
+            unique = f"{name}_{use}"
+        found.append(unique)
+    return found
 
 
 def is_operation(layer: Any) -> bool:
