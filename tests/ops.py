@@ -35,7 +35,6 @@ _OF_KERAS_2 = SimpleNamespace(
     cast=tf.cast,
     clip=tf.clip_by_value,
     concatenate=tf.concat,
-    copy=tf.identity,
     elu=tf.nn.elu,
     exp=tf.exp,
     expand_dims=tf.expand_dims,

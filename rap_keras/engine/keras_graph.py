@@ -139,7 +139,14 @@ def constants(layer: Any) -> dict[int, Any] | None:
 
 
 def calculates_in_half_precision(layer: Any) -> bool:
-    """Whether a functional operation of Keras 2 works on half-precision values, as its graph has it."""
+    """Whether a functional operation gives half-precision values, whatever values it is given.
+
+    In a graph of Keras 2 each has its own data type; of those of Keras 3 only a cast has.
+    """
+    if not is_operation(layer):
+        return False
+    if KERAS_3:
+        return getattr(layer, "dtype", None) in ("float16", "bfloat16")
     definition = getattr(layer, "node_def", None)
     half = (tf.float16.as_datatype_enum, tf.bfloat16.as_datatype_enum)
     return definition is not None and definition.attr["T"].type in half
