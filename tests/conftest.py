@@ -31,6 +31,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 _NATIVE = {
     "analyzer",
     "batch_norm",
+    "cli_check",
+    "cli_custom_objects",
+    "cli_explain",
+    "cli_explain_classes",
+    "cli_patterns",
+    "cli_shapes",
+    "cli_startup",
     "conservation",
     "gpu_kernels",
     "influence",
