@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from host import KERAS_3
+from ops import ops
 from tensorflow import keras
 from tensorflow.keras import layers
 
@@ -111,7 +113,7 @@ class RandomNetwork:
             kinds += ["Transpose"] if not same else []
         if rank in (1, 2):
             kinds += ["Separable"] + (["Depthwise"] if wanted in (None, channels) else [])
-            kinds += ["Local"] if not same else []
+            kinds += [] if same or KERAS_3 else ["Local"]
         kind = pick(kinds)
         if kind == "Dense":
             return layers.Dense(filters, **common)(y)
@@ -185,12 +187,12 @@ class RandomNetwork:
     def _operation(self, y: tf.Tensor) -> tf.Tensor:
         channels = y.shape[-1]
         found = [
-            tf.nn.relu,
-            tf.nn.relu6,
-            tf.nn.leaky_relu,
-            tf.sigmoid,
-            tf.nn.softplus,
-            tf.nn.elu,
+            ops.relu,
+            ops.relu6,
+            ops.leaky_relu,
+            ops.sigmoid,
+            ops.softplus,
+            ops.elu,
             lambda t: keras.activations.gelu(t),
             lambda t: t * 2.0,
             lambda t: t + 0.5,
@@ -198,25 +200,25 @@ class RandomNetwork:
             lambda t: -t,
             lambda t: t / 3.0,
             lambda t: t * np.linspace(-1, 2, channels).astype(np.float32),
-            lambda t: tf.maximum(t, 0.0),
-            lambda t: tf.minimum(t, 1.0),
-            lambda t: tf.clip_by_value(t, -1.0, 1.0),
-            tf.identity,
-            tf.stop_gradient,
-            lambda t: tf.concat([t, -t], axis=-1),
-            lambda t: tf.concat(tf.split(t, channels, axis=-1)[::-1], axis=-1),
-            lambda t: tf.split(t, [1, channels - 1], axis=-1)[1] if channels > 2 else t,
-            lambda t: tf.squeeze(tf.expand_dims(t, 1), 1),
+            lambda t: ops.maximum(t, 0.0),
+            lambda t: ops.minimum(t, 1.0),
+            lambda t: ops.clip(t, -1.0, 1.0),
+            ops.stop_gradient,
+            lambda t: ops.concatenate([t, -t], axis=-1),
+            lambda t: ops.concatenate(ops.split(t, channels, axis=-1)[::-1], axis=-1),
+            lambda t: ops.split(t, [1], axis=-1)[1] if channels > 2 else t,
+            lambda t: ops.squeeze(ops.expand_dims(t, 1), 1),
             lambda t: t[..., ::-1],
-            lambda t: tf.reshape(t, (-1, *t.shape[1:])),
+            lambda t: ops.reshape(t, (-1, *t.shape[1:])),
         ]
+        found += [] if KERAS_3 else [tf.identity]
         if self._rank:
             found += [
                 lambda t: t[:, 1:] if min(t.shape[1:-1]) > 2 else t,
-                lambda t: tf.tile(t, [1, 2] + [1] * self._rank) if max(t.shape[1:-1]) < SIDE else t,
-                lambda t: tf.pad(t, [[0, 0]] + [[1, 0]] * self._rank + [[0, 0]]) if self._rank < 3 else t,
+                lambda t: ops.tile(t, [1, 2] + [1] * self._rank) if max(t.shape[1:-1]) < SIDE else t,
+                lambda t: ops.pad(t, [[0, 0]] + [[1, 0]] * self._rank + [[0, 0]]) if self._rank < 3 else t,
                 lambda t: (
-                    tf.pad(t, [[0, 0]] + [[1, 1]] * self._rank + [[0, 0]], mode="REFLECT")
+                    ops.pad(t, [[0, 0]] + [[1, 1]] * self._rank + [[0, 0]], mode="reflect")
                     if min(t.shape[1:-1]) > 1
                     else t
                 ),
@@ -241,8 +243,8 @@ class RandomNetwork:
                 lambda: layers.Subtract()(branches[:2]),
                 lambda: branches[0] + branches[1],
                 lambda: branches[0] - branches[1],
-                lambda: tf.add_n(branches),
             ]
+            + ([] if KERAS_3 else [lambda: tf.add_n(branches)])
         )
         return make()
 
@@ -256,8 +258,8 @@ class RandomNetwork:
                 lambda: layers.Concatenate()(branches),
                 lambda: layers.Multiply()([branches[0], layers.Activation("sigmoid")(branches[1])]),
                 lambda: branches[0] * branches[1],
-                lambda: branches[0] / (tf.nn.softplus(branches[1]) + 0.5),
-                lambda: tf.maximum(branches[0], branches[1]),
+                lambda: branches[0] / (ops.softplus(branches[1]) + 0.5),
+                lambda: ops.maximum(branches[0], branches[1]),
             ]
         )
         return make()
@@ -299,11 +301,11 @@ class RandomNetwork:
                 lambda: layers.Permute(axes)(y),
                 lambda: layers.Reshape((y.shape[1] * y.shape[2], *y.shape[3:], 1))(y) if rank == 1 else y,
                 lambda: layers.Reshape((y.shape[2], y.shape[1], *y.shape[3:]))(y) if rank > 1 else y,
-                lambda: tf.transpose(y, (0, *axes)),
+                lambda: ops.transpose(y, (0, *axes)),
             ]
         )
         moved = make()
-        return moved if moved.shape.rank == rank + 2 else y
+        return moved if len(moved.shape) == rank + 2 else y
 
     def _pool(self, y: tf.Tensor, kind: str) -> tf.Tensor:
         side = min(y.shape[1:-1])
@@ -346,12 +348,12 @@ class RandomNetwork:
                 lambda: layers.Flatten()(y),
                 lambda: layers.Reshape((-1,))(y),
                 lambda: self._layer("GlobalMaxPoolingND")()(y),
-                lambda: tf.reduce_max(y, spatial),
+                lambda: ops.max(y, spatial),
             ]
             if self.options["variant"] == "paper":
                 ways += [
                     lambda: self._layer("GlobalAveragePoolingND")()(y),
-                    lambda: tf.reduce_mean(y, spatial),
+                    lambda: ops.mean(y, spatial),
                     lambda: None,
                 ]
             flat = pick(ways)()

@@ -102,7 +102,7 @@ def test_a_given_photo(here):
     Image.new("RGB", (20, 16), COLOUR).save("photo.png")
     result = check("net.h5", "--input", "photo.png", "--preprocessing", "tf")
     assert result.exit_code == 0, result.output
-    logits = keras.Model(model.input, models.to_logits(model).output)
+    logits = models.to_logits(model)
     x = np.broadcast_to(np.array(COLOUR) / 127.5 - 1, (1, *SIZE, 3))
     np.testing.assert_allclose(summary(result.stdout)[1], logits.predict_on_batch(x).max(), rtol=1e-4)
     assert "with photo.png, 8x10" in result.output

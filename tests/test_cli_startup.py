@@ -162,3 +162,16 @@ def test_a_full_disk(name, tmp_path, monkeypatch):
     assert done.exit_code == 1
     assert isinstance(done.exception, SystemExit)
     assert done.stderr.splitlines()[-1].startswith("Error: [Errno 28] No space left on device")
+
+
+def test_only_the_notes_of_tensorflow_are_kept_from_stderr(monkeypatch, capfd):
+    note = b"I0000 00:00:1795617492.104819   24669 cudart_stub.cc:31] Could not find cuda drivers\n"
+    warning = b"WARNING: All log messages before absl::InitializeLog() is called are written to STDERR\n"
+    for level, expected in (("3", b"Illegal\n"), ("0", warning + note + b"Illegal\n")):
+        monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", level)
+        with pytest.raises(ImportError), startup.without_notes():  # noqa: PT012
+            os.write(2, warning + note)
+            os.write(2, b"Illegal\n")
+            raise ImportError
+        os.write(2, b"after\n")
+        assert capfd.readouterr().err.encode() == expected + b"after\n"

@@ -105,7 +105,7 @@ def densenet():
         grown = layers.Conv2D(4, 3, padding="same", use_bias=False)(grown)
         y = layers.Concatenate()([y, grown])
     y = layers.Conv2D(10, 1, use_bias=False)(layers.ReLU()(layers.BatchNormalization()(y)))
-    y = layers.ReLU()(layers.BatchNormalization()(layers.AveragePooling2D()(y)))
+    y = layers.ReLU()(layers.BatchNormalization()(layers.AveragePooling2D(2)(y)))
     return keras.Model(x, layers.Dense(CLASSES)(layers.GlobalAveragePooling2D()(y)))
 
 

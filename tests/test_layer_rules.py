@@ -6,8 +6,8 @@ import jacobian
 import layer_rules
 import numpy as np
 import pytest
-import tensorflow as tf
-from host import NotAnalyzeableModelException
+from host import KERAS_3, NotAnalyzeableModelException
+from ops import ops
 from tensorflow import keras
 from tensorflow.keras import layers
 
@@ -60,16 +60,16 @@ PASSING = {
     "unit norm": layers.UnitNormalization(),
     "rescaling": layers.Rescaling(2.0, 1.0),
     "normalization": layers.Normalization(mean=1.0, variance=2.0),
-    "op relu": tf.nn.relu,
-    "op relu6": tf.nn.relu6,
+    "op relu": ops.relu,
+    "op relu6": ops.relu6,
     "op gelu": lambda x: keras.activations.gelu(x),
-    "op sigmoid": tf.sigmoid,
+    "op sigmoid": ops.sigmoid,
     "op scale": lambda x: x * 3.0,
     "op shift": lambda x: 1.0 - x,
     "op quotient": lambda x: x / 4.0,
-    "op minimum": lambda x: tf.minimum(x, 1.0),
-    "op swish": tf.nn.swish,
-    "op clip": lambda x: tf.clip_by_value(x, 0.0, 1.0),
+    "op minimum": lambda x: ops.minimum(x, 1.0),
+    "op swish": ops.silu,
+    "op clip": lambda x: ops.clip(x, 0.0, 1.0),
 }
 
 
@@ -100,16 +100,16 @@ def test_passes_unchanged(name):
         (lambda: layers.GlobalAveragePooling1D(keepdims=True), [[1], [-3]], [[8]], [[2], [6]]),
         # Relevance on the padding falls back on the nearest value.
         (lambda: layers.ZeroPadding1D((2, 1)), [[7], [8]], [[1], [2], [4], [8], [16]], [[6], [25]]),
-        (lambda: lambda x: tf.reduce_mean(x, axis=1), [[1], [-3]], [8], [[2], [6]]),
-        (lambda: lambda x: tf.reduce_sum(x, axis=1), [[1], [-3]], [8], [[2], [6]]),
-        (lambda: lambda x: tf.nn.avg_pool1d(x, 2, 2, "VALID"), [[1], [-3]], [[8]], [[2], [6]]),
+        (lambda: lambda x: ops.mean(x, axis=1), [[1], [-3]], [8], [[2], [6]]),
+        (lambda: lambda x: ops.sum(x, axis=1), [[1], [-3]], [8], [[2], [6]]),
+        (lambda: lambda x: ops.average_pool(x, 2, 2), [[1], [-3]], [[8]], [[2], [6]]),
         (
-            lambda: lambda x: tf.nn.max_pool1d(x, 2, 2, "VALID"),
+            lambda: lambda x: ops.max_pool(x, 2, 2),
             [[1], [2], [4], [3]],
             [[5], [6]],
             [[0], [5], [6], [0]],
         ),
-        (lambda: lambda x: tf.transpose(x, (0, 2, 1)), [[1, 2]], [[3], [4]], [[3, 4]]),
+        (lambda: lambda x: ops.transpose(x, (0, 2, 1)), [[1, 2]], [[3], [4]], [[3, 4]]),
         (lambda: lambda x: x[:, 1:], [1, 2, 3], [5, 6], [0, 5, 6]),
     ],
 )
@@ -170,11 +170,19 @@ def test_multiply_gives_all_to_what_is_gated():
 def test_relevance_on_a_constant_is_spread_evenly():
     ones = keras.backend.constant(np.ones((1, 2)))
     assert through(lambda x: layers.Add()([x, ones]), [3, -1], [8, 10]) == [8, 10]
-    assert through(lambda x: layers.Subtract()([ones, x]), [3, -1], [8, 10]) == [8, 10]
+    assert through(lambda x: ones - x, [3, -1], [8, 10]) == [8, 10]
     assert through(lambda x: layers.Multiply()([x, ones]), [3, -1], [8, 10]) == [8, 10]
-    assert through(lambda x: layers.Concatenate()([ones, x]), [3, -1], [1, 2, 3, 4]) == [4.5, 5.5]
+    assert through(lambda x: layers.Concatenate()([x, ones]), [3, -1], [1, 2, 3, 4]) == [4.5, 5.5]
     assert through(lambda x: layers.Maximum()([x, ones]), [3, -1], [8, 10]) == [13, 5]
-    assert through(lambda x: tf.concat([x, ones], 1), [3, -1], [1, 2, 3, 4]) == [4.5, 5.5]
+    assert through(lambda x: ops.concatenate([x, ones], 1), [3, -1], [1, 2, 3, 4]) == [4.5, 5.5]
+    assert through(lambda x: ops.concatenate([ones, x], 1), [3, -1], [1, 2, 3, 4]) == [4.5, 5.5]
+
+
+@pytest.mark.keras2  # Keras 3 cannot make such a model: its layers take a constant behind a tensor alone
+def test_relevance_on_a_constant_before_the_tensor_is_spread_evenly():
+    ones = keras.backend.constant(np.ones((1, 2)))
+    assert through(lambda x: layers.Subtract()([ones, x]), [3, -1], [8, 10]) == [8, 10]
+    assert through(lambda x: layers.Concatenate()([ones, x]), [3, -1], [1, 2, 3, 4]) == [4.5, 5.5]
 
 
 @pytest.mark.parametrize(
@@ -183,9 +191,9 @@ def test_relevance_on_a_constant_is_spread_evenly():
         (lambda x, c: layers.Add()([x, c]), False),
         (lambda x, c: layers.Concatenate()([x, c]), False),
         (lambda x, c: layers.Concatenate()([x, x]), True),
-        (lambda x, c: tf.concat([x, c], 1), False),
-        (lambda x, c: tf.pad(x, [[0, 0], [1, 1]], constant_values=-1.0), False),
-        (lambda x, c: tf.pad(x, [[0, 0], [1, 1]]), True),
+        (lambda x, c: ops.concatenate([x, c], 1), False),
+        (lambda x, c: ops.pad(x, [[0, 0], [1, 1]], constant_values=-1.0), False),
+        (lambda x, c: ops.pad(x, [[0, 0], [1, 1]]), True),
     ],
 )
 def test_a_constant_may_be_negative(merge, expected):
@@ -196,6 +204,7 @@ def test_a_constant_may_be_negative(merge, expected):
     assert dense.nonnegative is expected
 
 
+@pytest.mark.keras2  # Keras 3's Dot takes no side whose batch is of another size
 @pytest.mark.parametrize("tensor_first", [True, False])
 def test_dot_with_one_constant_side_is_a_weighted_layer(tensor_first):
     random = np.random.default_rng(0)
@@ -210,6 +219,10 @@ def test_dot_with_one_constant_side_is_a_weighted_layer(tensor_first):
     R = RAP(model, input_rule=None).analyze_layers(x)
     expected = jacobian.relative_attribution(x.reshape(3, -1), J, R["flatten"].reshape(3, -1), signed=False)
     assert R["dot"].reshape(3, -1) == pytest.approx(expected)
+
+
+def test_dot_of_two_tensors_is_refused():
+    tensor = keras.Input((4, 2))
     with pytest.raises(NotAnalyzeableModelException, match=r"\(Dot\)"):
         RAP(keras.Model(tensor, layers.Flatten()(layers.Dot((1, 1))([tensor, tensor]))))
 
@@ -238,7 +251,8 @@ def test_mixed_precision_is_explained_in_single():
     try:
         assert RAP(mixed).analyze(X) == close
     finally:
-        keras.mixed_precision.set_global_policy(None)  # back to that of floatx
+        # Back to that of floatx
+        keras.mixed_precision.set_global_policy("float32" if KERAS_3 else None)
 
 
 def test_embedding_gives_one_number_per_token():

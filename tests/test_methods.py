@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tensorflow as tf
-from host import NotAnalyzeableModelException, create_analyzer
+from host import PLUGIN, NotAnalyzeableModelException, create_analyzer
 from tensorflow import keras
 
 import rap_keras  # noqa: F401  registers "rap"
@@ -46,9 +46,12 @@ def test_titles():
 
 @pytest.mark.parametrize(("name", "close"), [("RAPP", "rap"), ("lrp.alpha1beta0", "lrp.alpha_1")])
 def test_unknown_method(name, close):
-    message = rf"unknown method '{name}', did you mean .*{close}.* There are: input, .*, rap"
-    with pytest.raises(ValueError, match=message):
+    message = rf"unknown method '{name}', did you mean .*{close}.* There are: "
+    with pytest.raises(ValueError, match=message) as error:
         methods.find(name)
+    named = str(error.value).split("There are: ")[1].split(", ")
+    assert named == list(methods.names())
+    assert {"rap", "input", "gradient", "lrp.alpha_1_beta_0", "deep_taylor"} < set(named)
 
 
 @pytest.mark.parametrize(
@@ -57,13 +60,13 @@ def test_unknown_method(name, close):
         ("gradient", lambda x, kernel, logit: kernel),
         ("input_t_gradient", lambda x, kernel, logit: x * kernel),
         ("integrated_gradients", lambda x, kernel, logit: x * kernel),
-        # iNNvestigate starts it from the logit, not from 1.
+        # As in iNNvestigate, it starts from the logit, not from 1.
         ("guided_backprop", lambda x, kernel, logit: kernel * logit),
         ("lrp.z", lambda x, kernel, logit: x * kernel),
     ],
 )
 @pytest.mark.parametrize("mode", ["max_activation", "index"])
-def test_methods_of_innvestigate_on_a_linear_model(x, name, expected, mode):
+def test_methods_on_a_linear_model(x, name, expected, mode):
     model = linear()
     logits = model.predict_on_batch(x)
     # One index for both samples would give integrated_gradients wrong ones, in iNNvestigate.
@@ -104,6 +107,7 @@ def test_methods_do_not_disturb_each_other_or_the_model(x):
     assert nodes == [len(layer._inbound_nodes) + len(layer._outbound_nodes) for layer in inner]
 
 
+@pytest.mark.plugin  # native methods look into models in models
 @pytest.mark.parametrize("name", ["lrp.alpha_1_beta_0", "guided_backprop", "deep_taylor"])
 def test_nested_model_is_refused_where_it_would_get_the_gradient(name):
     with pytest.raises(ValueError, match=rf"{name} cannot look into 'base'.*'classifier'.*Use rap"):
@@ -123,7 +127,7 @@ def test_nested_model_where_it_does_no_harm(x):
         ]
     )
     flat.set_weights([kernel, bias, dense, np.zeros(4)])
-    for name in ("gradient", "rap"):
+    for name in ("gradient", "rap") if PLUGIN else ("gradient", "rap", "lrp.alpha_1_beta_0", "guided_backprop"):
         np.testing.assert_allclose(
             methods.create(name, model).analyze(x),
             methods.create(name, flat).analyze(x),
@@ -171,6 +175,14 @@ def test_lrp_passes_saturated_relu_layers():
 
 
 def test_layers_that_lrp_does_not_know_are_named():
+    inputs = keras.Input((6, 3))
+    model = keras.Model(inputs, layers.Dense(4)(layers.LSTM(5)(inputs)))
+    with pytest.raises(NotAnalyzeableModelException, match="LSTM"):
+        methods.create("lrp.z", model)
+
+
+@pytest.mark.plugin  # native LRP takes what RAP takes
+def test_layers_that_only_innvestigate_does_not_know_are_named():
     inputs = keras.Input((6, 6, 3))
     y = layers.Flatten()(layers.LayerNormalization()(layers.ReLU()(inputs)))
     model = keras.Model(inputs, layers.Dense(4)(y))
@@ -184,10 +196,20 @@ def test_method_that_needs_parameters(name):
         methods.create(name, linear())
 
 
-@pytest.mark.parametrize("name", ["rap", "gradient", "lrp.alpha_1_beta_0"])
-def test_lambda_layer_without_permission(name):
+def with_lambda() -> keras.Model:
     inputs = keras.Input((6, 6, 3))
     twice = layers.Lambda(lambda x: 2 * x, name="twice")(inputs)
-    model = keras.Model(inputs, layers.Dense(2)(layers.Flatten()(twice)))
+    return keras.Model(inputs, layers.Dense(2)(layers.Flatten()(twice)))
+
+
+@pytest.mark.parametrize("name", ["rap", "lrp.alpha_1_beta_0", pytest.param("gradient", marks=pytest.mark.plugin)])
+def test_lambda_layer_without_permission(name):
     with pytest.raises(NotAnalyzeableModelException, match=r"(?i)lambda"):
-        methods.create(name, model)
+        methods.create(name, with_lambda())
+
+
+@pytest.mark.skipif(PLUGIN, reason="iNNvestigate refuses it")
+def test_the_native_gradient_needs_no_rule_for_a_lambda_layer(x):
+    model = with_lambda()
+    gradient = methods.create("gradient", model, "index").analyze(x, neuron_selection=1)
+    np.testing.assert_allclose(gradient[1], 2 * model.get_weights()[0][:, 1].reshape(6, 6, 3), rtol=1e-5)

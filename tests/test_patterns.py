@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import tensorflow as tf
 from host import PLUGIN, NotAnalyzeableModelException, create_analyzer
+from ops import ops
 from tensorflow import keras
 from tensorflow.keras import layers
 
@@ -341,9 +341,7 @@ def test_a_separable_convolution_equals_its_two_parts():
     assert found["separable:1"] == pytest.approx(expected["point:0"])
 
 
-@pytest.mark.parametrize(
-    "relu", [layers.ReLU(), layers.ReLU(6.0), layers.Activation("relu"), tf.nn.relu, tf.nn.relu6]
-)
+@pytest.mark.parametrize("relu", [layers.ReLU(), layers.ReLU(6.0), layers.Activation("relu"), ops.relu, ops.relu6])
 def test_every_kind_of_relu_makes_the_two_component_estimator(relu):
     keras.backend.set_floatx("float64")
     if isinstance(relu, layers.Layer):

@@ -7,9 +7,9 @@ import warnings
 import numpy as np
 import pytest
 import sums
-import tensorflow as tf
 from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
+from ops import ops
 from random_networks import RandomNetwork
 from tensorflow import keras
 from tensorflow.keras import layers
@@ -93,8 +93,8 @@ def test_an_operation_with_several_outputs_gets_the_relevance_of_all():
         x = keras.Input((4,))
         y = layers.Dense(4, activation="relu", name="first")(x)
         if swap:
-            a, b = tf.split(y, 2, axis=-1)
-            y = tf.concat([b, a], axis=-1)
+            a, b = ops.split(y, 2, axis=-1)
+            y = ops.concatenate([b, a], axis=-1)
         return keras.Model(x, layers.Dense(3, name="last")(y))
 
     model, plain = with_random_weights(network(swap=True)), network(swap=False)
@@ -130,7 +130,7 @@ def test_outputs_of_the_first_layer_that_see_no_pixel_lose_no_relevance(beginnin
     [
         lambda y: layers.ZeroPadding2D(1)(y),
         lambda y: layers.ZeroPadding2D(3)(y),  # wider than what is padded
-        lambda y: tf.pad(y, [[0, 0], [1, 1], [1, 1], [0, 0]]),
+        lambda y: ops.pad(y, [[0, 0], [1, 1], [1, 1], [0, 0]]),
     ],
 )
 def test_padding_that_takes_part_loses_no_relevance(padding):

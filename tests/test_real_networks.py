@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import innvestigate
 import numpy as np
 import pytest
 from PIL import Image
 from tensorflow import keras
 
 import rap_keras
+from rap_keras import to_logits as model_wo_softmax
 from rap_keras.engine.conservation import excess, excess_by_layer
 
 PHOTOS = 40
@@ -56,8 +56,8 @@ def efficientnet(shared):
     ],
 )
 def test_conserved_on_photos(shared, name, photos, options):
-    model = keras.models.load_model(shared / "models" / f"{name}.h5", compile=False)
-    model = innvestigate.model_wo_softmax(model)
+    model = rap_keras.models.load_model(shared / "models" / f"{name}.h5")
+    model = model_wo_softmax(model)
     analyzer = rap_keras.RAP(model, **options)
     x = np.stack(list(photos(shared)))
     assert len(x) == PHOTOS

@@ -8,7 +8,8 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
-from host import NotAnalyzeableModelException
+from host import KERAS_3, NotAnalyzeableModelException
+from ops import ops
 from tensorflow import keras
 from tensorflow.keras import layers
 
@@ -44,8 +45,12 @@ def test_subclassed_model_is_refused():
 
 def test_half_precision_is_refused():
     x = keras.Input((4,), dtype="float16")
-    with pytest.raises(NotAnalyzeableModelException, match=r"'tf_op_layer.*\(Mul\) calculates in half precision"):
-        RAP(keras.Model(x, layers.Dense(2, dtype="mixed_float16")(x * 2)))
+    if KERAS_3:  # its operations have no data type of their own, apart from a cast
+        operation, name = ops.cast(x * 2, "float16"), "'cast.*'"
+    else:
+        operation, name = x * 2, r"'tf_op_layer.*\(Mul\)"
+    with pytest.raises(NotAnalyzeableModelException, match=f"operation {name} calculates in half precision"):
+        RAP(keras.Model(x, layers.Dense(2, dtype="mixed_float16")(operation)))
     with pytest.raises(NotAnalyzeableModelException, match=r"'dense'.*float16.*mixed_float16"):
         RAP(keras.Model(x, layers.Dense(2, dtype="float16", name="dense")(x)))
 
@@ -61,10 +66,59 @@ def test_masks_are_refused(make):
 
 def test_unknown_operations_are_refused_by_name():
     x = keras.Input((4,))
-    with pytest.raises(NotAnalyzeableModelException, match="TensorFlowOpLayer Square"):
-        RAP(keras.Model(x, layers.Dense(2)(tf.square(x))))
-    with pytest.raises(NotAnalyzeableModelException, match="RealDiv"):
+    square, quotient = (r"\(Square\)", r"\(\w*Divide\)") if KERAS_3 else ("TensorFlowOpLayer Square", "RealDiv")
+    with pytest.raises(NotAnalyzeableModelException, match=square):
+        RAP(keras.Model(x, layers.Dense(2)(ops.square(x))))
+    with pytest.raises(NotAnalyzeableModelException, match=quotient):
         RAP(keras.Model(x, layers.Dense(2)(1.0 / x)))
+
+
+@pytest.mark.skipif(not KERAS_3, reason="Keras 2 works in half precision there, and is refused")
+def test_operations_of_keras_3_on_half_precision_are_explained_in_single():
+    x = keras.Input((4,), dtype="float16")
+    model = keras.Model(x, layers.Dense(2, dtype="mixed_float16")(x * 2))
+    X = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float16)
+    relevance = RAP(model).analyze(X)
+    logits = 2 * X.astype(np.float32) @ model.get_weights()[0]
+    assert relevance.sum(1) == pytest.approx(logits.max(1), rel=1e-5)
+
+
+def halves_multiplied(x):
+    first, second = tf.split(x, 2, axis=-1)
+    return first * second
+
+
+@pytest.mark.parametrize("wrap", [lambda f: layers.Dense(4, activation=f), lambda f: layers.Activation(f)])
+def test_an_activation_that_changes_the_shape_is_refused(wrap):
+    for function in (halves_multiplied, *([keras.activations.glu] if KERAS_3 else [])):
+        layer = wrap(function)
+        x = keras.Input((4,))
+        model = keras.Model(x, layer(x))
+        message = f"activation of layer '{layer.name}'.*another shape"
+        with pytest.raises(NotAnalyzeableModelException, match=message):
+            RAP(model)
+
+
+def test_an_activation_that_takes_one_shape_alone_is_not_refused():
+    def of_four(x):
+        return tf.linalg.matvec(tf.eye(4), x)
+
+    x = keras.Input((4,))
+    model = keras.Model(x, layers.Dense(2)(layers.Dense(4, activation=of_four)(x)))
+    X = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
+    assert RAP(model).analyze(X).sum(1) == pytest.approx(model.predict_on_batch(X).max(1), rel=1e-4)
+
+
+@pytest.mark.skipif(not KERAS_3, reason="Keras 2 works with eager execution off")
+def test_keras_3_with_eager_execution_off_is_refused():
+    program = (
+        "import tensorflow as tf, rap_keras\n"
+        "tf.compat.v1.disable_eager_execution()\n"
+        "model = tf.keras.Sequential([tf.keras.Input((3,)), tf.keras.layers.Dense(2)])\n"
+        "rap_keras.RAP(model)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert "RuntimeError: Keras 3 can do nothing while eager execution is off" in done.stderr
 
 
 @pytest.mark.plugin

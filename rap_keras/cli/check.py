@@ -143,6 +143,8 @@ def _random_values(analyzer: RAP) -> list[np.ndarray]:
     import numpy as np
     from tensorflow import keras
 
+    from rap_keras.engine import keras_graph
+
     random = np.random.default_rng(0)
     consumers = analyzer.network.consumers()
     values: list[Any] = []
@@ -150,8 +152,9 @@ def _random_values(analyzer: RAP) -> list[np.ndarray]:
         shape = (1, *(length or _SIDE for length in tensor.shape[1:]))
         layers = [call.layer for call in consumers.get(number, [])]
         tokens = [layer.input_dim for layer in layers if isinstance(layer, keras.layers.Embedding)]
-        if tokens or tensor.dtype.is_integer:
-            values.append(random.integers(0, min(tokens or [256, int(tensor.dtype.max) + 1]), shape))
+        dtype = keras_graph.dtype(tensor)
+        if tokens or dtype.is_integer:
+            values.append(random.integers(0, min(tokens or [256, int(dtype.max) + 1]), shape))
         else:
             values.append(random.normal(size=shape))
     return values

@@ -5,6 +5,7 @@ TensorFlow takes seconds to import: whatever needs it is imported within the fun
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from rap_keras.cli import startup
 from rap_keras.cli.inputs import Job, blaming, know_custom_objects, prepare
 from rap_keras.cli.options import custom_objects_option, output_option, photo_options
 from rap_keras.cli.results import ExplainedPhoto, free_name, lines, write
@@ -154,12 +156,15 @@ def _write_shapes(folder: Path) -> Path:
 def start_tensorflow() -> None:
     """Imports TensorFlow, as quiet as it goes."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    import tensorflow as tf
+    with startup.without_notes():
+        import tensorflow as tf
 
     from rap_keras.hosts import choice
 
     choice.begin()
     tf.get_logger().setLevel("ERROR")
+    # Keras 3 advises against .h5 files through this one.
+    logging.getLogger("absl").setLevel("ERROR")
     # Keras warns about itself whenever a model predicts without eager execution.
     warnings.filterwarnings("ignore", message=".*state_updates")
     # The commands say so in their own way.

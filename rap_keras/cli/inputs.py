@@ -217,9 +217,10 @@ def chosen_output(model: keras.Model, output_layer: str | None) -> keras.Model:
     Raises:
         click.UsageError: there is no such output, or it must be said which of several.
     """
+    from rap_keras.engine.keras_graph import output_names
     from rap_keras.models import one_output
 
-    is_number = output_layer is not None and output_layer.isdecimal() and output_layer not in model.output_names
+    is_number = output_layer is not None and output_layer.isdecimal() and output_layer not in output_names(model)
     with blaming("--output-layer"):
         return one_output(model, int(output_layer) if output_layer and is_number else output_layer)
 

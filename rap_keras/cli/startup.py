@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +29,42 @@ def imported() -> None:
     """From here on an interrupt is a KeyboardInterrupt again."""
     if signal.getsignal(signal.SIGINT) is _leave:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@contextlib.contextmanager
+def without_notes() -> Iterator[None]:
+    """Keeps TensorFlow's notes from stderr while TensorFlow is imported; the rest comes afterwards.
+
+    TensorFlow 2.17 and later write notes on GPUs before they look at TF_CPP_MIN_LOG_LEVEL.
+    """
+    if os.environ.get("TF_CPP_MIN_LOG_LEVEL") != "3" or not _is_open(2):
+        yield
+        return
+    import tempfile
+
+    own = os.dup(2)
+    with tempfile.TemporaryFile() as written:
+        os.dup2(written.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(own, 2)
+            os.close(own)
+            written.seek(0)
+            for line in written:
+                if not _NOTE.match(line):
+                    os.write(2, line)
+
+
+def _is_open(descriptor: int) -> bool:
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        return False
+    return True
+
+
+_NOTE = re.compile(rb"WARNING: All log messages before absl::InitializeLog|[IWE]\d{4} \d\d")
 
 
 def is_command() -> bool:

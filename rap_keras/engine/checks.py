@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -50,6 +50,11 @@ def require_number(option: str, value: Any, least: float) -> float:
 def require_model_of_this_mode(model: keras.Model) -> None:
     """Raises RuntimeError for a model that was built with eager execution on, if it is off now, or the reverse."""
     keras_graph.require_tensorflow()
+    if keras_graph.KERAS_3 and not tf.executing_eagerly():
+        raise RuntimeError(
+            "Keras 3 can do nothing while eager execution is off: leave tf.compat.v1.disable_eager_execution() "
+            "out of your program"
+        )
     of_graph = all(isinstance(tensor, tf.Tensor) for tensor in getattr(model, "inputs", None) or [])
     if not of_graph and not tf.executing_eagerly():
         raise RuntimeError(
@@ -69,8 +74,8 @@ def refuse_half_precision(network: Network) -> None:
         if keras_graph.calculates_in_half_precision(call.layer):
             kind = keras_graph.operation_text(call.layer)
             raise NotAnalyzeableModelException(
-                f"operation '{call.name}' ({kind}) calculates in half precision, and relevance needs more "
-                "digits: build the model in float32, or use a layer in place of the operation"
+                f"operation '{call.name}'{f' ({kind})' if kind else ''} calculates in half precision, and "
+                "relevance needs more digits: build the model in float32, or use a layer in place of the operation"
             )
         for weight in getattr(call.layer, "weights", ()):
             dtype = keras_graph.dtype(weight)
@@ -79,6 +84,34 @@ def refuse_half_precision(network: Network) -> None:
                     f"the weights of layer '{call.name}' are {dtype.name}, and relevance needs more digits"
                     ": build the model in float32, or with the policy mixed_float16, which keeps float32 weights"
                 )
+
+
+def refuse_activations_of_another_shape(network: Network) -> None:
+    """Raises NotAnalyzeableModelException if an activation, as Keras 3's glu, changes its tensor's shape."""
+    kept: dict[int, bool] = {}
+    for call in network.calls:
+        activation = getattr(call.layer, "activation", None)
+        if not callable(activation):
+            continue
+        if id(activation) not in kept:
+            kept[id(activation)] = _keeps_shape(activation)
+        if not kept[id(activation)]:
+            raise NotAnalyzeableModelException(
+                f"the activation of layer '{call.name}' gives a tensor of another shape than it takes, which "
+                "Keras itself does not expect: give the layer no activation, and build what it does out of layers"
+            )
+
+
+def _keeps_shape(function: Callable) -> bool:
+    """Whether a function of a tensor gives one of the same shape, as far as it can be tried."""
+    for shape in ((2, 4, 6, 8), (2, 8), (2, 4, 8)):
+        try:
+            with tf.Graph().as_default():
+                return bool(function(tf.zeros(shape)).shape.is_compatible_with(shape))
+        # It is the user's function, which may not take a tensor of that shape.
+        except Exception:
+            continue
+    return True
 
 
 def require_layers(names: Iterable[str], known: Iterable[str]) -> None:

@@ -91,8 +91,15 @@ def input_names(model: keras.Model) -> list[str]:
 
 
 def output_names(model: keras.Model) -> list[str]:
-    """Names of a model's outputs."""
-    return list(getattr(model, "output_names", None) or [])
+    """Names of a model's outputs, each another: a second one of the same layer is `name_1`, as Keras 2 has it."""
+    found: list[str] = []
+    for name in getattr(_graph(model), "output_names", None) or []:
+        unique, use = name, 0
+        while unique in found:
+            use += 1
+            unique = f"{name}_{use}"
+        found.append(unique)
+    return found
 
 
 def is_operation(layer: Any) -> bool:
@@ -132,7 +139,14 @@ def constants(layer: Any) -> dict[int, Any] | None:
 
 
 def calculates_in_half_precision(layer: Any) -> bool:
-    """Whether a functional operation of Keras 2 works on half-precision values, as its graph has it."""
+    """Whether a functional operation gives half-precision values, whatever values it is given.
+
+    In a graph of Keras 2 each has its own data type; of those of Keras 3 only a cast has.
+    """
+    if not is_operation(layer):
+        return False
+    if KERAS_3:
+        return getattr(layer, "dtype", None) in ("float16", "bfloat16")
     definition = getattr(layer, "node_def", None)
     half = (tf.float16.as_datatype_enum, tf.bfloat16.as_datatype_enum)
     return definition is not None and definition.attr["T"].type in half

@@ -99,9 +99,10 @@ def _with_rule(call: Call, allow_lambda: bool, own: Rule | None) -> PlannedCall:
 def _refuse_unknown(planned: list[PlannedCall]) -> None:
     for p in planned:
         if p.rule in _BY_GRADIENT and any(dtype.is_integer for dtype in p.call.dtypes):
+            cast = 'keras.ops.cast(x, "float32")' if keras_graph.KERAS_3 else "tf.cast(x, tf.float32)"
             raise NotAnalyzeableModelException(
                 f"operation '{p.call.name}' calculates with integers, which relevance cannot follow: build the "
-                "model with tf.cast(x, tf.float32) before that operation"
+                f"model with {cast} before that operation"
             )
         if getattr(p.call.layer, "mask_zero", False) or isinstance(p.call.layer, keras.layers.Masking):
             raise NotAnalyzeableModelException(

@@ -8,8 +8,12 @@ from typing import Any
 
 from tensorflow import keras
 
+from rap_keras.engine.checks import require_model_of_this_mode
+from rap_keras.engine.network import flatten
 from rap_keras.hosts import choice
 from rap_keras.hosts.titles import TITLES, require_known, title
+from rap_keras.models.final_activation import refuse_final_activation
+from rap_keras.models.outputs import flat_output, one_output
 from rap_keras.patterns import Patterns
 
 __all__ = ["TITLES", "create", "find", "names", "needs_patterns", "title"]
@@ -50,10 +54,10 @@ def create(
 ) -> Any:
     """An analyzer ready to be used: a native one, or within iNNvestigate one of its own.
 
-    Those of iNNvestigate have their graph built quickly (`rap_keras.build_quickly`). They get a copy of the model,
-    with copies of its weights, as two of them on one model can disturb each other. In the copy an output of more
-    than two dimensions is flattened. For LRP a layer of type ReLU becomes one of type Activation, the only type
-    that it knows: relevance passes it, also where it is saturated.
+    All but RAP get an output of more than two dimensions flattened, so that a class is one number. Those of
+    iNNvestigate have their graph built quickly (`rap_keras.build_quickly`). They get a copy of the model, with
+    copies of its weights, as two of them on one model can disturb each other. For LRP a layer of type ReLU becomes
+    one of type Activation, the only type that it knows: relevance passes it, also where it is saturated.
 
     Args:
         name: one of `names()`.
@@ -64,9 +68,8 @@ def create(
 
     Raises:
         RuntimeError: The model was built with eager execution on and it is off now, or the other way round.
-        ValueError: There is no such method or output; or iNNvestigate's method needs parameters of its own, or
+        ValueError: There is no such method or output; or the method needs options of its own; or iNNvestigate's
             would pass over a model that is a layer of `model`.
-        TypeError: A native method needs parameters of its own: give them to `rap_keras.create_analyzer`.
         NotAnalyzeableModelException: The method cannot explain such a model.
     """
     find(name)
@@ -82,7 +85,16 @@ def create(
         return innvestigate_methods.create(name, model, neuron_selection_mode, output, **own)
     from rap_keras.hosts import native
 
-    return native.create_analyzer(name, model, neuron_selection_mode=neuron_selection_mode, output=output, **own)
+    if name in native.NEED_OPTIONS:
+        raise ValueError(
+            f"{name} cannot be created with its defaults (it has none for {native.NEED_OPTIONS[name]}): give "
+            f"them to rap_keras.create_analyzer({name!r}, model, ...)"
+        )
+    require_model_of_this_mode(model)
+    model = one_output(model, output)
+    refuse_final_activation(flatten(model))
+    given = model if name == "rap" else flat_output(model)
+    return native.create_analyzer(name, given, neuron_selection_mode=neuron_selection_mode, **own)
 
 
 def explains_single_images(analyzer: Any) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 from tensorflow import keras
 from tqdm import tqdm
 
+from rap_keras.engine import keras_graph
 from rap_keras.models.shapes_networks import build_network, preprocess
 from rap_keras.shapes.generator import CLASSES, Samples, generate, sample
 from rap_keras.shapes.outlines import SIZE
@@ -74,9 +75,14 @@ def train(
         steps_per_epoch=images // _BATCH,
         epochs=epochs,
         callbacks=[keras.callbacks.LearningRateScheduler(partial(_rate, epochs))],
+        shuffle=False,  # as it is done already
         verbose=1 if progress else 0,
     )
-    model.save_weights(str(output))
+    if keras_graph.KERAS_3:
+        # What its save_weights writes Keras 2 cannot read; the weights of a whole model in this format both can.
+        model.save(str(output), include_optimizer=False)
+    else:
+        model.save_weights(str(output))
     return accuracy(model, generate(_VALIDATION_IMAGES, VALIDATION_SEED))
 
 

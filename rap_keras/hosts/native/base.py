@@ -57,6 +57,7 @@ class Analyzer:
         self._neuron_selection_mode = neuron_selection_mode
         self.network = flatten(self._model)
         checks.refuse_half_precision(self.network)
+        checks.refuse_activations_of_another_shape(self.network)
         self._disable_model_checks = disable_model_checks
         if not disable_model_checks:
             refuse_final_activation(self.network)

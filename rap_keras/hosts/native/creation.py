@@ -80,6 +80,9 @@ _ANALYZERS: dict[str, Callable[..., Analyzer]] = {
 NAMES = tuple(_ANALYZERS)
 """The names of all native methods."""
 
+NEED_OPTIONS = {"lrp": "rule", "lrp.alpha_beta": "alpha and beta", "deep_taylor.bounded": "low and high"}
+"""The methods that have options without a default, and which these are."""
+
 
 def create_analyzer(name: str, model: keras.Model, **options: Any) -> Analyzer:
     """An analyzer of a method, as `innvestigate.create_analyzer` makes it, without iNNvestigate.
