@@ -32,6 +32,7 @@ _NATIVE = {
     "analyzer",
     "batch_norm",
     "conservation",
+    "contrastive",
     "gpu_kernels",
     "influence",
     "input_bounds",

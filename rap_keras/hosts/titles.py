@@ -7,6 +7,7 @@ from collections.abc import Collection
 
 TITLES = {
     "rap": "RAP",
+    "rap.contrastive": "Contrastive RAP",
     "gradient": "Gradient",
     "input_t_gradient": "Input*Gradient",
     "integrated_gradients": "Integrated Gradients",

@@ -34,7 +34,7 @@ def create(
     cls = ianalyzer.analyzers[name]
     model = one_output(model, output)
     refuse_final_activation(flatten(model))
-    if name == "rap":
+    if name in ("rap", "rap.contrastive"):
         return _built(cls(model, neuron_selection_mode=neuron_selection_mode))
     if name.startswith("pattern."):
         return _built(cls(flat_output(model), patterns=patterns, neuron_selection_mode=neuron_selection_mode))
