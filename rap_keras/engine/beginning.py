@@ -2,7 +2,8 @@
 
 The head is what comes behind the last feature map that still has places, the classifier. RAP takes the absolute
 value of every influence there (Eq. 6), so that what speaks for a class and what speaks against it become the same.
-Here they keep their sign: c = x ds/dx, the contributions of Eq. 5 without a division. Any method can go on from there.
+Here they keep their sign: c = x ds/dx, the contributions of Eq. 5 without a division. Any method can go on from
+there.
 """
 
 from __future__ import annotations

@@ -19,10 +19,10 @@ class ContrastiveRAP(RAP):
     nearly the same. Here relevance begins with a score, s = sum_k a_k z_k over the logits z, and keeps its sign
     through the head of the network: at the last feature map that has places it is x ds/dx, as Eq. 5 has it. In a
     network that ends in convolution and pooling that is the input of its last convolution. Below the head Eq. 7 to
-    10 hold as ever. Positive relevance speaks for the class, whatever the sign of its logit.
+    10 hold. Positive relevance speaks for the class, whatever the sign of its logit.
 
-    Relevance sums to s less what the head's biases add; `rap_keras.conservation.check` tells how much that is. In a
-    head that is not piecewise linear, for example one of swish, its curvature is part of it.
+    Relevance sums to s less what the head's biases add; `rap_keras.conservation.check` tells how much that is.
+    In a head that is not piecewise linear, for example one of swish, its curvature is part of it.
 
     The one unit of a model is taken for the logit z of class 1. With "max_activation" the class decided for is
     explained: s is z for class 1, and -z for class 0. With "index" s is z.
@@ -75,7 +75,7 @@ def refuse_rules_of_head(rules: dict[str, Any], relevance: Relevance) -> None:
     unused = sorted(relevance.head.intersection(rules))
     if unused:
         raise ValueError(
-            f"rules for {', '.join(unused)}: these layers belong to the head of the network "
-            f"({', '.join(sorted(relevance.head))}), whose signed contributions contrastive RAP takes, so the rules "
-            "would have no effect. Leave them out, or use 'rap'"
+            f"rules for {', '.join(unused)}: these layers belong to the network's head "
+            f"({', '.join(sorted(relevance.head))}), whose signed contributions contrastive RAP takes, so the "
+            "rules would have no effect. Leave them out, or use 'rap'"
         )
