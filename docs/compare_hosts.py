@@ -55,7 +55,9 @@ def resnet50():
     from rap_keras import methods
 
     keras.backend.set_floatx("float64")
-    model = keras.applications.ResNet50(weights=None, classes=10, classifier_activation=None, input_shape=(64, 64, 3))
+    model = keras.applications.ResNet50(
+        weights=None, classes=10, classifier_activation=None, input_shape=(64, 64, 3)
+    )
     random = np.random.default_rng(0)
     for layer in model.layers:
         layer.set_weights([drawn(random, weight) for weight in layer.get_weights()])

@@ -17,6 +17,7 @@ from rap_keras.hosts import choice
 if TYPE_CHECKING:
     from rap_keras.engine.errors import NotAnalyzeableModelException
     from rap_keras.engine.rules.kinds import register_rule
+    from rap_keras.hosts.native.contrastive_rap import ContrastiveRAP
     from rap_keras.hosts.native.creation import create_analyzer
     from rap_keras.hosts.native.pattern_methods import PatternAttribution, PatternNet
     from rap_keras.hosts.native.rap import RAP
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "RAP",
+    "ContrastiveRAP",
     "NotAnalyzeableModelException",
     "PatternAttribution",
     "PatternNet",
@@ -38,6 +40,7 @@ __version__ = "0.1.0"
 
 # Everything waits for its first use, so that the command can print its help without TensorFlow.
 _NAMES = {
+    "ContrastiveRAP": "hosts.native.contrastive_rap",
     "NotAnalyzeableModelException": "engine.errors",
     "PatternAttribution": "hosts.native.pattern_methods",
     "PatternNet": "hosts.native.pattern_methods",

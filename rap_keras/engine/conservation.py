@@ -58,10 +58,13 @@ class Check(NamedTuple):
 
     Attributes:
         layers: all layer calls in forward order.
-        seed: sum of relevance at the output, the selected logit, float64, (N,).
+        seed: sum of relevance where it begins, the selected logit, float64, (N,). Contrastive RAP begins behind
+            the head of the network.
         heatmap: sum of relevance at the input, float64, (N,).
-        excess: from the output to the input, the worst of the samples, see this module.
+        excess: from `seed` to the input, the worst of the samples, see this module.
         finite: whether both sums are.
+        score: what is explained, float64, (N,): the selected logit, or the score of contrastive RAP. The score
+            less `seed` is what the head's biases add to it, and its curvature if it is not piecewise linear.
     """
 
     layers: list[LayerCheck]
@@ -69,6 +72,12 @@ class Check(NamedTuple):
     heatmap: np.ndarray
     excess: float
     finite: bool
+    score: np.ndarray
+
+    @property
+    def of_biases(self) -> np.ndarray:
+        """What the head's biases add to the score, float64, (N,); 0 where relevance begins at the output."""
+        return self.score - self.seed
 
     def not_conserved(self) -> list[str]:
         """Names of the layers that do not conserve relevance, those with non-finite values among them."""
@@ -97,9 +106,11 @@ def check(analyzer: Explained, x: Arrays, neuron_selection: Any = None) -> Check
         ValueError: as in `RAP.analyze`.
     """
     network = analyzer.network
+    head: set[str] = set()
 
     def sums(*tensors: tf.Tensor) -> dict[str, Any]:
         relevance = analyzer.propagate(list(tensors))
+        head.update(relevance.head)
         return {
             "calls": {name: [_sums_in_graph(R) for R in back] for name, back in relevance.calls.items()},
             "inputs": [_sums_in_graph(relevance.tensors[number]) for number in network.inputs],
@@ -107,22 +118,41 @@ def check(analyzer: Explained, x: Arrays, neuron_selection: Any = None) -> Check
         }
 
     found = compiled(sums, analyzer.specs())(analyzer.samples(x, neuron_selection).feeds())
-    seed, heatmap = sum(found["outputs"])[0], sum(found["inputs"])
-    by_layer = _by_layer(network, found["calls"], seed)
-    layers = [
-        LayerCheck(
-            name=p.call.name,
-            kind=type(p.call.layer).__name__,
-            rule=rule_text(p, reference=analyzer.variant == "reference"),
-            arriving=by_layer[p.call.name].arriving,
-            given_back=by_layer[p.call.name].sums[0],
-            excess=_excess(by_layer[p.call.name].sums, by_layer[p.call.name].arriving, seed),
-            finite=bool(np.isfinite(by_layer[p.call.name].sums).all()),
+    score, heatmap = sum(found["outputs"])[0], sum(found["inputs"])
+    seed = _sum_in_front(network, found["calls"], head) if head else score
+    by_layer = _by_layer(network, found["calls"], score)
+    layers = []
+    for p in analyzer.plan:
+        name, in_head = p.call.name, p.call.name in head
+        arriving, sums_here = by_layer[name]
+        layers.append(
+            LayerCheck(
+                name=name,
+                kind=type(p.call.layer).__name__,
+                rule=HEAD if in_head else rule_text(p, reference=analyzer.variant == "reference"),
+                arriving=arriving,
+                given_back=sums_here[0],
+                excess=0.0 if in_head else _excess(sums_here, arriving, score),
+                finite=bool(np.isfinite(sums_here).all()),
+            )
         )
-        for p in analyzer.plan
-    ]
-    finite = bool(np.isfinite(heatmap).all() and np.isfinite(seed).all())
-    return Check(layers, seed, heatmap[0], _excess(heatmap, seed, seed), finite)
+    finite = bool(np.isfinite(heatmap).all() and np.isfinite(score).all())
+    return Check(layers, seed, heatmap[0], _excess(heatmap, seed, score), finite, score)
+
+
+HEAD = "signed contribution to the score; biases keep their part"
+
+
+def _sum_in_front(network: Network, sums: Mapping[str, Iterable[np.ndarray]], head: set[str]) -> np.ndarray:
+    """The sum of relevance at the tensors that the head takes."""
+    within = {number for call in network.calls if call.name in head for number in call.outputs}
+    return sum(
+        part[0]
+        for call in network.calls
+        if call.name in head
+        for number, part in zip(call.inputs, sums[call.name])
+        if number not in within
+    )
 
 
 def excess(R: Arrays, arriving: np.ndarray, scale: np.ndarray) -> float:

@@ -20,6 +20,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
+from rap_keras.engine.beginning import at_output
 from rap_keras.engine.execution import compiled
 from rap_keras.engine.explained import Explained
 from rap_keras.engine.network import Network, as_float
@@ -132,7 +133,7 @@ def _functions(p: PlannedCall, Xs: list[np.ndarray], Rs: list[np.ndarray], refer
 
     def back(*tensors: tf.Tensor) -> list[tf.Tensor]:
         arriving = iter(tensors[len(Xs) :])
-        found = propagate(network, alone, tensors[: len(Xs)], lambda _: next(arriving), [], reference)
+        found = propagate(network, alone, tensors[: len(Xs)], at_output(lambda _: next(arriving)), [], reference)
         return [found.tensors[number] for number in network.inputs]
 
     x_specs, r_specs = ([tf.TensorSpec([None, *a.shape[1:]], a.dtype) for a in arrays] for arrays in (Xs, Rs))

@@ -9,6 +9,7 @@ from typing import Any
 import tensorflow as tf
 from tensorflow import keras
 
+from rap_keras.engine.beginning import Begin
 from rap_keras.engine.network import Network
 from rap_keras.engine.plan import PlannedCall
 from rap_keras.engine.rules import weighted
@@ -27,12 +28,13 @@ class Relevance:
     """Relevances by tensor number, and of each call's inputs by the call's name.
 
     `inputs` are the numbers of the network's inputs. A tensor that several calls use has the sum of
-    what they give back; by call they stand apart.
+    what they give back; by call they stand apart. `head` has the names of the calls that relevance began behind.
     """
 
     inputs: tuple[int, ...]
     tensors: dict[int, tf.Tensor]
     calls: dict[str, list[tf.Tensor]]
+    head: frozenset[str] = frozenset()
 
 
 @dataclass
@@ -46,7 +48,7 @@ def propagate(
     network: Network,
     planned: Sequence[PlannedCall],
     inputs: Sequence[tf.Tensor],
-    seed: Callable[[tf.Tensor], tf.Tensor],
+    begin: Begin,
     bounds: Sequence[Bounds | None],
     reference: bool,
     finish: Callable[[int, tf.Tensor], tf.Tensor] | None = None,
@@ -57,15 +59,17 @@ def propagate(
         network: the calls.
         planned: their rules.
         inputs: the network's input tensors.
-        seed: makes the relevance of the output out of the output.
+        begin: what relevance begins with, see `rap_keras.engine.beginning`.
         bounds: lowest and highest value of each input, of shapes that broadcast to it; None for an input that has
             none.
         reference: the authors' program in place of the paper where they differ.
         finish: is given each tensor's number and its complete relevance, and may change it.
     """
     passed = _forward(network, planned, inputs, bounds)
-    arriving = {number: [seed(passed.values[number]) * _UNIT] for number in network.outputs}
-    tensors: dict[int, tf.Tensor] = {}
+    by_name = {p.call.name: p for p in planned}
+    beginning = begin(network, passed.values, lambda call, xs: _outputs(by_name[call.name], xs)[0])
+    arriving = {number: [R * _UNIT] for number, R in beginning.tensors.items()}
+    tensors = {number: R * _UNIT for number, R in beginning.head.items()}
     calls: dict[str, list[tf.Tensor]] = {}
 
     def complete(number: int) -> tf.Tensor:
@@ -78,6 +82,9 @@ def propagate(
         return tensors[number]
 
     for nid, p in reversed(list(enumerate(planned))):
+        if p.call.name in beginning.calls:
+            calls[p.call.name] = [R * _UNIT for R in beginning.calls[p.call.name]]
+            continue
         Rs = [complete(number) for number in p.call.outputs]
         with tf.name_scope(_scope("relevance", p.call.name)):
             back = _backward(p, nid, passed, Rs, reference)
@@ -91,6 +98,7 @@ def propagate(
             network.inputs,
             {number: R / _UNIT for number, R in tensors.items()},
             {name: [R / _UNIT for R in back] for name, back in reversed(list(calls.items()))},
+            frozenset(beginning.calls),
         )
 
 
@@ -108,18 +116,19 @@ def _forward(
     for p in planned:
         xs = p.call.cast([passed.values[number] for number in p.call.inputs])
         with tf.name_scope(_scope("forward", p.call.name)):
-            if p.linears:
-                z, steps = weighted.forward(p.linears, p.position, xs[0], p.nonnegative)
-                passed.steps[p.call.name] = steps
-                ys = [z if p.activation is None else p.activation(z)]
-            elif p.folded:
-                ys = xs
-            else:
-                ys = p.call.run(xs)
+            ys, passed.steps[p.call.name] = _outputs(p, xs)
             if p.bounded:
                 _bound(p, passed)
         passed.values.update(zip(p.call.outputs, ys))
     return passed
+
+
+def _outputs(p: PlannedCall, xs: list[tf.Tensor]) -> tuple[list[tf.Tensor], list[weighted.Step]]:
+    """Outputs of a call, and what the way back through a weighted one needs."""
+    if p.linears:
+        z, steps = weighted.forward(p.linears, p.position, xs[0], p.nonnegative)
+        return [z if p.activation is None else p.activation(z)], steps
+    return (xs if p.folded else p.call.run(xs)), []
 
 
 def _bound(p: PlannedCall, passed: _Forward) -> None:

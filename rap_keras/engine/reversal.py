@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
+from rap_keras.engine.beginning import Begin
 from rap_keras.engine.equations.numerics import transposed
 from rap_keras.engine.network import Call, Network
 from rap_keras.engine.rules.unweighted import Tensors
@@ -14,25 +15,26 @@ Back = Callable[[Call, Tensors, Tensors, Tensors], Tensors]
 """From a call, its inputs, its outputs and what arrives at the outputs to what its inputs get, in their order."""
 
 
-def reverse(
-    network: Network, inputs: Sequence[tf.Tensor], seed: Callable[[tf.Tensor], tf.Tensor], back: Back
-) -> Tensors:
+def reverse(network: Network, inputs: Sequence[tf.Tensor], begin: Begin, back: Back) -> Tensors:
     """What arrives at the network's inputs, by the rule `back` at every call.
 
     Args:
         network: the calls.
         inputs: the network's input tensors.
-        seed: makes what the output begins with out of the output.
+        begin: what is sent back, see `rap_keras.engine.beginning`.
         back: the rule; `gradient` is the plain one.
     """
     values = network.values(inputs)
-    arriving = {number: [seed(values[number])] for number in network.outputs}
+    beginning = begin(network, values, Call.run)
+    arriving = {number: [R] for number, R in beginning.tensors.items()}
 
     def complete(number: int) -> tf.Tensor:
         parts = arriving.get(number) or [tf.zeros_like(values[number])]
         return parts[0] if len(parts) == 1 else tf.add_n(parts)
 
     for call in reversed(network.calls):
+        if call.name in beginning.calls:
+            continue
         Rs = [complete(number) for number in call.outputs]
         Xs = call.cast([values[number] for number in call.inputs])
         found = back(call, Xs, [values[number] for number in call.outputs], Rs)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Union
 
 import numpy as np
@@ -31,23 +31,27 @@ class Samples:
             chooses the neuron. M is N, or a multiple of it for wrappers that make several samples of one, such as
             SmoothGrad: the first M / N rows belong to the first sample.
         by_name: whether the samples were given by input name, and their relevance is to be given so.
+        against: indices of the neurons to compare with, shaped as `selection`, -1 where there is none; None where
+            the analyzer compares with nothing.
     """
 
     arrays: dict[str, np.ndarray]
     selection: np.ndarray | None = None
     by_name: bool = False
+    against: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(next(iter(self.arrays.values())))
 
     def part(self, start: int, stop: int) -> Samples:
         """The samples from number `start` to before number `stop`, each with its own neurons."""
-        selection = self.selection
-        if selection is not None:
-            each = len(selection) // len(self)
-            selection = selection[start * each : stop * each]
+
+        def rows(indices: np.ndarray | None) -> np.ndarray | None:
+            each = 0 if indices is None else len(indices) // len(self)
+            return None if indices is None else indices[start * each : stop * each]
+
         arrays = {name: array[start:stop] for name, array in self.arrays.items()}
-        return Samples(arrays, selection, self.by_name)
+        return Samples(arrays, rows(self.selection), self.by_name, rows(self.against))
 
     def batches(self, size: int | None) -> Iterator[Samples]:
         """The samples `size` at a time, with a progress bar if there are several batches; all at once for None."""
@@ -60,15 +64,16 @@ class Samples:
                 bar.update(len(batch))
 
     def feeds(self) -> list[np.ndarray]:
-        """What the graph is fed with: the arrays, and behind them the selection.
+        """What the graph is fed with: the arrays, and behind them the selection and what it is compared with.
 
-        The graph takes whole positions, so each row of the selection begins with its own number.
+        The graph takes whole positions, so each row of these begins with its own number.
         """
-        arrays = list(self.arrays.values())
-        if self.selection is None:
-            return arrays
-        numbers = np.arange(len(self.selection))[:, None]
-        return [*arrays, np.hstack([numbers, self.selection]).astype(np.int32)]
+        positions = [
+            np.hstack([np.arange(len(indices))[:, None], indices]).astype(np.int32)
+            for indices in (self.selection, self.against)
+            if indices is not None
+        ]
+        return [*self.arrays.values(), *positions]
 
     def like_given(self, arrays: list[np.ndarray]) -> Arrays:
         """One array per input in the form that the samples were given in: by name, as a list, or an array."""
@@ -101,6 +106,38 @@ def valid_samples(X: Any, model: keras.Model, selection: Any = None) -> Samples:
         raise ValueError(f"inputs have batches of different size: {sizes}")
     chosen = None if selection is None else _valid_selection(selection, sizes[0], model.outputs[0])
     return Samples(arrays, chosen, by_name)
+
+
+def compared(samples: Samples, model: keras.Model, against: Any) -> Samples:
+    """The samples with the neuron that each is compared with.
+
+    Args:
+        samples: of the model.
+        model: what takes them.
+        against: as `selection` in `valid_samples`; None for none.
+
+    Raises:
+        ValueError: as `valid_samples` has it of a selection; or a neuron is compared with itself.
+    """
+    rows = len(samples if samples.selection is None else samples.selection)
+    if against is None:
+        indices = np.full((rows, len(model.outputs[0].shape) - 1), -1)
+        return replace(samples, against=indices)
+    indices = _valid_selection(against, len(samples), model.outputs[0], "against")
+    if model.outputs[0].shape[1:] == (1,):
+        raise ValueError(
+            "against: the model has one output, and there is no other class to compare it with. "
+            "rap_keras.models.two_classes(model) has class 0 as well"
+        )
+    if samples.selection is not None:
+        indices = np.repeat(indices, rows // len(indices), axis=0)
+        same = np.flatnonzero((indices == samples.selection).all(axis=1))
+        if same.size:
+            raise ValueError(
+                f"against {_plain(indices[same[0]])} of sample {same[0] * len(samples) // rows} is the output "
+                "that is explained: give another one"
+            )
+    return replace(samples, against=indices)
 
 
 def are_batches(X: Any) -> bool:
@@ -240,17 +277,17 @@ def _require_whole_numbers(array: np.ndarray, name: str, dtype: tf.DType) -> Non
             )
 
 
-def _valid_selection(selection: Any, batch: int, output: tf.Tensor) -> np.ndarray:
+def _valid_selection(selection: Any, batch: int, output: tf.Tensor, name: str = "neuron_selection") -> np.ndarray:
     """Neuron indices as an array of integers, (M, axes of the output without the batch)."""
     shape = tuple(output.shape)[1:]
     indices = np.asarray(selection)
     if indices.dtype.kind not in "iu":
-        raise ValueError(f"neuron_selection={selection!r}: must be integers")
+        raise ValueError(f"{name}={selection!r}: must be integers")
     if indices.size == len(shape):
         indices = np.tile(indices.reshape(1, -1), (batch, 1))
     if indices.size == 0 or indices.size % (batch * len(shape)):
         raise ValueError(
-            f"neuron_selection has {indices.size} numbers: give one index"
+            f"{name} has {indices.size} numbers: give one index"
             f"{'' if len(shape) == 1 else f' of {len(shape)} numbers'}, or one for each of the {batch} samples"
         )
     indices = indices.reshape(-1, len(shape))
@@ -260,7 +297,7 @@ def _valid_selection(selection: Any, batch: int, output: tf.Tensor) -> np.ndarra
                 shape == (1,)
             )
             raise ValueError(
-                f"neuron_selection {_plain(index)} of sample {sample} is out of range: "
+                f"{name} {_plain(index)} of sample {sample} is out of range: "
                 f"the output has shape {shape}.{one_unit}"
             )
     return indices

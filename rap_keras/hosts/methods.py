@@ -11,7 +11,7 @@ from tensorflow import keras
 from rap_keras.engine.checks import require_model_of_this_mode
 from rap_keras.engine.network import flatten
 from rap_keras.hosts import choice
-from rap_keras.hosts.titles import TITLES, require_known, title
+from rap_keras.hosts.titles import RAP_METHODS, TITLES, require_known, title
 from rap_keras.models.final_activation import refuse_final_activation
 from rap_keras.models.outputs import flat_output, one_output
 from rap_keras.patterns import Patterns
@@ -93,7 +93,7 @@ def create(
     require_model_of_this_mode(model)
     model = one_output(model, output)
     refuse_final_activation(flatten(model))
-    given = model if name == "rap" else flat_output(model)
+    given = model if name in RAP_METHODS else flat_output(model)
     return native.create_analyzer(name, given, neuron_selection_mode=neuron_selection_mode, **own)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Collection
 
 TITLES = {
     "rap": "RAP",
+    "rap.contrastive": "Contrastive RAP",
     "gradient": "Gradient",
     "input_t_gradient": "Input*Gradient",
     "integrated_gradients": "Integrated Gradients",
@@ -16,6 +17,9 @@ TITLES = {
     "lrp.alpha_2_beta_1": "LRP \N{GREEK SMALL LETTER ALPHA}2\N{GREEK SMALL LETTER BETA}1",
 }
 """What pictures call the methods that the paper's figures compare; others go by their names."""
+
+RAP_METHODS = ("rap", "rap.contrastive")
+"""Our own methods, the same in both hosts."""
 
 
 def title(name: str) -> str:

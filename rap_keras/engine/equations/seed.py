@@ -1,4 +1,4 @@
-"""The relevance that the output starts with."""
+"""The relevance that the output starts with, and which of its neurons are selected."""
 
 from __future__ import annotations
 
@@ -7,9 +7,14 @@ import tensorflow as tf
 
 def max_activation(output: tf.Tensor) -> tf.Tensor:
     """The highest output of each sample, 0 elsewhere; the first one where several are the highest."""
+    return output * highest(output)
+
+
+def highest(output: tf.Tensor) -> tf.Tensor:
+    """1 at the highest output of each sample, 0 elsewhere; the first one where several are the highest."""
     flat = tf.reshape(output, [tf.shape(output)[0], -1])
     chosen = tf.one_hot(tf.argmax(flat, axis=1), tf.shape(flat)[1], dtype=output.dtype)
-    return tf.reshape(flat * chosen, tf.shape(output))
+    return tf.reshape(chosen, tf.shape(output))
 
 
 def at_index(output: tf.Tensor, index: tf.Tensor) -> tf.Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,8 @@ import tensorflow as tf
 from tensorflow import keras
 
 from rap_keras.engine import checks
-from rap_keras.engine.equations import seed
+from rap_keras.engine.beginning import Begin, at_output, behind_head
+from rap_keras.engine.equations import contrast, seed
 from rap_keras.engine.errors import NotAnalyzeableModelException
 from rap_keras.engine.execution import compiled
 from rap_keras.engine.network import Call, Network, flatten, specs
@@ -20,6 +21,7 @@ from rap_keras.engine.samples import (
     Arrays,
     Samples,
     are_batches,
+    compared,
     each_batch,
     require_batch_size,
     valid_samples,
@@ -43,6 +45,7 @@ class Analyzer:
     """
 
     network: Network
+    _contrast: str | None = None
 
     def __init__(
         self,
@@ -63,7 +66,9 @@ class Analyzer:
             refuse_final_activation(self.network)
         self._graph: Any = None
 
-    def analyze(self, X: Any, neuron_selection: Any = None, batch_size: int | None = None) -> Arrays:
+    def analyze(
+        self, X: Any, neuron_selection: Any = None, batch_size: int | None = None, against: Any = None
+    ) -> Arrays:
         """Attribution of every input value, shaped as X; a list or dict of arrays for models with several inputs.
 
         Sample i of the result belongs to sample i of X. The relevance of RAP sums to its selected logit ("all": to
@@ -77,6 +82,8 @@ class Analyzer:
                 samples or one for each. For outputs of several dimensions an index is a tuple.
             batch_size: this many samples at a time, with a progress bar, where all at once would not fit into
                 memory. X may be a `numpy.memmap`.
+            against: another output, as `neuron_selection` gives one: what speaks for the explained output and
+                against this one, the score z_c - z_k. Only for analyzers with a contrast, as "rap.contrastive".
 
         Warns:
             UserWarning: the heatmap of a sample is zero everywhere.
@@ -91,8 +98,8 @@ class Analyzer:
         if are_batches(X):
             if batch_size is not None:
                 raise ValueError("batch_size is for arrays: a generator, Sequence or Dataset has its own batches")
-            return _concatenated(self.analyze_batches(X, neuron_selection))
-        samples = self.samples(X, neuron_selection)
+            return _concatenated(self.analyze_batches(X, neuron_selection, against))
+        samples = self.samples(X, neuron_selection, against)
         results: list[np.ndarray] = []
         for batch, start in zip(samples.batches(batch_size), range(0, len(samples), batch_size or len(samples))):
             found = self._relevance_of(batch, start)
@@ -101,7 +108,9 @@ class Analyzer:
                 result[start : start + len(batch)] = array
         return samples.like_given(results)
 
-    def analyze_batches(self, X: Iterable[Any], neuron_selection: Any = None) -> Iterator[Arrays]:
+    def analyze_batches(
+        self, X: Iterable[Any], neuron_selection: Any = None, against: Any = None
+    ) -> Iterator[Arrays]:
         """Attributions of one batch after the other, as `analyze` gives it; nothing is kept in memory.
 
         Args:
@@ -109,11 +118,12 @@ class Analyzer:
                 iterable. As in Keras a batch is an array, a list or dict of arrays for models with several inputs,
                 or a tuple of these and the labels, which are left out.
             neuron_selection: as in `analyze`, one index for all samples.
+            against: likewise.
 
         Raises:
             ValueError: as in `analyze`; the message begins with the number of the batch.
         """
-        for samples in each_batch(X, lambda batch: self.samples(batch, neuron_selection)):
+        for samples in each_batch(X, lambda batch: self.samples(batch, neuron_selection, against)):
             yield samples.like_given(self._relevance_of(samples, 0))
 
     def _relevance_of(self, samples: Samples, first: int) -> list[np.ndarray]:
@@ -139,19 +149,47 @@ class Analyzer:
         raise NotImplementedError
 
     def specs(self) -> list[tf.TensorSpec]:
-        """Types and shapes of `Samples.feeds`: the model's inputs, and with "index" the positions of neurons."""
-        found = specs(self._model)
-        if self._neuron_selection_mode == "index":
-            found.append(tf.TensorSpec([None, len(self._model.outputs[0].shape)], tf.int32))
-        return found
+        """Types and shapes of `Samples.feeds`.
+
+        These are the model's inputs, with "index" the positions of neurons, and with a contrast those of the
+        neurons that they are compared with.
+        """
+        position = tf.TensorSpec([None, len(self._model.outputs[0].shape)], tf.int32)
+        positions = (self._neuron_selection_mode == "index") + (self._contrast is not None)
+        return specs(self._model) + [position] * positions
+
+    def _begin(self, positions: list[tf.Tensor], weighted: Collection[str] = ()) -> Begin:
+        """What relevance begins with.
+
+        Args:
+            positions: the tensors behind the model's inputs, shaped as `specs` says.
+            weighted: names of the calls that have weights.
+        """
+        if self._contrast is None:
+            return at_output(lambda output: self._seed(output, positions))
+        return behind_head(lambda output: self._score_weights(output, positions), weighted)
+
+    def _score_weights(self, output: tf.Tensor, positions: list[tf.Tensor]) -> tf.Tensor:
+        """The weights of the logits in the score that is explained."""
+        ones, mode = tf.ones_like(output), self._neuron_selection_mode
+        if mode == "all":
+            return ones
+        chosen = seed.at_index(ones, positions[0]) if mode == "index" else seed.highest(output)
+        if output.shape[1:].num_elements() == 1:
+            return chosen if mode == "index" else contrast.decided(output)
+        first = keras.backend.image_data_format() == "channels_first" and output.shape.rank > 2
+        of_all = contrast.log_odds(output, chosen, 1 if first else -1) if self._contrast == "log_odds" else chosen
+        other = positions[-1]
+        given = tf.reshape(other[:, -1] >= 0, [-1] + [1] * (output.shape.rank - 1))
+        return tf.where(given, chosen - seed.at_index(ones, tf.maximum(other, 0)), of_all)
 
     def _seed(self, output: tf.Tensor, index: list[tf.Tensor]) -> tf.Tensor:
         if self._neuron_selection_mode == "index":
             return seed.at_index(output, index[0])
         return seed.max_activation(output) if self._neuron_selection_mode == "max_activation" else output
 
-    def samples(self, X: Any, neuron_selection: Any = None) -> Samples:
-        """X and the neurons to explain as what the analyzer takes, checked.
+    def samples(self, X: Any, neuron_selection: Any = None, against: Any = None) -> Samples:
+        """X and the neurons to explain, and to compare with, as what the analyzer takes, checked.
 
         Raises:
             ValueError: as in `analyze`.
@@ -164,7 +202,30 @@ class Analyzer:
             raise ValueError(
                 f"neuron_selection is for neuron_selection_mode='index', not '{self._neuron_selection_mode}'"
             )
-        return valid_samples(X, self._model, neuron_selection)
+        if against is not None and self._contrast is None:
+            raise ValueError(
+                "against is for analyzers with a contrast: create 'rap.contrastive', or a method of LRP or "
+                "input_t_gradient with contrast='logit'"
+            )
+        if against is not None and self._neuron_selection_mode == "all":
+            raise ValueError("against is for one class: create the analyzer with neuron_selection_mode='index'")
+        samples = valid_samples(X, self._model, neuron_selection)
+        return samples if self._contrast is None else compared(samples, self._model, against)
+
+    def _set_contrast(self, value: str | None) -> None:
+        """Has relevance begin with a score, "log_odds" or "logit"; with None, at the output.
+
+        Raises:
+            ValueError: there is no such contrast, or nothing to compare with.
+        """
+        if value is not None:
+            checks.require_choice("contrast", value, ("log_odds", "logit"))
+        if value == "log_odds" and self._neuron_selection_mode == "all":
+            raise ValueError(
+                "contrast='log_odds' compares one class with all others, and neuron_selection_mode='all' leaves "
+                "no others: use contrast='logit', or another mode"
+            )
+        self._contrast = value
 
 
 def is_relu(call: Call) -> bool:

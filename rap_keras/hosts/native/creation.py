@@ -10,6 +10,7 @@ from tensorflow import keras
 
 from rap_keras.hosts.native import gradients, lrp_methods
 from rap_keras.hosts.native.base import Analyzer
+from rap_keras.hosts.native.contrastive_rap import ContrastiveRAP
 from rap_keras.hosts.native.pattern_methods import PatternAttribution, PatternNet
 from rap_keras.hosts.native.rap import RAP
 from rap_keras.hosts.titles import require_known
@@ -49,6 +50,7 @@ def _lrp_alpha_beta(
 
 _ANALYZERS: dict[str, Callable[..., Analyzer]] = {
     "rap": RAP,
+    "rap.contrastive": ContrastiveRAP,
     "gradient": gradients.Gradient,
     "input_t_gradient": gradients.InputTimesGradient,
     "integrated_gradients": gradients.IntegratedGradients,
@@ -121,7 +123,7 @@ def _options_of(create: Callable[..., Analyzer]) -> list[str]:
     """The options of a method: its own, and those that it hands on."""
     own = dict(inspect.signature(create).parameters)
     if own.pop("options", None) is not None:
-        own.update(inspect.signature(Analyzer).parameters)
+        own.update(inspect.signature(RAP if create is ContrastiveRAP else Analyzer).parameters)
         if not isinstance(create, type):  # one of LRP
             own.update(inspect.signature(lrp_methods.LRP).parameters)
             del own["rule"], own["options"]

@@ -64,11 +64,21 @@ class InputTimesGradient(Gradient):
 
     Args:
         model: as for `Gradient`.
+        contrast: "log_odds" or "logit" for the gradient of a score, see `rap_keras.ContrastiveRAP`.
         **options: as for `Gradient`.
+
+    Raises:
+        ValueError: an option has no such value.
     """
 
-    def __init__(self, model: keras.Model, **options: Any) -> None:
+    def __init__(self, model: keras.Model, contrast: str | None = None, **options: Any) -> None:
         super().__init__(model, None, **options)
+        self._set_contrast(contrast)
+
+    def _selected(self, output: tf.Tensor, index: list[tf.Tensor]) -> tf.Tensor:
+        if self._contrast is None:
+            return super()._selected(output, index)
+        return self._score_weights(output, index)
 
     def _gradients(self, inputs: list[tf.Tensor], index: list[tf.Tensor]) -> list[tf.Tensor]:
         return [x * g for x, g in zip(inputs, super()._gradients(inputs, index))]
@@ -247,7 +257,7 @@ class GuidedBackprop(Gradient):
 
     def _gradients(self, inputs: list[tf.Tensor], index: list[tf.Tensor]) -> list[tf.Tensor]:
         # As in iNNvestigate it begins with the selected logit, where the gradient begins with 1.
-        return reverse(self.network, inputs, lambda y: self._seed(y, index), self._back)
+        return reverse(self.network, inputs, self._begin(index), self._back)
 
     def _back(self, call: Call, Xs: Tensors, Ys: Tensors, Rs: Tensors) -> Tensors:
         return gradient(call, Xs, Ys, [tf.nn.relu(R) for R in Rs] if is_relu(call) else Rs)

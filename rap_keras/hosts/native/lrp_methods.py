@@ -103,6 +103,8 @@ class LRP(Analyzer):
             layer class, the name of a layer as in `RAP.analyze_layers`, "first" or "last" for the layers that see
             nothing but the input or give the output, "any", or a function of the layer that says whether it holds.
         allow_lambda_layers: as in `rap_keras.RAP`.
+        contrast: "log_odds" or "logit" to begin with the signed contributions of the network's head to a score,
+            see `rap_keras.ContrastiveRAP`; the rule then holds for the layers below the head.
         **options: those of every `Analyzer`.
 
     Raises:
@@ -116,16 +118,18 @@ class LRP(Analyzer):
         model: keras.Model,
         rule: Rule | Composite,
         allow_lambda_layers: bool = False,
+        contrast: str | None = None,
         **options: Any,
     ) -> None:
         super().__init__(model, **options)
+        self._set_contrast(contrast)
         self._planned = {p.call.name: p for p in plan(self.network, allow_lambda=allow_lambda_layers)}
         self._rules = rules_by_call(rule, self.network, list(self._planned.values()))
 
     def _attributions(self, tensors: list[tf.Tensor]) -> list[tf.Tensor]:
         inputs = [as_float(x) for x in tensors[: len(self.network.inputs)]]
-        index = tensors[len(inputs) :]
-        return reverse(self.network, inputs, lambda y: self._seed(y, index), self._back)
+        weighted = [p.call.name for p in self._planned.values() if p.linears]
+        return reverse(self.network, inputs, self._begin(tensors[len(inputs) :], weighted), self._back)
 
     def _back(self, call: Call, Xs: Tensors, Ys: Tensors, Rs: Tensors) -> Tensors:
         p = self._planned[call.name]
@@ -303,9 +307,9 @@ class BoundedDeepTaylor(DeepTaylor):
     ) -> tf.Tensor:
         return z_b(linear, x, w, R, tf.constant(self._low, x.dtype), tf.constant(self._high, x.dtype))
 
-    def samples(self, X: Any, neuron_selection: Any = None) -> Samples:
+    def samples(self, X: Any, neuron_selection: Any = None, against: Any = None) -> Samples:
         """As in `Analyzer`; raises ValueError for values outside of the bounds, too."""
-        found = super().samples(X, neuron_selection)
+        found = super().samples(X, neuron_selection, against)
         for name, array in found.arrays.items():
             # In single precision a bound such as 0.1 may be below the value 0.1.
             values = array.astype(np.float32)

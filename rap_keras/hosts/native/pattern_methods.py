@@ -68,7 +68,7 @@ class _PatternMethod(Analyzer):
     def _attributions(self, tensors: list[tf.Tensor]) -> list[tf.Tensor]:
         inputs = [as_float(x) for x in tensors[: len(self.network.inputs)]]
         index = tensors[len(inputs) :]
-        return reverse(self.network, inputs, lambda y: self._seed(y, index), self._back)
+        return reverse(self.network, inputs, self._begin(index), self._back)
 
     def _back(self, call: Call, Xs: Tensors, Ys: Tensors, Rs: Tensors) -> Tensors:
         if isinstance(call.layer, keras.layers.BatchNormalization):

@@ -79,6 +79,8 @@ class RAP(Analyzer):
         KeyError: `rules` names a layer that is not in the network.
     """
 
+    _own_options: tuple[str, ...] = ()  # of a subclass, beside those here
+
     def __init__(
         self,
         model: keras.Model,
@@ -137,7 +139,7 @@ class RAP(Analyzer):
             self.network,
             self.plan,
             inputs,
-            seed=lambda output: self._seed(output, tensors[len(inputs) :]),
+            begin=self._begin(tensors[len(inputs) :], [p.call.name for p in self.plan if p.linears]),
             bounds=input_bounds.tensors(self._input_rules, inputs),
             reference=self.variant == "reference",
             finish=finish,
@@ -147,19 +149,19 @@ class RAP(Analyzer):
         relevance = self.propagate(tensors)
         return [relevance.tensors[number] for number in relevance.inputs]
 
-    def samples(self, X: Any, neuron_selection: Any = None) -> Samples:
-        """X and the neurons to explain as what the analyzer takes, checked.
+    def samples(self, X: Any, neuron_selection: Any = None, against: Any = None) -> Samples:
+        """X and the neurons to explain, and to compare with, as what the analyzer takes, checked.
 
         Raises:
             ValueError: as in `analyze`.
             TypeError: as in `analyze`.
         """
-        samples = super().samples(X, neuron_selection)
+        samples = super().samples(X, neuron_selection, against)
         input_bounds.require_within(self._input_rules, samples.arrays)
         return samples
 
     def analyze_layers(
-        self, X: Any, layers: Iterable[str] | None = None, neuron_selection: Any = None
+        self, X: Any, layers: Iterable[str] | None = None, neuron_selection: Any = None, against: Any = None
     ) -> dict[str, np.ndarray | list[np.ndarray]]:
         """Relevance at the input of each named layer, by name in forward order, e.g. for the paper's Fig. 4.
 
@@ -172,6 +174,7 @@ class RAP(Analyzer):
             layers: names of layers, all by default. A layer in a nested model is "model/layer", the second use
                 of a layer "layer#2".
             neuron_selection: as in `analyze`.
+            against: as in `analyze`.
 
         Raises:
             KeyError: a name is none of the network's layers; the message lists them.
@@ -188,7 +191,7 @@ class RAP(Analyzer):
                 return [relevance.calls[name] for name in key]
 
             self._layer_functions[key] = compiled(back, self.specs())
-        values = self._layer_functions[key](self.samples(X, neuron_selection).feeds())
+        values = self._layer_functions[key](self.samples(X, neuron_selection, against).feeds())
         return {name: value[0] if len(value) == 1 else list(value) for name, value in zip(key, values)}
 
     def save_npz(self, fname: str | Path) -> None:
@@ -197,12 +200,12 @@ class RAP(Analyzer):
         Raises:
             ValueError: a rule of `rules` is not a function of a module, which alone could be found again.
         """
-        options = {name: getattr(self, f"_{name}") for name in _OPTIONS}
+        options = {name: getattr(self, f"_{name}") for name in (*OPTIONS, *self._own_options)}
         model = {"model_json": self.model.to_json(), "model_weights": self.model.get_weights()}
-        storage.save_npz(fname, "RAP", {**model, "variant": self.variant, **options})
+        storage.save_npz(fname, type(self).__name__, {**model, "variant": self.variant, **options})
 
-    @staticmethod
-    def load_npz(fname: str | Path) -> RAP:
+    @classmethod
+    def load_npz(cls, fname: str | Path) -> RAP:
         """The analyzer that `save_npz` saved, with every option; also one of iNNvestigate's plugin.
 
         Raises:
@@ -212,13 +215,13 @@ class RAP(Analyzer):
             ImportError: a rule of `rules` is from a module that the program has not imported.
         """
         class_name, state = storage.load_npz(fname)
-        if class_name != "RAP":
-            raise ValueError(f"{fname} holds an analyzer of class {class_name}, not RAP")
+        if class_name != cls.__name__:
+            raise ValueError(f"{fname} holds an analyzer of class {class_name}, not {cls.__name__}")
         with naming(fname):
-            return RAP(**options_of(state))
+            return cls(**options_of(state, cls._own_options))
 
 
-_OPTIONS = (
+OPTIONS = (
     "batch_norm",
     "input_rule",
     "rules",
@@ -238,13 +241,14 @@ _DEBUGGING = {
 }
 
 
-def options_of(state: dict[str, Any]) -> dict[str, Any]:
-    """What `RAP` is made with, out of a state that was saved in either host; the model among it.
+def options_of(state: dict[str, Any], own_options: tuple[str, ...] = ()) -> dict[str, Any]:
+    """What `RAP` or a subclass is made with, out of a state that was saved in either host; the model among it.
 
     Raises:
         ValueError: the state has an option that this host does not have, and that may change relevance.
     """
-    own = {"model_json", "model_weights", "variant", *_OPTIONS}
+    options = ("variant", *OPTIONS, *own_options)
+    own = {"model_json", "model_weights", *options}
     others = sorted(
         name for name, value in state.items() if name not in own | _DEBUGGING and value not in (None, False)
     )
@@ -255,4 +259,4 @@ def options_of(state: dict[str, Any]) -> dict[str, Any]:
         )
     model = keras.models.model_from_json(state["model_json"])
     keras_graph.set_weights(model, state["model_weights"])
-    return {"model": model, **{name: state[name] for name in ("variant", *_OPTIONS)}}
+    return {"model": model, **{name: state[name] for name in options}}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def register() -> None:
-    """Makes RAP, PatternNet and PatternAttribution analyzers of iNNvestigate.
+    """Makes RAP, contrastive RAP, PatternNet and PatternAttribution analyzers of iNNvestigate.
 
     From then on our NotAnalyzeableModelException is one of iNNvestigate's, so that programs catch it as ever.
 
@@ -14,11 +14,17 @@ def register() -> None:
     import innvestigate.analyzer
 
     from rap_keras.engine.errors import NotAnalyzeableModelException
-    from rap_keras.hosts.plugin.analyzer import RAP
+    from rap_keras.hosts.plugin.analyzer import RAP, ContrastiveRAP
     from rap_keras.hosts.plugin.pattern_analyzers import PatternAttribution, PatternNet
 
     NotAnalyzeableModelException.__bases__ = (innvestigate.NotAnalyzeableModelException,)
-    for name, cls in (("rap", RAP), ("pattern.net", PatternNet), ("pattern.attribution", PatternAttribution)):
+    classes = {
+        "rap": RAP,
+        "rap.contrastive": ContrastiveRAP,
+        "pattern.net": PatternNet,
+        "pattern.attribution": PatternAttribution,
+    }
+    for name, cls in classes.items():
         innvestigate.analyzer.analyzers[name] = cls
         # AnalyzerBase.load looks classes up here, by name.
         setattr(innvestigate.analyzer, cls.__name__, cls)

@@ -1,4 +1,4 @@
-"""RAP as an iNNvestigate analyzer."""
+"""RAP and contrastive RAP as iNNvestigate analyzers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from rap_keras.engine.propagation import Relevance
 from rap_keras.engine.rules.unweighted import Rule
 from rap_keras.engine.samples import Samples
 from rap_keras.hosts import storage
-from rap_keras.hosts.native import rap
+from rap_keras.hosts.native import contrastive_rap, rap
 from rap_keras.models.foreign_files import naming
 from rap_keras.models.outputs import one_output
 
@@ -85,10 +85,10 @@ class RAP(rap.RAP, ReverseAnalyzerBase):
 
     def _prepare_model(self, model: keras.Model) -> tuple[keras.Model, list, list]:
         """The model as it is: the neuron is selected within the propagation, so no layer is added."""
-        if self._neuron_selection_mode != "index":
-            return model, [], []
-        index = keras.Input(shape=(model.outputs[0].shape.rank,), dtype=np.int32, name="neuron_index")
-        return model, [index], [index]
+        names = ["neuron_index"] * (self._neuron_selection_mode == "index")
+        names += ["neuron_against"] * (self._contrast is not None)
+        positions = [keras.Input((model.outputs[0].shape.rank,), dtype=np.int32, name=name) for name in names]
+        return model, positions, list(positions)
 
     def _reverse_model(
         self,
@@ -147,8 +147,8 @@ class RAP(rap.RAP, ReverseAnalyzerBase):
         """
         storage.save_npz(fname, *self.save())
 
-    @staticmethod
-    def load_npz(fname: str | Path) -> RAP:
+    @classmethod
+    def load_npz(cls, fname: str | Path) -> RAP:
         """The analyzer that `save_npz` saved, with every option.
 
         Raises:
@@ -157,23 +157,37 @@ class RAP(rap.RAP, ReverseAnalyzerBase):
             ImportError: a rule of `rules` is from a module that the program has not imported.
         """
         class_name, state = storage.load_npz(fname)
-        if class_name != RAP.__name__:
-            raise ValueError(f"{fname} holds an analyzer of class {class_name}, not RAP")
+        if class_name != cls.__name__:
+            raise ValueError(f"{fname} holds an analyzer of class {class_name}, not {cls.__name__}")
         with naming(fname):
             own = "reverse_verbose" in state  # else it is of the native host
-            options = RAP._state_to_kwargs(state) if own else rap.options_of(state)
-        return RAP(**options)
+            options = cls._state_to_kwargs(state) if own else rap.options_of(state, cls._own_options)
+        return cls(**options)
 
     def _get_state(self) -> dict[str, Any]:
         state = super()._get_state()
-        own = ("batch_norm", "input_rule", "rules")
+        own = ("batch_norm", "input_rule", "rules", *self._own_options)
         return {**state, "variant": self.variant, **{name: getattr(self, f"_{name}") for name in own}}
 
     @classmethod
     def _state_to_kwargs(cls, state: dict[str, Any]) -> dict[str, Any]:
         rest = dict(state)  # the base classes take their own out of it, and the caller may load once more
-        own = {name: rest.pop(name) for name in ("variant", "batch_norm", "input_rule", "rules")}
+        own = {
+            name: rest.pop(name) for name in ("variant", "batch_norm", "input_rule", "rules", *cls._own_options)
+        }
         return {**super()._state_to_kwargs(rest), **own}
+
+
+class ContrastiveRAP(contrastive_rap.ContrastiveRAP, RAP):
+    """Contrastive RAP, as an analyzer that iNNvestigate's wrappers and tools take.
+
+    What it is, its options and what it raises are those of `rap_keras.ContrastiveRAP`.
+
+    Args:
+        model: as for `RAP`.
+        contrast: as for `rap_keras.ContrastiveRAP`.
+        **options: those of `RAP`.
+    """
 
 
 class _Propagation(keras.layers.Layer):

@@ -16,6 +16,7 @@ from rap_keras.engine.errors import NotAnalyzeableModelException
 from rap_keras.engine.network import flatten
 from rap_keras.engine.rules.kinds import is_augmentation
 from rap_keras.hosts.plugin.quick_build import build_quickly
+from rap_keras.hosts.titles import RAP_METHODS
 from rap_keras.models.final_activation import refuse_final_activation
 from rap_keras.models.outputs import flat_output, one_output
 from rap_keras.patterns import Patterns
@@ -34,7 +35,7 @@ def create(
     cls = ianalyzer.analyzers[name]
     model = one_output(model, output)
     refuse_final_activation(flatten(model))
-    if name == "rap":
+    if name in RAP_METHODS:
         return _built(cls(model, neuron_selection_mode=neuron_selection_mode))
     if name.startswith("pattern."):
         return _built(cls(flat_output(model), patterns=patterns, neuron_selection_mode=neuron_selection_mode))

@@ -1,0 +1,142 @@
+"""What relevance begins with: the selected logit, or the signed contributions of a network's head to a score.
+
+The head is what comes behind the last feature map that still has places, the classifier. RAP takes the absolute
+value of every influence there (Eq. 6), so that what speaks for a class and what speaks against it become the same.
+Here they keep their sign: c = x ds/dx, the contributions of Eq. 5 without a division. Any method can go on from
+there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import NamedTuple
+
+import tensorflow as tf
+from tensorflow import keras
+
+from rap_keras.engine.equations.numerics import transposed
+from rap_keras.engine.network import Call, Network
+from rap_keras.engine.rules.unweighted import Tensors
+
+Values = Mapping[int, tf.Tensor]
+Run = Callable[[Call, Tensors], Tensors]
+"""The outputs of a call for its inputs."""
+
+
+class Beginning(NamedTuple):
+    """Relevance that a method goes on from.
+
+    Attributes:
+        tensors: relevance by tensor number, which goes back through the calls in front of these tensors.
+        head: relevance of the tensors within the head, the network's output among them.
+        calls: relevance of each head call's inputs, by the call's name. The head is closed: all that follows one
+            of its calls belongs to it.
+    """
+
+    tensors: dict[int, tf.Tensor]
+    head: dict[int, tf.Tensor]
+    calls: dict[str, Tensors]
+
+
+Begin = Callable[[Network, Values, Run], Beginning]
+
+
+def at_output(seed: Callable[[tf.Tensor], tf.Tensor]) -> Begin:
+    """Relevance begins at the output; `seed` makes it out of the output."""
+    return lambda network, values, run: Beginning({n: seed(values[n]) for n in network.outputs}, {}, {})
+
+
+def behind_head(weights: Callable[[tf.Tensor], tf.Tensor], weighted: Collection[str]) -> Begin:
+    """Relevance begins at the feature map in front of the head, as its signed contributions to a score.
+
+    They add up to the score less what biases in the head add.
+
+    Args:
+        weights: makes the weights of the logits in the score out of the logits, see `equations.contrast`.
+        weighted: names of the calls that have weights. Every way through the head passes one of them.
+    """
+
+    def begin(network: Network, values: Values, run: Run) -> Beginning:
+        head = head_of(network, values, weighted)
+        arriving = {number: [weights(values[number])] for number in network.outputs}
+        relevance: dict[int, tf.Tensor] = {}
+        calls: dict[str, Tensors] = {}
+
+        def gradient(number: int) -> tf.Tensor:
+            value = values[number]
+            parts = [tf.cast(part, value.dtype) for part in arriving.get(number) or [tf.zeros_like(value)]]
+            g = parts[0] if len(parts) == 1 else tf.add_n(parts)
+            relevance[number] = value * g
+            return g
+
+        for call in reversed(network.calls):
+            if call.name not in head:
+                continue
+            Xs = call.cast([values[number] for number in call.inputs])
+            gs = [gradient(number) for number in call.outputs]
+            found = transposed(lambda *xs, call=call: run(call, list(xs)), Xs, gs)
+            calls[call.name] = [X * g for X, g in zip(Xs, found)]
+            for number, g in zip(call.inputs, found):
+                arriving.setdefault(number, []).append(g)
+        front = [number for number in arriving if number not in relevance]
+        for number in front:
+            gradient(number)
+        tensors = {number: relevance.pop(number) for number in front}
+        return Beginning(tensors, relevance, calls)
+
+    return begin
+
+
+def head_of(network: Network, values: Values, weighted: Collection[str]) -> set[str]:
+    """Names of the calls behind the last feature maps that have places; every way passes a weighted one.
+
+    A network that ends in convolution, activation and pooling has its last convolution in the head, too; a network
+    without places is all head.
+    """
+    consumers = network.consumers()
+
+    def following(call: Call) -> set[str]:
+        return {after.name for number in call.outputs for after in consumers.get(number, [])}
+
+    head: set[str] = set()
+    for call in reversed(network.calls):
+        has_places = any(_has_places(values[number]) for number in call.outputs)
+        if not has_places and _has_gradient(call) and head.issuperset(following(call)):
+            head.add(call.name)
+    by_name = {call.name: call for call in network.calls}
+    while True:
+        added = _without_weights_behind(network, head, weighted)
+        if added is None:
+            return head
+        waiting = [added.name]
+        while waiting:
+            name = waiting.pop()
+            if name not in head:
+                head.add(name)
+                waiting += following(by_name[name])
+
+
+def _without_weights_behind(network: Network, head: set[str], weighted: Collection[str]) -> Call | None:
+    """The last call in front of the head from which a way leads to the output without passing weights."""
+    bare = set(network.outputs)
+    for call in reversed(network.calls):
+        if bare.isdisjoint(call.outputs):
+            continue
+        if call.name not in head:
+            return call if _has_gradient(call) else None
+        if call.name not in weighted:
+            bare.update(call.inputs)
+    return None
+
+
+def _has_gradient(call: Call) -> bool:
+    """Whole numbers, as an embedding takes them, have no gradient."""
+    return not isinstance(call.layer, keras.layers.Embedding) and not any(d.is_integer for d in call.dtypes)
+
+
+def _has_places(value: tf.Tensor) -> bool:
+    """Whether a tensor has axes between the batch and the channels that are not of length 1."""
+    shape = list(value.shape)
+    first = keras.backend.image_data_format() == "channels_first"
+    places = shape[2:] if first else shape[1:-1]
+    return any(length != 1 for length in places)

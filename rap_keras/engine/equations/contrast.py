@@ -1,0 +1,37 @@
+"""The score of a class against other classes, as weights of the logits: s = sum_k a_k z_k.
+
+The weights are constants when the score is differentiated.
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+
+def logit(chosen: tf.Tensor) -> tf.Tensor:
+    """The logit of the chosen class alone: a_c = 1 and a_k = 0.
+
+    `chosen` is 1 at one class of each sample and 0 elsewhere, shaped as the logits.
+    """
+    return chosen
+
+
+def log_odds(z: tf.Tensor, chosen: tf.Tensor, axis: int = -1) -> tf.Tensor:
+    """The chosen class against all others: a_c = 1 and a_k = -softmax_k over the others.
+
+    These are the derivatives of log(p_c / (1 - p_c)), p being the softmax of the logits. A constant added to all
+    logits changes nothing. Source: Iwana et al., Explaining Convolutional Neural Networks using Softmax Gradient
+    Layer-wise Relevance Propagation, ICCV Workshops 2019, arXiv 1908.04351.
+
+    Args:
+        z: logits, (N, ..., classes).
+        chosen: 1 at one class of each sample, 0 elsewhere, shaped as z.
+        axis: that of the classes; there must be two or more.
+    """
+    others = tf.nn.softmax(tf.where(chosen > 0, z.dtype.min, z), axis=axis)
+    return chosen - others * tf.reduce_sum(chosen, axis=axis, keepdims=True)
+
+
+def decided(z: tf.Tensor) -> tf.Tensor:
+    """For one unit behind a sigmoid, the class that is decided for: a = 1 for class 1, and -1 for class 0."""
+    return tf.where(z < 0, -tf.ones_like(z), tf.ones_like(z))
