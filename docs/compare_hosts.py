@@ -3,7 +3,7 @@
     python docs/compare_hosts.py run SHARED here.npz     # in each environment
     python docs/compare_hosts.py compare a.npz b.npz     # the distances, in a table
 
-SHARED is the folder of trained networks and photos, see `RAP_KERAS_SHARED` in docs/contributing.md. Each network is
+SHARED is the folder of trained networks and photos, `RAP_KERAS_SHARED` in docs/contributing.md. Each network is
 explained for 40 photos. ResNet-50 has random weights, the same in both environments, and runs in float64.
 """
 

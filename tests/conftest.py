@@ -39,11 +39,8 @@ _NATIVE = {
     "cli_shapes",
     "cli_startup",
     "conservation",
-<<<<<<< HEAD
     "final_activation",
-=======
     "contrastive",
->>>>>>> c
     "gpu_kernels",
     "influence",
     "input_bounds",
