@@ -32,7 +32,7 @@ Every network of `keras.applications` (TensorFlow {tensorflow}), with random wei
 BatchNormalization, in inference mode, on two photos of noise in the smallest size that it takes. Excess is the
 violation of conservation in units of what float32 allows, max(1e-3 |logit|, 1e-5 sum |R|): up to 1 relevance is
 conserved. It is the worst of both photos: "input" from the logit to the heatmap, "layer" at any single layer.
-"seconds" are those from the model to its first heatmap, most of which is building the graph; "GB" is the most
+"seconds" are those from the model to the sums at all layers, most of which is building the graph; "GB" is the most
 memory that the process took.
 
 Made by `python docs/make_applications.py` (which says how the weights were chosen) on {date}, {machine}.
@@ -63,9 +63,8 @@ def examine(name: str) -> dict[str, object]:
         analyzer = RAP(model)
     except NotAnalyzeableModelException as error:
         return {"size": size, "refused": str(error)}
-    heatmap = analyzer.analyze(x)
-    seconds = perf_counter() - start
     found = check(analyzer, x)
+    seconds = perf_counter() - start
     worst = max(found.layers, key=lambda layer: layer.excess)
     return {
         "size": size,
@@ -74,7 +73,7 @@ def examine(name: str) -> dict[str, object]:
         "input": found.excess,
         "layer": worst.excess,
         "worst": worst.name,
-        "finite": bool(np.isfinite(heatmap).all()) and not found.not_finite(),
+        "finite": bool(found.finite) and not found.not_finite(),
         "logits": found.seed.tolist(),
         "not_conserved": found.not_conserved(),
         "seconds": seconds,

@@ -333,6 +333,7 @@ def test_batches_make_no_difference_and_the_model_stays_as_it_is():
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.filterwarnings("ignore:the heatmap of sample")
 @pytest.mark.parametrize("method", ["lrp.z", "lrp.alpha_1_beta_0"])
 def test_lrp_below_the_same_head(method):
     """Below the head LRP does what it does without a contrast: the map times what the head gives to the map."""

@@ -47,10 +47,11 @@ print(json.dumps(names))
     )
     modules = {page.stem for page in PAGES.glob("*.md")} - {"rap_keras"}
     functions = {"build_quickly", "create_analyzer", "register_rule", "to_logits", "without_softmax"}
+    classes = {"ContrastiveRAP", "NotAnalyzeableModelException", "PatternAttribution", "PatternNet", "RAP"}
     assert found["kinds"] == {
         **dict.fromkeys(modules, "module"),
         **dict.fromkeys(functions, "function"),
-        **dict.fromkeys(("NotAnalyzeableModelException", "PatternAttribution", "PatternNet", "RAP"), "type"),
+        **dict.fromkeys(classes, "type"),
     }
     assert [name for name in found["at first"] if not name.startswith("__")] == sorted(found["kinds"])
     assert "__version__" in found["at first"]
