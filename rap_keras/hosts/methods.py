@@ -64,9 +64,8 @@ def create(
 
     Raises:
         RuntimeError: The model was built with eager execution on and it is off now, or the other way round.
-        ValueError: There is no such method or output; or iNNvestigate's method needs parameters of its own, or
-            would pass over a model that is a layer of `model`.
-        TypeError: A native method needs parameters of its own: give them to `rap_keras.create_analyzer`.
+        ValueError: There is no such method or output; or the method needs parameters of its own, which
+            `create_analyzer` takes; or iNNvestigate's method would pass over a model that is a layer of `model`.
         NotAnalyzeableModelException: The method cannot explain such a model.
     """
     find(name)
@@ -82,6 +81,11 @@ def create(
         return innvestigate_methods.create(name, model, neuron_selection_mode, output, **own)
     from rap_keras.hosts import native
 
+    if name in native.WITHOUT_DEFAULTS:
+        raise ValueError(
+            f"{name} has no defaults: give its parameters to rap_keras.create_analyzer({name!r}, model, "
+            f"{native.WITHOUT_DEFAULTS[name]})"
+        )
     return native.create_analyzer(name, model, neuron_selection_mode=neuron_selection_mode, output=output, **own)
 
 

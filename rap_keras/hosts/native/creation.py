@@ -81,6 +81,14 @@ NAMES = tuple(_ANALYZERS)
 """The names of all native methods."""
 
 
+WITHOUT_DEFAULTS = {
+    "deep_taylor.bounded": "low=0, high=255",
+    "lrp": "rule=rap_keras.hosts.native.lrp_methods.z",
+    "lrp.alpha_beta": "alpha=2",
+}
+"""The methods that need options of their own, and an example of these."""
+
+
 def create_analyzer(name: str, model: keras.Model, **options: Any) -> Analyzer:
     """An analyzer of a method, as `innvestigate.create_analyzer` makes it, without iNNvestigate.
 
