@@ -29,8 +29,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 # What the native host is tested with so far; the other files build networks as only Keras 2 can, or are not tried.
 _NATIVE = {
+    "advice",
+    "advice_commands",
     "analyzer",
     "batch_norm",
+    "benchmark_attempts",
+    "benchmark_folder",
+    "benchmark_report",
+    "benchmark_run",
+    "benchmark_summary",
     "cli_check",
     "cli_custom_objects",
     "cli_explain",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -24,7 +25,27 @@ else:
 
 KERAS_3 = keras_graph.KERAS_3
 
-__all__ = ["KERAS_3", "PLUGIN", "NotAnalyzeableModelException", "create_analyzer", "value_of"]
+WEIGHTS = "weights.weights.h5" if KERAS_3 else "weights.h5"
+"""A name for a file of weights alone, which Keras 3 takes from this ending only."""
+
+__all__ = [
+    "KERAS_3",
+    "PLUGIN",
+    "WEIGHTS",
+    "NotAnalyzeableModelException",
+    "create_analyzer",
+    "save_as_keras_2",
+    "square",
+    "value_of",
+]
+
+square = tf.keras.ops.square if KERAS_3 else tf.square
+"""An operation without a rule."""
+
+
+def save_as_keras_2(model: Any, path: Path) -> None:
+    """A file of weights of the old format, which either Keras reads; Keras 3 writes it with the model alone."""
+    model.save(path, include_optimizer=False) if KERAS_3 else model.save_weights(path)
 
 
 def value_of(build: Callable[[], Any]) -> Any:

@@ -101,7 +101,7 @@ def test_a_network_that_takes_no_photo_is_explained_in_python_and_checked_by_ran
     model.save("net.h5")
     message = refusal(*explain("net.h5"))  # without asking for a preprocessing, which would not help
     assert message == refusal(*explain("net.h5", "--preprocessing", "tf"))
-    assert "'--model': model 'model' takes (None," in message
+    assert f"'--model': model '{model.name}' takes (None," in message
     (advice,) = re.findall(r"in Python: (.*)$", message)
     X = [np.random.default_rng(0).integers(0, 9, (2, *tensor.shape[1:])) for tensor in model.inputs]
     found = eval(advice.replace("FILE", "net.h5"), {"rap_keras": rap_keras, "X": X})

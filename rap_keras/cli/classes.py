@@ -26,7 +26,9 @@ def read_names(file: Path, count: int) -> list[str]:
 
 def cached_names(count: int) -> list[str] | None:
     """ImageNet's class names for 1000 classes, if Keras has downloaded them before; else None."""
-    file = Path.home() / ".keras" / "models" / "imagenet_class_index.json"
+    from rap_keras.engine import keras_graph
+
+    file = keras_graph.downloads() / "imagenet_class_index.json"
     if count != 1000 or not file.is_file():
         return None
     try:

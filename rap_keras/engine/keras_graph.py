@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import copy
 import importlib
+import os
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,6 +36,12 @@ class Node(NamedTuple):
 def version() -> str:
     """The version of TensorFlow's Keras."""
     return str(importlib.import_module(keras.Model.__module__.split(".")[0]).__version__)
+
+
+def downloads() -> Path:
+    """The folder that Keras keeps what it downloads for its networks in."""
+    home = os.environ.get("KERAS_HOME") if KERAS_3 else None
+    return (Path(home) if home else Path.home() / ".keras") / "models"
 
 
 def require_tensorflow() -> None:

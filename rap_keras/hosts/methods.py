@@ -85,10 +85,10 @@ def create(
         return innvestigate_methods.create(name, model, neuron_selection_mode, output, **own)
     from rap_keras.hosts import native
 
-    if name in native.NEED_OPTIONS:
+    if name in native.WITHOUT_DEFAULTS:
         raise ValueError(
-            f"{name} cannot be created with its defaults (it has none for {native.NEED_OPTIONS[name]}): give "
-            f"them to rap_keras.create_analyzer({name!r}, model, ...)"
+            f"{name} cannot be created with its defaults: give its options to "
+            f"rap_keras.create_analyzer({name!r}, model, {native.WITHOUT_DEFAULTS[name]})"
         )
     require_model_of_this_mode(model)
     model = one_output(model, output)

@@ -11,6 +11,7 @@ from typing import Any, Callable
 import numpy as np
 from tensorflow import keras
 
+from rap_keras.engine import keras_graph
 from rap_keras.models import files, shapes_networks
 
 EMBEDDED = {"shapes-vgg": "vgg", "shapes-resnet": "resnet"}
@@ -88,7 +89,7 @@ def _application(build: Callable[..., keras.Model], weights: str | None) -> kera
     except Exception as error:
         if not str(error).startswith("URL fetch failure"):
             raise ValueError(f"{build.__name__} could not be built: {error}") from error
-        folder = Path.home() / ".keras" / "models"
+        folder = keras_graph.downloads()
         raise ConnectionError(
             f"the weights of {build.__name__} are not in {folder} and could not be downloaded "
             f"({error}). Download that file on a machine that has a network connection and put it into {folder}, "
