@@ -21,12 +21,12 @@ __all__ = ["TITLES", "create", "find", "names", "needs_patterns", "title"]
 
 def names() -> Collection[str]:
     """The names of all methods of the host."""
+    from rap_keras.hosts import native
+
     if choice.is_plugin():
         from rap_keras.hosts import plugin
 
-        return plugin.names()
-    from rap_keras.hosts import native
-
+        return list(dict.fromkeys([*plugin.names(), *native.CONTRASTIVE]))
     return native.NAMES
 
 
@@ -79,12 +79,12 @@ def create(
             "`rap-keras fit-patterns`, and give them as patterns="
         )
     own = {"patterns": patterns} if needs_patterns(name) else {}
-    if choice.is_plugin():
+    from rap_keras.hosts import native
+
+    if choice.is_plugin() and (name in RAP_METHODS or name not in native.CONTRASTIVE):
         from rap_keras.hosts.plugin import innvestigate_methods
 
         return innvestigate_methods.create(name, model, neuron_selection_mode, output, **own)
-    from rap_keras.hosts import native
-
     if name in native.NEED_OPTIONS:
         raise ValueError(
             f"{name} cannot be created with its defaults (it has none for {native.NEED_OPTIONS[name]}): give "
