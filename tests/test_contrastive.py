@@ -232,8 +232,7 @@ def test_sums_to_the_score_less_the_biases_of_the_head(build, kind):
     R = analyzer.analyze(x, neuron_selection=target)
     np.testing.assert_allclose(R.reshape(3, -1).sum(1), found.seed, rtol=1e-6, atol=1e-9)
     assert np.abs(found.of_biases).max() > 1e-3  # lively networks have biases
-    rules = {layer.name for layer in found.layers if layer.rule == conservation.HEAD}
-    assert rules == NETWORKS[build]
+    assert {layer.name for layer in found.layers if layer.in_head} == NETWORKS[build]
 
 
 def test_without_biases_in_the_head_it_sums_to_the_score():

@@ -3,7 +3,14 @@
 `Benchmark` says what is evaluated, `run` does it: it survives interruption and writes tables and a report.
 """
 
-from rap_keras.benchmark.evaluate import DEFAULT_METRICS, METRICS, Benchmark, Options, heatmaps
+from rap_keras.benchmark.evaluate import (
+    DEFAULT_METRICS,
+    METRICS,
+    PAIR_METRICS,
+    Benchmark,
+    Options,
+    heatmaps,
+)
 from rap_keras.benchmark.figures import perturbation_figure
 from rap_keras.benchmark.published import IMAGENET_SEGMENTATION_MIOU
 from rap_keras.benchmark.runner import run
@@ -13,6 +20,7 @@ __all__ = [
     "DEFAULT_METRICS",
     "IMAGENET_SEGMENTATION_MIOU",
     "METRICS",
+    "PAIR_METRICS",
     "Benchmark",
     "Options",
     "Summary",

@@ -11,7 +11,16 @@ from rap_keras.metrics import ORDERS, Counts, mean_iou, pixel_accuracy
 
 _COUNTS = {case: tuple(f"{count}_{case}" for count in Counts._fields) for case in ("pos", "signed")}
 # Columns of results per image, as they come and as computed from lists of what is left after each step.
-STORED = ("outside_inside_all", "outside_inside_pos", "mass_inside", *_COUNTS["pos"], *_COUNTS["signed"])
+_TOLD_APART = {
+    ("own_above_other", "mass"): "own_above_other_mass",
+    ("own_above_other", "density"): "own_above_other_density",
+    ("pointing", "own"): "pointing_own",
+    ("pointing", "other"): "pointing_other",
+}
+STORED = (
+    *("outside_inside_all", "outside_inside_pos", "mass_inside"),
+    *(*_COUNTS["pos"], *_COUNTS["signed"], *_TOLD_APART.values()),
+)
 DERIVED = tuple(f"{metric}_{order}" for order in ORDERS for metric in ("aopc", "accuracy_left", "accuracy_end"))
 COLUMNS = STORED + DERIVED
 
@@ -53,6 +62,7 @@ def _of_counts(function: Callable[[Counts], np.ndarray]) -> Callable[..., np.nda
 ESTIMATES = (
     *(Metric("outside_inside_ratio", c, (f"outside_inside_{c}",), _itself, np.median) for c in ("all", "pos")),
     Metric("mass_inside", "pos", ("mass_inside",), _itself, np.mean),
+    *(Metric(name, case, (column,), _itself, np.mean) for (name, case), column in _TOLD_APART.items()),
     *(Metric("pixel_accuracy", c, _COUNTS[c], _of_counts(pixel_accuracy), np.mean) for c in _COUNTS),
     *(Metric("miou", c, _COUNTS[c], _of_counts(mean_iou), np.mean) for c in _COUNTS),
     *(Metric("miou_pooled", c, _COUNTS[c], None, _pooled) for c in _COUNTS),

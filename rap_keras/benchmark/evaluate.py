@@ -18,10 +18,13 @@ from rap_keras.engine.network import predictor
 from rap_keras.hosts.methods import explains_single_images
 from rap_keras.visualization import heatmap
 
-METRICS = ("outside-inside", "mask", *metrics.ORDERS)
-"""What `Options.metrics` may name: outside-inside ratio and mass inside, segmentation, orders of perturbation."""
+METRICS = ("outside-inside", "mask", *metrics.ORDERS, "discrimination")
+"""What `Options.metrics` may name: outside-inside ratio and mass inside, segmentation, orders of perturbation; and
+whether classes are told apart, for data sets of pairs."""
 DEFAULT_METRICS = ("outside-inside", "mask", "lerf")
 """Those of the paper."""
+PAIR_METRICS = ("discrimination", "outside-inside", "mask")
+"""Those for data sets of pairs, see `Dataset.pairs`."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,10 @@ class Options:
 
 
 class _Images(NamedTuple):
-    """The images of a batch that are used; `random` is what their removal in random order did, of no method."""
+    """The images of a batch that are used; `random` is what their removal in random order did, of no method.
+
+    `others` are the masks of the objects that the explained ones are to be told from; empty without pairs.
+    """
 
     numbers: list[int]
     names: list[str]
@@ -70,6 +76,7 @@ class _Images(NamedTuple):
     targets: np.ndarray
     logits: np.ndarray
     random: dict[str, np.ndarray]
+    others: list[np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -78,7 +85,7 @@ class Benchmark:
 
     Attributes:
         model: without softmax, (N, H, W, 3) to logits (N, classes).
-        analyzers: of each method, for `model`.
+        analyzers: of each method, for `model`; for a data set of pairs with neuron_selection_mode="index".
         dataset: where the images come from.
         preprocessing: as for `rap_keras.images.preprocess`.
         size: height and width of the network's input in pixels.
@@ -103,6 +110,11 @@ class Benchmark:
                 f"{steps} steps of {pixels} pixels are more than an input of {self.size[0]}x{self.size[1]} has: "
                 "take fewer"
             )
+        if "discrimination" in self.options.metrics and not self.dataset.pairs:
+            raise ValueError(
+                f"the metric discrimination is for images of two classes, and {self.dataset.name} is no such data "
+                "set: take shapes-pairs or voc2012-pairs, or leave the metric out"
+            )
 
     @cached_property
     def predict(self) -> Callable[[np.ndarray], np.ndarray]:
@@ -123,12 +135,14 @@ class Benchmark:
         """Results of batch `number`: a row per image and method, or one row for an image that is not used.
 
         Images are those that can be read and that the network classifies correctly (all, where the data set
-        does not tell the classes). See `columns` for what a row has.
+        does not tell the classes); of pairs, those of which the explained class and another one of the image are
+        the network's first two choices. See `columns` for what a row has.
         """
         rows, images_used = self._classify(number)
         if images_used is not None:
             for method, analyzer in self.analyzers.items():
-                rows += self._rows(method, images_used, heatmaps(analyzer, images_used.x))
+                targets = images_used.targets if self.dataset.pairs else None
+                rows += self._rows(method, images_used, heatmaps(analyzer, images_used.x, targets))
         rows.sort(key=lambda row: row["number"])  # stable: an image's methods keep their order
         return self._frame(rows)
 
@@ -158,8 +172,10 @@ class Benchmark:
             return rows, None
         x = images.preprocess(photos, self.preprocessing)
         logits = self.predict(x)
-        targets = logits.argmax(axis=1)
-        right = [e.labels is None or int(target) in e.labels for e, target in zip(examples, targets)]
+        chosen_of = _choice_of_pair if self.dataset.pairs else _choice
+        choices = [chosen_of(example, row) for example, row in zip(examples, logits)]
+        targets = np.array([choice.target for choice in choices])
+        right = [choice.right for choice in choices]
         rows += [_unused(i, e.name, "misclassified") for i, e, used in zip(numbers, examples, right) if not used]
         chosen = np.flatnonzero(right)
         if chosen.size == 0:
@@ -173,6 +189,7 @@ class Benchmark:
             targets=targets[chosen],
             logits=logits[chosen, targets[chosen]].astype(float),
             random=random,
+            others=[self._other_mask(examples[i], choices[i]) for i in chosen if self.dataset.pairs],
         )
 
     def _rows(self, method: str, used: _Images, maps: np.ndarray) -> list[dict[str, Any]]:
@@ -198,6 +215,8 @@ class Benchmark:
             }
             if finite[index]:
                 row.update(localisation(maps[index], used.truths[index], self.options.metrics))
+                if "discrimination" in self.options.metrics:
+                    row.update(_discrimination(maps[index], used.truths[index], used.others[index]))
                 row.update({name: values[place[index]].tolist() for name, values in curves.items()})
             rows.append(row)
         return rows
@@ -205,6 +224,12 @@ class Benchmark:
     def _truth(self, example: Example, target: int) -> Truth:
         chosen = target if self.options.foreground == "predicted" else None
         return truth(example, self.size, self.short_side, chosen)
+
+    def _other_mask(self, example: Example, choice: _Choice) -> np.ndarray:
+        """Where the object is that the explained one is to be told from."""
+        mask = truth(example, self.size, self.short_side, choice.other).mask
+        assert mask is not None  # data sets of pairs have masks
+        return mask
 
     def _perturb(
         self,
@@ -232,6 +257,40 @@ class Benchmark:
             seeds,
         )
         return {f"{order}_correct": result.correct.astype(float), f"{order}_logit": result.logit}
+
+
+class _Choice(NamedTuple):
+    """The class that is explained, that which it is to be told from, and whether the image is used."""
+
+    target: int
+    other: int | None
+    right: bool
+
+
+def _choice(example: Example, logits: np.ndarray) -> _Choice:
+    target = int(logits.argmax())
+    return _Choice(target, None, example.labels is None or target in example.labels)
+
+
+def _choice_of_pair(example: Example, logits: np.ndarray) -> _Choice:
+    """The explained class, if it and another one of the image are the network's first two choices."""
+    labels = example.labels or frozenset()
+    first_two = {int(number) for number in np.argsort(-logits, kind="stable")[:2]}
+    assert example.explained is not None  # as `Dataset.pairs` has it
+    right = example.explained in first_two and first_two <= labels
+    others = first_two - {example.explained}
+    return _Choice(example.explained, others.pop() if right else None, right)
+
+
+def _discrimination(values: np.ndarray, own: Truth, other: np.ndarray) -> dict[str, float]:
+    """How the heatmap tells the objects of the two classes apart, as columns of a row."""
+    assert own.mask is not None
+    found = metrics.discrimination(values, own.mask, other, own.void)
+    return dict(zip(DISCRIMINATION, found))
+
+
+DISCRIMINATION = ("own_above_other_mass", "own_above_other_density", "pointing_own", "pointing_other")
+"""The columns of the metric discrimination."""
 
 
 def localisation(values: np.ndarray, where: Truth, wanted: tuple[str, ...] = METRICS) -> dict[str, float]:
@@ -267,8 +326,8 @@ def columns(options: Options) -> list[str]:
 
     image, status ("used", "misclassified", "broken"), reason (of a broken image), method, flaw ("" or "not
     finite"), target (the class explained), its logit, and those of the metrics: outside_inside_all,
-    outside_inside_pos, mass_inside, counts of pixels (tp_pos and so on), and curves of steps + 1 values
-    (lerf_correct and so on).
+    outside_inside_pos, mass_inside, `DISCRIMINATION`, counts of pixels (tp_pos and so on), and curves of steps + 1
+    values (lerf_correct and so on).
     """
     return [*WORDS, "target", "logit", *_measures(options), *_curves(options)]
 
@@ -281,6 +340,8 @@ def _measures(options: Options) -> list[str]:
     found = []
     if "outside-inside" in options.metrics:
         found += ["outside_inside_all", "outside_inside_pos", "mass_inside"]
+    if "discrimination" in options.metrics:
+        found += DISCRIMINATION
     if "mask" in options.metrics:
         found += [f"{name}_{case}" for case in ("pos", "signed") for name in metrics.Counts._fields]
     return found
@@ -307,14 +368,19 @@ def _unused(number: int, name: str, status: str, reason: str = "") -> dict[str, 
     }
 
 
-def heatmaps(analyzer: Any, x: np.ndarray) -> np.ndarray:
-    """Heatmaps by an analyzer of iNNvestigate, (N, H, W).
+def heatmaps(analyzer: Any, x: np.ndarray, targets: np.ndarray | None = None) -> np.ndarray:
+    """Heatmaps by an analyzer of either host, (N, H, W).
 
     Args:
         analyzer: for one batch at a time, or one image where it makes a batch of every image, as Integrated
             Gradients does.
         x: network inputs, (N, H, W, C).
+        targets: the classes to explain, (N,), for an analyzer with neuron_selection_mode="index".
     """
-    if explains_single_images(analyzer):
-        return np.concatenate([heatmap(analyzer.analyze(x[i : i + 1])) for i in range(len(x))])
-    return heatmap(analyzer.analyze(x))
+    size = 1 if explains_single_images(analyzer) else len(x)
+    found = []
+    for start in range(0, len(x), size):
+        rows = slice(start, start + size)
+        chosen = {} if targets is None else {"neuron_selection": targets[rows]}
+        found.append(heatmap(analyzer.analyze(x[rows], **chosen)))
+    return np.concatenate(found)

@@ -99,7 +99,7 @@ def finish(benchmark: Benchmark, output: Path, about: dict[str, Any]) -> Summary
     results = parts.read(output, benchmark.batches)
     summary = summarise(results, about["model"], benchmark.dataset.name)
     pictures = []
-    names = _examples(parts.read(output, benchmark.batches))
+    names = _examples(parts.read(output, benchmark.batches), benchmark.dataset.pairs)
     if names:
         try:
             picture = _picture(benchmark, names)
@@ -133,30 +133,33 @@ def _nothing_used(summary: Summary, output: Path) -> str:
     return f"{text}; then take another folder for the results, or delete this one"
 
 
-def _examples(results: Iterator[pd.DataFrame]) -> list[str]:
-    """The first used image of each of some classes."""
-    chosen: dict[int, str] = {}
+def _examples(results: Iterator[pd.DataFrame], pairs: bool) -> list[str]:
+    """The first used image of each of some classes; of pairs the first used images, with both their classes."""
+    chosen: dict[Any, str] = {}
+    wanted = 2 * (_EXAMPLES // 2) if pairs else _EXAMPLES
     for rows in results:
         for row in rows[rows["status"] == "used"].itertuples():
-            chosen.setdefault(row.target, row.image)
-        if len(chosen) >= _EXAMPLES:
+            chosen.setdefault(row.image if pairs else row.target, row.image)
+        if len(chosen) >= wanted:
             break
-    return list(chosen.values())[:_EXAMPLES]
+    return list(chosen.values())[:wanted]
 
 
 def _picture(benchmark: Benchmark, names: list[str]) -> bytes:
     """Photos and heatmaps of all methods side by side, as in the paper's Figures 5 and 6; a PNG."""
-    photos = [
-        images.fit(benchmark.dataset.read(name).photo, benchmark.size, benchmark.short_side) for name in names
-    ]
+    pairs = benchmark.dataset.pairs
+    examples = [benchmark.dataset.read(name) for name in names]
+    photos = [images.fit(example.photo, benchmark.size, benchmark.short_side) for example in examples]
+    targets = np.array([example.explained for example in examples]) if pairs else None
     x = images.preprocess(photos, benchmark.preprocessing)
     maps = {}
     for method, analyzer in benchmark.analyzers.items():
-        values = heatmaps(analyzer, x)
+        values = heatmaps(analyzer, x, targets)
         finite = np.isfinite(values).all(axis=(1, 2), keepdims=True)
         maps[title(method)] = np.where(finite, values, 0)  # nothing is shown of what is not finite
     file = io.BytesIO()
-    grid(photos, maps, [_short(name) for name in names]).savefig(file, format="png", dpi=120)
+    labels = [f"why {name.partition(':')[2]}" if pairs else _short(name) for name in names]
+    grid(photos, maps, labels).savefig(file, format="png", dpi=120)
     return file.getvalue()
 
 

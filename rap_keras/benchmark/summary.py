@@ -55,9 +55,10 @@ def summarise(parts: Iterable[pd.DataFrame], model: str, dataset: str) -> Summar
     Args:
         parts: tables of one row per image and method, read one after the other. Columns: image, status ("used",
             "misclassified", "broken"), reason, method (None for an image that is not used), flaw ("" or "not
-            finite"), outside_inside_all, outside_inside_pos, mass_inside, the counts tp, fp, fn, tn of pixels as
-            tp_pos, tp_signed and so on, and lists of what is left after each step, lerf_correct, lerf_logit and so
-            on, from step 0. Groups of columns that no part has are no part of the summary.
+            finite"), outside_inside_all, outside_inside_pos, mass_inside, own_above_other_mass and the others of
+            the metric discrimination, the counts tp, fp, fn, tn of pixels as tp_pos, tp_signed and so on, and
+            lists of what is left after each step, lerf_correct, lerf_logit and so on, from step 0. Groups of
+            columns that no part has are no part of the summary.
         model: the network's name.
         dataset: the data set's name.
 

@@ -12,6 +12,7 @@ from rap_keras.hosts.titles import title
 
 _NAMED = 10  # images named in a note; left_out.csv names all
 _DASH = "\N{EN DASH}"
+_APART = "Why this class and not the other one of the image"
 _INSIDE, _MASK = "Relevance inside and outside of the object", "Segmentation mask"
 _ALL = "As in the paper, for completeness"
 _REMOVED = {
@@ -26,8 +27,14 @@ _CASES = {
     "lerf": "least relevant first",
     "morf": "most relevant first",
     "random": "random order",
+    "mass": "by mass",
+    "density": "by mean density",
+    "own": "on the own object",
+    "other": "on the other object",
 }
 _NAMES = {
+    "own_above_other": "own object above the other",
+    "pointing": "highest pixel",
     "outside_inside_ratio": "outside-inside ratio",
     "mass_inside": "mass inside",
     "miou": "mIOU",
@@ -66,6 +73,10 @@ class _Line(NamedTuple):
 
 # What tells most comes first: POS, mass inside, mIOU. ALL has no best, see `notes`.
 _LINES = (
+    _Line(_APART, "own_above_other", "mass", "mean", "higher"),
+    _Line(_APART, "own_above_other", "density", "mean", "higher"),
+    _Line(_APART, "pointing", "own", "mean", "higher"),
+    _Line(_APART, "pointing", "other", "mean", "lower"),
     _Line(_INSIDE, "outside_inside_ratio", "pos", "median", "lower"),
     _Line(_INSIDE, "outside_inside_ratio", "pos", "mean", "lower"),
     _Line(_INSIDE, "mass_inside", "pos", "mean", "higher"),
@@ -196,6 +207,11 @@ def _reading(summary: Summary) -> Iterator[str]:
         "the outside-inside ratio, whose tail is heavy, else of the mean. Bold: the best value of its row, even "
         "if intervals overlap."
     )
+    if "own_above_other" in metrics:
+        yield (
+            "Each image has objects of two classes, the network's first two choices, and is explained once for "
+            "each. A method whose heatmap does not depend on the class has 0.5 in the first two rows."
+        )
     if "outside_inside_ratio" in metrics:
         yield (
             "ALL tells little about RAP and has no best value here: where positive and negative relevance nearly "

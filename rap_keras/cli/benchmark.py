@@ -36,8 +36,11 @@ _DATASET = "shapes"
 )
 @click.option(
     "--dataset",
-    type=click.Choice(["shapes", "imagenet", "imagenet-seg", "voc2012", "folder"]),
-    help="The data set. shapes, the default, comes with this package; --root tells where the others are.",
+    type=click.Choice(
+        ["shapes", "imagenet", "imagenet-seg", "voc2012", "folder", "shapes-pairs", "voc2012-pairs"]
+    ),
+    help="The data set. shapes, the default, and shapes-pairs come with this package; --root tells where the "
+    "others are. Images of pairs have objects of two classes, and both are explained.",
 )
 @click.option(
     "--root",
@@ -57,7 +60,8 @@ _DATASET = "shapes"
     metavar="A,B,C",
     help="Metrics, separated by commas: outside-inside (ratio, mass inside), mask (pixel accuracy, mIOU), and "
     "region perturbation, which takes most of the time: lerf (least relevant pixels first), morf (most relevant "
-    "first), random. Default: outside-inside,mask,lerf, as in the paper.",
+    "first), random. Default: outside-inside,mask,lerf, as in the paper. Pairs also have discrimination (whether "
+    "the explained object stands above the other one); default there: discrimination,outside-inside,mask.",
 )
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Take the first N images only.")
 @click.option(
@@ -172,16 +176,16 @@ def benchmark(
     Exit status: 0 all done, 1 some images are broken, some heatmaps are not finite, or there is no result, 2 wrong
     usage or a folder that cannot be used, 130 interrupted.
     """
-    if (model_name is None) != (dataset is None):
+    if (model_name is None) != (dataset is None) and dataset != "shapes-pairs":
         raise click.UsageError(
             "Give both --model and --dataset, or neither, for the network and the images of this package."
         )
     start_tensorflow()
-    from rap_keras.benchmark import DEFAULT_METRICS, Options
+    from rap_keras.benchmark import DEFAULT_METRICS, PAIR_METRICS, Options
     from rap_keras.models import is_network_name
 
     with blaming("--metrics"):
-        wanted = _names(metrics) or DEFAULT_METRICS
+        wanted = _names(metrics) or (PAIR_METRICS if (dataset or "").endswith("-pairs") else DEFAULT_METRICS)
         options = Options(wanted, foreground, batch_size, pixels, steps, fill)
     model = model_name or _MODEL
     settings: dict[str, Any] = {
@@ -268,17 +272,18 @@ def open_benchmark(
     if patterns is None and any(map(analyzers.needs_patterns, methods)):
         patterns = embedded_patterns(model_name)
     built, unable = {}, {}
+    mode = "index" if examples.pairs else "max_activation"
     for name in methods:
         click.echo(f"building {name} ...", err=True)
         with blaming(*(["--patterns"] if analyzers.needs_patterns(name) else ["--model", "--methods"])):
             try:
-                built[name] = analyzers.create(name, network.model, patterns=patterns)
+                built[name] = analyzers.create(name, network.model, mode, patterns=patterns)
             except NotAnalyzeableModelException as error:
                 if all_needed:
                     raise
                 unable[name] = str(error)
                 click.echo(f"without {name}: {error}", err=True)
-    with blaming("--pixels", "--steps"):
+    with blaming("--metrics", "--pixels", "--steps"):
         return Benchmark(
             network.model,
             built,

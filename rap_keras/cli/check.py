@@ -47,6 +47,13 @@ _SIDE = 224  # of networks that take any size
     metavar="caffe|tf|torch|MODULE:FUNCTION",
     help="As in `rap-keras explain`; with a model file, --input needs it.",
 )
+@click.option(
+    "--method",
+    type=click.Choice(["rap", "rap.contrastive"]),
+    default="rap",
+    show_default=True,
+    help="What is checked. Contrastive RAP keeps its sum from the network's head to the input.",
+)
 @custom_objects_option
 @output_option
 @click.pass_context
@@ -55,6 +62,7 @@ def check(
     model_name: str,
     photo: Path | None,
     preprocessing: str | None,
+    method: str,
     custom_objects: str | None,
     output_layer: str | None,
 ) -> None:
@@ -78,12 +86,12 @@ def check(
     """
     start_tensorflow()
     know_custom_objects(custom_objects)
-    from rap_keras import RAP
+    from rap_keras import RAP, ContrastiveRAP
     from rap_keras.engine import conservation, influence
 
     model = _load(model_name, output_layer)
     with blaming("MODEL"):
-        analyzer = RAP(model)
+        analyzer = RAP(model) if method == "rap" else ContrastiveRAP(model)
     x, origin = _input(model_name, analyzer, photo, preprocessing)
     click.echo(f"checking {model_name} with {origin} ...", err=True)
     found = conservation.check(analyzer, x)
@@ -188,11 +196,18 @@ def _mark(layer: LayerCheck) -> str:
 
 
 def _summary(found: Check) -> Iterator[str]:
-    logit, heatmap = found.seed[0], found.heatmap[0]
-    yield (
-        f"{len(found.layers)} layers; the logit is {logit:.6g}, the sum of the heatmap {heatmap:.6g} "
-        f"(excess {found.excess:.2g})"
-    )
+    score, heatmap = found.score[0], found.heatmap[0]
+    if any(layer.in_head for layer in found.layers):
+        yield (
+            f"{len(found.layers)} layers; the score is {score:.6g}, of which {found.seed[0]:.6g} goes to the input "
+            f"and {found.of_biases[0]:.6g} is of the head's biases; the sum of the heatmap is {heatmap:.6g} "
+            f"(excess {found.excess:.2g})"
+        )
+    else:
+        yield (
+            f"{len(found.layers)} layers; the logit is {score:.6g}, the sum of the heatmap {heatmap:.6g} "
+            f"(excess {found.excess:.2g})"
+        )
     not_finite = found.not_finite()
     not_conserved = [name for name in found.not_conserved() if name not in not_finite]
     if not_conserved:
@@ -202,7 +217,7 @@ def _summary(found: Check) -> Iterator[str]:
     if found.finite and found.excess > 1 and not not_conserved:
         yield "relevance is not conserved from the logit to the heatmap"
     yield f"not finite at: {', '.join(not_finite)}" if not_finite else "all values are finite"
-    if logit == 0:
+    if score == 0:
         yield "the logit is 0, and so is all relevance: this checks nothing, try another input"
 
 

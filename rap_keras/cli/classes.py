@@ -38,6 +38,11 @@ def cached_names(count: int) -> list[str] | None:
         return None
 
 
+def name_of(number: int, names: Sequence[str] | None) -> str:
+    """What a class is called."""
+    return f"class {number}" if names is None else names[number]
+
+
 def find_class(target: str, names: Sequence[str] | None, count: int) -> int:
     """The number of a class given by its number or name, upper or lower case.
 

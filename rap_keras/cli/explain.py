@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import click
 
 from rap_keras.cli import startup
+from rap_keras.cli.classes import name_of
 from rap_keras.cli.inputs import Job, blaming, know_custom_objects, prepare
 from rap_keras.cli.options import custom_objects_option, output_option, photo_options
 from rap_keras.cli.results import ExplainedPhoto, free_name, lines, write
@@ -44,7 +45,8 @@ _SHAPES = 5
     multiple=True,
     metavar="NAME",
     help="May be given several times: rap, or an analyzer of iNNvestigate such as gradient or lrp.alpha_1_beta_0. "
-    "Default: rap; without IMAGE and --model, all that the paper compares.",
+    "Default: rap, and for several targets rap and rap.contrastive, which tells classes apart; without IMAGE and "
+    "--model, all that the paper compares.",
 )
 @click.option(
     "--patterns",
@@ -55,10 +57,18 @@ _SHAPES = 5
 )
 @click.option(
     "--target",
-    default="max",
-    show_default=True,
+    "targets",
+    multiple=True,
+    default=["max"],
     metavar="max|INDEX|CLASS",
-    help="The class to explain: the network's first choice, a number, or a name.",
+    help="The class to explain: max, the first choice and the default, a number, or a name. May be given "
+    "several times: each class has a row in the picture.",
+)
+@click.option(
+    "--against",
+    metavar="INDEX|CLASS",
+    help="Explain why --target and not this class; for contrastive methods such as rap.contrastive, the default "
+    "then.",
 )
 @click.option(
     "--classes",
@@ -87,7 +97,8 @@ def explain(
     output_layer: str | None,
     methods: tuple[str, ...],
     patterns: Path | None,
-    target: str,
+    targets: tuple[str, ...],
+    against: str | None,
     classes: Path | None,
     layers: bool,
     output: Path,
@@ -97,7 +108,8 @@ def explain(
     IMAGE is a photo or a folder of photos. For each photo, NAME.png has the photo and the heatmap
     of each method side by side (red is relevant, blue irrelevant), and NAME.npz the relevance of
     each method, float32, (H, W, 3), with input_size, target, logit and methods. The time of the
-    first photo includes preparing the network. With a negative logit red and blue change places.
+    first photo includes preparing the network. With a negative logit red and blue change places,
+    except in contrastive methods. With several targets the numbers are in NAME-CLASS.npz, CLASS being a number.
 
     Without IMAGE and --model it explains images that come with the package, of known truth, by a
     network trained on them.
@@ -111,9 +123,16 @@ def explain(
             "Give at least one IMAGE, and the network with --model; or neither, for the images and the "
             "network of this package."
         )
-    methods = tuple(dict.fromkeys(methods)) or (() if embedded else ("rap",))
+    targets = tuple(dict.fromkeys(targets))
+    methods = tuple(dict.fromkeys(methods)) or (() if embedded else _default_methods(targets, against))
     if layers and methods and "rap" not in methods:
         raise click.UsageError("--layers is for --method rap only.")
+    others = [name for name in methods if not name.endswith(".contrastive")]
+    if against and (others or (embedded and not methods)):
+        raise click.UsageError(
+            f"--against is for contrastive methods, and {others[0] if others else 'rap'} is none: give --method "
+            "rap.contrastive, or leave --method out."
+        )
     start_tensorflow()
     know_custom_objects(custom_objects)
     from rap_keras.datasets.images import expand
@@ -131,12 +150,19 @@ def explain(
         output_layer=output_layer,
         methods=methods,
         patterns=patterns,
-        target=target,
+        targets=targets,
+        against=against,
         classes=classes,
         layers=layers,
         output=output,
     )
     context.exit(_run(job, paths, output))
+
+
+def _default_methods(targets: tuple[str, ...], against: str | None) -> tuple[str, ...]:
+    if against:
+        return ("rap.contrastive",)
+    return ("rap", "rap.contrastive") if len(targets) > 1 else ("rap",)
 
 
 def _write_shapes(folder: Path) -> Path:
@@ -173,6 +199,7 @@ def start_tensorflow() -> None:
 
 def _run(job: Job, paths: list[Path], output: Path) -> int:
     """Explains all photos and tells about it; the exit status."""
+    import numpy as np
     from tqdm import tqdm
 
     skipped = spoilt = 0
@@ -180,20 +207,22 @@ def _run(job: Job, paths: list[Path], output: Path) -> int:
     for path in tqdm(paths, unit="photo", disable=None if len(paths) > 1 else True):
         try:
             photo, batch = _read(job, path)
+            logits = np.ravel(job.logits(batch))
+            targets = _targets(job, logits, path)
         except (OSError, ValueError) as error:
             skipped += 1
             with tqdm.external_write_mode():
                 click.echo(f"skipped: {error}", err=True)
             continue
-        explained = _explain(job, photo, batch)
-        write(explained, output, free_name(path.stem, taken))
+        answers = [_explain(job, photo, batch, logits, target) for target in targets]
+        write(answers, output, free_name(path.stem, taken))
         with tqdm.external_write_mode():
-            for line in lines(path, explained):
+            for line in (line for answer in answers for line in lines(path, answer)):
                 click.echo(line)
-            for method in explained.not_finite():
+            for method in (method for answer in answers for method in answer.not_finite()):
                 spoilt += 1
                 click.echo(f"the heatmap of {method} for {path} is not finite", err=True)
-            for method in explained.empty():
+            for method in (method for answer in answers for method in answer.empty()):
                 click.echo(f"the heatmap of {method} for {path} is zero everywhere, so it says nothing", err=True)
     summary = f"{len(paths) - skipped} explained, {skipped} skipped"
     if spoilt:
@@ -214,12 +243,23 @@ def _read(job: Job, path: Path) -> tuple[np.ndarray, np.ndarray]:
         raise ValueError(f"{path}: {error}") from error
 
 
-def _explain(job: Job, photo: np.ndarray, batch: np.ndarray) -> ExplainedPhoto:
+def _targets(job: Job, logits: np.ndarray, path: Path) -> list[int]:
+    """The classes to explain, each once; raises ValueError for one that is compared with itself."""
+    first = int(logits.argmax())
+    targets = list(dict.fromkeys(first if target is None else target for target in job.targets))
+    if job.against in targets:
+        name = name_of(first, job.names)
+        raise ValueError(f"{path}: the first choice is {name} itself: with --against {name} give another --target")
+    return targets
+
+
+def _explain(job: Job, photo: np.ndarray, batch: np.ndarray, logits: np.ndarray, target: int) -> ExplainedPhoto:
+    """The answer of every method to one target."""
     import numpy as np
 
-    logits = np.ravel(job.logits(batch))
-    target = int(logits.argmax()) if job.target is None else job.target
-    choice = {} if job.target is None else {"neuron_selection": job.target}
+    choice = {"neuron_selection": target} if job.by_index else {}
+    if job.against is not None:
+        choice["against"] = job.against
     relevances, milliseconds = {}, {}
     for method, analyzer in job.analyzers.items():
         start = perf_counter()
@@ -228,7 +268,7 @@ def _explain(job: Job, photo: np.ndarray, batch: np.ndarray) -> ExplainedPhoto:
     return ExplainedPhoto(
         photo=photo,
         target=target,
-        label=f"class {target}" if job.names is None else job.names[target],
+        label=job.label(target),
         logit=float(logits[target]),
         probability=float(job.probabilities(batch)[target]) if job.probabilities else None,
         relevances=relevances,

@@ -60,17 +60,28 @@ class Job(NamedTuple):
     """What is the same for all photos.
 
     `logits` and `probabilities` are functions from one network input to those of each class, the latter None where
-    the network makes none; `target` is None for the class with the largest logit, `names` is None where the
-    classes have only numbers.
+    the network makes none; a target is None for the class with the largest logit, `against` is the class that
+    targets are compared with or None, `names` is None where the classes have only numbers.
     """
 
     network: PhotoNetwork
     logits: Callable[[np.ndarray], np.ndarray]
     probabilities: Callable[[np.ndarray], np.ndarray] | None
     analyzers: Mapping[str, Any]
-    target: int | None
+    targets: list[int | None]
+    against: int | None
     names: list[str] | None
     layers: bool
+
+    @property
+    def by_index(self) -> bool:
+        """Whether the analyzers are told which class to explain."""
+        return self.targets != [None] or self.against is not None
+
+    def label(self, target: int) -> str:
+        """The class as pictures call it, and which one it is compared with."""
+        name = class_names.name_of(target, self.names)
+        return name if self.against is None else f"{name} against {class_names.name_of(self.against, self.names)}"
 
 
 @contextmanager
@@ -109,7 +120,8 @@ def prepare(
     output_layer: str | None,
     methods: tuple[str, ...],
     patterns: Path | None,
-    target: str,
+    targets: tuple[str, ...],
+    against: str | None,
     classes: Path | None,
     layers: bool,
     output: Path,
@@ -137,16 +149,23 @@ def prepare(
         names = list(CLASSES)
     names = names or class_names.cached_names(count)
     with blaming("--target"):
-        number = None if target == "max" else class_names.find_class(target, names, count)
+        numbers = [None if text == "max" else class_names.find_class(text, names, count) for text in targets]
+        numbers = list(dict.fromkeys(numbers))
+    with blaming("--against"):
+        other = None if against is None else class_names.find_class(against, names, count)
+        if other is not None and other in numbers:
+            raise ValueError(f"{against} is the class to explain: give another one")
     with blaming("--output"):
         output.mkdir(parents=True, exist_ok=True)
-    built = {}
+    built: dict[str, Any] = {}
+    logits = predictor(network.model)
+    job = Job(network, logits, network.probabilities(), built, numbers, other, names, layers)
     for name in methods:
         click.echo(f"building {name} ...", err=True)
         with blaming(*(["--patterns"] if analyzers.needs_patterns(name) else ["--model", "--method"])):
-            mode = "max_activation" if number is None else "index"
+            mode = "index" if job.by_index else "max_activation"
             built[name] = analyzers.create(name, network.model, mode, patterns)
-    return Job(network, predictor(network.model), network.probabilities(), built, number, names, layers)
+    return job
 
 
 def network_of(

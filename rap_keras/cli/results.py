@@ -50,12 +50,44 @@ def lines(path: Path, explained: ExplainedPhoto) -> Iterator[str]:
         )
 
 
-def write(explained: ExplainedPhoto, output: Path, name: str) -> None:
-    """The picture, the numbers and, if they were asked for, the layers, in the folder `output`."""
+def write(answers: list[ExplainedPhoto], output: Path, name: str) -> None:
+    """Writes what was found out about a photo into the folder `output`.
+
+    That is one picture, with a row for each target; and for each target the numbers and, if they were asked for,
+    the layers.
+    """
+    from rap_keras.hosts.titles import title
+    from rap_keras.visualization import grid, heatmap
+
+    heatmaps = {
+        title(method): [heatmap(_shown(answer.relevances[method])) for answer in answers]
+        for method in answers[0].relevances
+    }
+    figure = grid([answer.photo for answer in answers], heatmaps, [_label(answer) for answer in answers])
+    figure.savefig(output / f"{name}.png")
+    for answer in answers:
+        _write_numbers(answer, output, name if len(answers) == 1 else f"{name}-{answer.target}")
+
+
+def _label(explained: ExplainedPhoto) -> str:
+    """What stands beside a row of the picture."""
+    from rap_keras.hosts.titles import title
+
+    # Of ImageNet's "tench, Tinca tinca" a picture has room for the first.
+    label = "\nagainst ".join(name.split(",")[0] for name in explained.label.split(" against "))
+    contrastive = [method.endswith(".contrastive") for method in explained.relevances]
+    if explained.logit < 0 and not all(contrastive):
+        # The sum of RAP's relevance is the logit, so with it all its signs are the other way round.
+        label += "\nnegative logit:\nblue is relevant" + "\nunless contrastive" * any(contrastive)
+    if explained.empty():
+        label += "\nno relevance:\n" + "\n".join(map(title, explained.empty()))
+    return label
+
+
+def _write_numbers(explained: ExplainedPhoto, output: Path, name: str) -> None:
     import numpy as np
 
-    from rap_keras.hosts.titles import title
-    from rap_keras.visualization import grid, heatmap, layer_strip
+    from rap_keras.visualization import layer_strip
 
     arrays: dict[str, Any] = {
         **explained.relevances,
@@ -69,16 +101,6 @@ def write(explained: ExplainedPhoto, output: Path, name: str) -> None:
     buffer = io.BytesIO()  # on a full disk numpy would leave a half-closed archive, and a traceback when it goes
     np.savez_compressed(buffer, **arrays)
     (output / f"{name}.npz").write_bytes(buffer.getvalue())
-    heatmaps = {title(method): [heatmap(_shown(relevance))] for method, relevance in explained.relevances.items()}
-    # Of ImageNet's "tench, Tinca tinca" a picture has room for the first.
-    label = explained.label.split(",")[0]
-    if explained.logit < 0:
-        # The sum of RAP's relevance is the logit, so with it all its signs are the other way round.
-        label += "\nnegative logit:\nblue is relevant"
-    if explained.empty():
-        label += "\nno relevance:\n" + "\n".join(map(title, explained.empty()))
-    figure = grid([explained.photo], heatmaps, [label])
-    figure.savefig(output / f"{name}.png")
     if explained.layers:
         # Lists are relevances of layers with several inputs.
         strip = {

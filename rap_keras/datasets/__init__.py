@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Callable
 
 from rap_keras.datasets.dataset import BrokenExample, Dataset
-from rap_keras.datasets.embedded import shapes
+from rap_keras.datasets.embedded import shapes, shapes_pairs
 from rap_keras.datasets.example import BACKGROUND, OBJECT, VOID, Box, Example, Truth, truth
 from rap_keras.datasets.imagenet_boxes import imagenet
 from rap_keras.datasets.imagenet_masks import imagenet_segmentation
 from rap_keras.datasets.own_folder import folder
-from rap_keras.datasets.pascal_voc import voc2012
+from rap_keras.datasets.pascal_voc import voc2012, voc2012_pairs
 
 __all__ = [
     "BACKGROUND",
@@ -31,8 +31,10 @@ __all__ = [
     "imagenet_segmentation",
     "open_dataset",
     "shapes",
+    "shapes_pairs",
     "truth",
     "voc2012",
+    "voc2012_pairs",
 ]
 
 DATASETS: dict[str, Callable[..., Dataset]] = {
@@ -41,8 +43,10 @@ DATASETS: dict[str, Callable[..., Dataset]] = {
     "imagenet-seg": imagenet_segmentation,
     "voc2012": voc2012,
     "folder": folder,
+    "shapes-pairs": shapes_pairs,
+    "voc2012-pairs": voc2012_pairs,
 }
-"""What opens a data set, by its name; all but "shapes" take the place where it is."""
+"""What opens a data set, by its name; all except those of shapes take the place where it is."""
 
 
 def open_dataset(name: str, root: str | Path | None = None) -> Dataset:
@@ -50,14 +54,14 @@ def open_dataset(name: str, root: str | Path | None = None) -> Dataset:
 
     Raises:
         FileNotFoundError: The layout of `root` is another one than the data set's.
-        ValueError: There is no data set of that name; or `root` is missing, or given for "shapes".
+        ValueError: There is no data set of that name; or `root` is missing, or given for one of shapes.
     """
     if name not in DATASETS:
         raise ValueError(f"no data set {name!r}: choose one of {', '.join(DATASETS)}")
-    if name == "shapes":
+    if name.startswith("shapes"):
         if root is not None:
-            raise ValueError("the data set shapes comes with this package: leave the folder out")
-        return shapes()
+            raise ValueError(f"the data set {name} comes with this package: leave the folder out")
+        return DATASETS[name]()
     if root is None:
         raise ValueError(f"the data set {name} does not come with this package: give the folder that it is in")
     return DATASETS[name](root)

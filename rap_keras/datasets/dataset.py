@@ -27,6 +27,8 @@ class Dataset:
         digest: A fingerprint of the data, so that another data set under the same name is noticed;
             see `fingerprint`.
         classes: How many classes a network trained on it has; None where that is not told.
+        pairs: Whether its images have objects of several classes and each example says which one is explained. An
+            image is an example once for each class, and its right answers are those classes.
     """
 
     name: str
@@ -34,6 +36,7 @@ class Dataset:
     read: Callable[[str], Example]
     digest: str
     classes: int | None = None
+    pairs: bool = False
 
     def first(self, count: int) -> Dataset:
         """The data set of its first `count` examples, or all if there are fewer.

@@ -6,7 +6,7 @@ import numpy as np
 
 from rap_keras.datasets.dataset import Dataset, fingerprint
 from rap_keras.datasets.example import BACKGROUND, Box, Example
-from rap_keras.shapes.generator import CLASSES, sample
+from rap_keras.shapes.generator import CLASSES, Sample, sample
 from rap_keras.shapes.training import TEST_SEED
 
 
@@ -22,6 +22,43 @@ def shapes(count: int = 200) -> Dataset:
         raise ValueError(f"count is {count}: ask for 1 image or more")
     names = tuple(f"{index:05d}" for index in range(count))
     return Dataset("shapes", names, _read, fingerprint((f"series {TEST_SEED}", *names), ()), len(CLASSES))
+
+
+def shapes_pairs(count: int = 200) -> Dataset:
+    """The first `count` images of a series of two objects each, of two classes; each class is explained.
+
+    No network was trained on them, and nothing was tuned on them. An example is named as 00012:circle.
+
+    Raises:
+        ValueError: `count` is less than 1.
+    """
+    if count < 1:
+        raise ValueError(f"count is {count}: ask for 1 image or more")
+    names = [f"{index:05d}:{CLASSES[box.label]}" for index in range(count) for box in _pair(index)[1]]
+    digest = fingerprint((f"series {PAIRS_SEED}", *names), ())
+    return Dataset("shapes-pairs", tuple(names), _read_pair, digest, len(CLASSES), pairs=True)
+
+
+PAIRS_SEED = 20261125
+"""The series of `shapes_pairs`."""
+
+
+def _read_pair(name: str) -> Example:
+    index, _, explained = name.partition(":")
+    made, boxes = _pair(int(index))
+    pixels = np.full(made.mask.shape, BACKGROUND, np.int16)
+    for box, mask in zip(boxes, (made.mask, made.second_mask)):
+        pixels[mask] = box.label
+    labels = frozenset(box.label for box in boxes)
+    return Example(name, made.image, labels, pixels, boxes, CLASSES.index(explained))
+
+
+def _pair(index: int) -> tuple[Sample, tuple[Box, ...]]:
+    """An image of two objects, and their boxes."""
+    made = sample(index, PAIRS_SEED, second_object=True)
+    objects = ((made.label, made.box), (made.second_label, made.second_box))
+    boxes = (Box(int(label), *map(int, box)) for label, box in objects if label is not None and box is not None)
+    return made, tuple(boxes)
 
 
 def _read(name: str) -> Example:

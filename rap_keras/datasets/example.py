@@ -42,6 +42,7 @@ class Example:
         pixels: The class of each pixel, or `BACKGROUND`, `VOID` or `OBJECT`, int16, (H, W); None if
             the data set has no masks.
         boxes: Bounding boxes of the objects; empty if the data set has none.
+        explained: The class to explain; None for the network's first choice.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Example:
     labels: frozenset[int] | None = None
     pixels: np.ndarray | None = None
     boxes: tuple[Box, ...] = ()
+    explained: int | None = None
 
 
 class Truth(NamedTuple):

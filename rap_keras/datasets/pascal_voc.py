@@ -6,13 +6,17 @@ Computer Vision 111, 2015.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from rap_keras.datasets.dataset import BrokenExample, Dataset, find_folder, fingerprint
 from rap_keras.datasets.example import BACKGROUND, VOID, Example
+from rap_keras.datasets.images import opened
 from rap_keras.datasets.reading import read_annotation, read_mask, read_photo, to_boxes
+from rap_keras.engine.progress import progress_bar
 
 CLASSES: tuple[str, ...] = tuple(
     "aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person pottedplant "
@@ -41,26 +45,83 @@ def voc2012(root: str | Path) -> Dataset:
         FileNotFoundError: The layout of `root` is another one.
         ValueError: The list of names is empty, or has a name twice or one that is no file name.
     """
+    base = _base(root)
+    names = _read_list(base / _LIST)
+    digest = fingerprint(names, _files(base, names))
+    return Dataset("voc2012", names, lambda name: _read(base, name), digest, len(CLASSES))
+
+
+def voc2012_pairs(root: str | Path) -> Dataset:
+    """The photos of `voc2012` with objects of two classes or more, once for each of these classes.
+
+    Only classes that cover more than 4 % of the photo count. An example is named as 2007_000123:person.
+
+    Args:
+        root: As for `voc2012`.
+
+    Raises:
+        FileNotFoundError: As for `voc2012`.
+        ValueError: As for `voc2012`; or no photo has two such classes.
+    """
+    base = _base(root)
+    photos, names = _read_list(base / _LIST), []
+    for photo in progress_bar(photos, unit=" masks"):
+        large = _large_classes(base, photo)
+        names += [f"{photo}:{CLASSES[number]}" for number in large if len(large) > 1]
+    if not names:
+        raise ValueError(f"{base / _LIST}: no photo in it has two classes of more than 4 % of its pixels each")
+    digest = fingerprint(names, _files(base, photos))
+    return Dataset("voc2012-pairs", tuple(names), lambda name: _read_pair(base, name), digest, len(CLASSES), True)
+
+
+def _base(root: str | Path) -> Path:
+    """The folder VOC2012; raises FileNotFoundError for another layout."""
     base = find_folder(root, ("", "VOC2012", "VOCdevkit/VOC2012"), _LIST, _LAYOUT)
     for folder in ("JPEGImages", "SegmentationClass", "Annotations"):
         find_folder(base, ("",), folder, _LAYOUT)
-    names = _read_list(base / _LIST)
+    return base
 
-    def read(name: str) -> Example:
-        photo = read_photo(base / "JPEGImages" / f"{name}.jpg")
-        pixels = _read_pixels(base / "SegmentationClass" / f"{name}.png", photo)
-        path = base / "Annotations" / f"{name}.xml"
-        # Columns and rows of Pascal VOC count from 1.
-        boxes = to_boxes(read_annotation(path, photo), _NUMBERS, 1, photo, path)
-        labels = frozenset(int(number) for number in np.unique(pixels) if number >= 0)
-        return Example(name, photo, labels, pixels, boxes)
 
-    files = (
-        base / folder / f"{name}{suffix}"
-        for name in names
-        for folder, suffix in (("JPEGImages", ".jpg"), ("SegmentationClass", ".png"), ("Annotations", ".xml"))
-    )
-    return Dataset("voc2012", names, read, fingerprint(names, files), len(CLASSES))
+def _files(base: Path, names: Iterable[str]) -> Iterator[Path]:
+    places = (("JPEGImages", ".jpg"), ("SegmentationClass", ".png"), ("Annotations", ".xml"))
+    return (base / folder / f"{name}{suffix}" for name in names for folder, suffix in places)
+
+
+def _read(base: Path, name: str) -> Example:
+    photo = read_photo(base / "JPEGImages" / f"{name}.jpg")
+    pixels = _read_pixels(base / "SegmentationClass" / f"{name}.png", photo)
+    path = base / "Annotations" / f"{name}.xml"
+    # Columns and rows of Pascal VOC count from 1.
+    boxes = to_boxes(read_annotation(path, photo), _NUMBERS, 1, photo, path)
+    labels = frozenset(int(number) for number in np.unique(pixels) if number >= 0)
+    return Example(name, photo, labels, pixels, boxes)
+
+
+def _read_pair(base: Path, name: str) -> Example:
+    photo, _, explained = name.partition(":")
+    example = _read(base, photo)
+    assert example.pixels is not None
+    large = frozenset(_covering(example.pixels))
+    return replace(example, name=name, labels=large, explained=_NUMBERS[explained])
+
+
+def _large_classes(base: Path, photo: str) -> list[int]:
+    """Classes of a photo's mask; none where it is broken, which is told when the photo is read for another set."""
+    path = base / "SegmentationClass" / f"{photo}.png"
+    try:
+        with opened(path) as image:
+            mask = np.array(image)
+        return _covering(_as_classes(mask, path))
+    except (OSError, ValueError):
+        return []
+
+
+def _covering(pixels: np.ndarray) -> list[int]:
+    numbers, counts = np.unique(pixels, return_counts=True)
+    return [int(number) for number, count in zip(numbers, counts) if number >= 0 and count > _LARGE * pixels.size]
+
+
+_LARGE = 0.04  # of a photo's pixels
 
 
 def _read_list(path: Path) -> tuple[str, ...]:
@@ -77,7 +138,10 @@ def _read_list(path: Path) -> tuple[str, ...]:
 
 def _read_pixels(path: Path, photo: np.ndarray) -> np.ndarray:
     """0 is background, 1 to 20 the classes in order, 255 void."""
-    mask = read_mask(path, photo)
+    return _as_classes(read_mask(path, photo), path)
+
+
+def _as_classes(mask: np.ndarray, path: Path) -> np.ndarray:
     if mask.ndim != 2 or mask.dtype != np.uint8:
         raise BrokenExample(f"{path}: colours instead of a palette's numbers; take the masks as published")
     unknown = np.setdiff1d(mask, [*range(len(CLASSES) + 1), 255])

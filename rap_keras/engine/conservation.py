@@ -42,6 +42,7 @@ class LayerCheck(NamedTuple):
         given_back: sum over all its inputs, float64, (N,).
         excess: the worst of the samples, see this module.
         finite: whether all that it gave back is.
+        in_head: whether it belongs to the head that contrastive RAP begins behind, whose biases keep their part.
     """
 
     name: str
@@ -51,6 +52,7 @@ class LayerCheck(NamedTuple):
     given_back: np.ndarray
     excess: float
     finite: bool
+    in_head: bool = False
 
 
 class Check(NamedTuple):
@@ -129,18 +131,18 @@ def check(analyzer: Explained, x: Arrays, neuron_selection: Any = None) -> Check
             LayerCheck(
                 name=name,
                 kind=type(p.call.layer).__name__,
-                rule=HEAD if in_head else rule_text(p, reference=analyzer.variant == "reference"),
+                rule="signed contribution to the score; biases keep their part"
+                if in_head
+                else rule_text(p, reference=analyzer.variant == "reference"),
                 arriving=arriving,
                 given_back=sums_here[0],
                 excess=0.0 if in_head else _excess(sums_here, arriving, score),
                 finite=bool(np.isfinite(sums_here).all()),
+                in_head=in_head,
             )
         )
     finite = bool(np.isfinite(heatmap).all() and np.isfinite(score).all())
     return Check(layers, seed, heatmap[0], _excess(heatmap, seed, score), finite, score)
-
-
-HEAD = "signed contribution to the score; biases keep their part"
 
 
 def _sum_in_front(network: Network, sums: Mapping[str, Iterable[np.ndarray]], head: set[str]) -> np.ndarray:

@@ -21,12 +21,12 @@ __all__ = ["TITLES", "create", "find", "names", "needs_patterns", "title"]
 
 def names() -> Collection[str]:
     """The names of all methods of the host."""
+    from rap_keras.hosts import native
+
     if choice.is_plugin():
         from rap_keras.hosts import plugin
 
-        return plugin.names()
-    from rap_keras.hosts import native
-
+        return list(dict.fromkeys([*plugin.names(), *native.CONTRASTIVE]))
     return native.NAMES
 
 
@@ -79,15 +79,15 @@ def create(
             "`rap-keras fit-patterns`, and give them as patterns="
         )
     own = {"patterns": patterns} if needs_patterns(name) else {}
-    if choice.is_plugin():
+    from rap_keras.hosts import native
+
+    if choice.is_plugin() and (name in RAP_METHODS or name not in native.CONTRASTIVE):
         from rap_keras.hosts.plugin import innvestigate_methods
 
         return innvestigate_methods.create(name, model, neuron_selection_mode, output, **own)
-    from rap_keras.hosts import native
-
     if name in native.WITHOUT_DEFAULTS:
         raise ValueError(
-            f"{name} cannot be created with its defaults: give its options to "
+            f"{name} cannot be created with its defaults: give its parameters to "
             f"rap_keras.create_analyzer({name!r}, model, {native.WITHOUT_DEFAULTS[name]})"
         )
     require_model_of_this_mode(model)

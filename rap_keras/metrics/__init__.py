@@ -5,6 +5,7 @@ network's input, and a network is a function from inputs to logits. The metrics 
 (Nam et al., Relative Attributing Propagation, AAAI 2020), which counts correctly classified images only.
 """
 
+from rap_keras.metrics.discrimination import Discrimination, discrimination
 from rap_keras.metrics.localisation import (
     Counts,
     confusion,
@@ -19,9 +20,11 @@ from rap_keras.metrics.perturbation import ORDERS, Perturbed, aopc, region_pertu
 __all__ = [
     "ORDERS",
     "Counts",
+    "Discrimination",
     "Perturbed",
     "aopc",
     "confusion",
+    "discrimination",
     "marked",
     "mass_inside",
     "mean_iou",

@@ -38,6 +38,15 @@ def _by_rule(rule: lrp_methods.Rule) -> Callable[..., Analyzer]:
     return create
 
 
+def _contrastive(create: Callable[..., Analyzer]) -> Callable[..., Analyzer]:
+    """A method that begins as contrastive RAP does."""
+
+    def with_contrast(model: keras.Model, contrast: str = "log_odds", **options: Any) -> Analyzer:
+        return create(model, contrast=contrast, **options)
+
+    return with_contrast
+
+
 def _lrp_epsilon(model: keras.Model, epsilon: float = 1e-7, bias: bool = True, **options: Any) -> Analyzer:
     return lrp_methods.LRP(model, lrp_methods.epsilon(epsilon, bias), **options)
 
@@ -75,6 +84,9 @@ _ANALYZERS: dict[str, Callable[..., Analyzer]] = {
     "lrp.sequential_preset_b": _preset(lrp_methods.alpha_beta(2, 1), first_flat=False),
     "lrp.sequential_preset_a_flat": _preset(lrp_methods.alpha_beta(1, 0), first_flat=True),
     "lrp.sequential_preset_b_flat": _preset(lrp_methods.alpha_beta(2, 1), first_flat=True),
+    "input_t_gradient.contrastive": _contrastive(gradients.InputTimesGradient),
+    "lrp.alpha_1_beta_0.contrastive": _contrastive(_by_rule(lrp_methods.alpha_beta(1, 0))),
+    "lrp.alpha_2_beta_1.contrastive": _contrastive(_by_rule(lrp_methods.alpha_beta(2, 1))),
     "input": gradients.Input,
     "random": gradients.Random,
 }
@@ -82,6 +94,8 @@ _ANALYZERS: dict[str, Callable[..., Analyzer]] = {
 NAMES = tuple(_ANALYZERS)
 """The names of all native methods."""
 
+CONTRASTIVE = tuple(name for name in NAMES if name.endswith(".contrastive"))
+"""The methods that tell classes apart, which iNNvestigate has not."""
 
 WITHOUT_DEFAULTS = {
     "deep_taylor.bounded": "low=0, high=255",
