@@ -48,6 +48,8 @@ _NATIVE = {
     "conservation",
     "final_activation",
     "contrastive",
+    "datasets_voc2012",
+    "discrimination",
     "gpu_kernels",
     "influence",
     "input_bounds",

@@ -199,8 +199,8 @@ def _summary(found: Check) -> Iterator[str]:
     score, heatmap = found.score[0], found.heatmap[0]
     if any(layer.in_head for layer in found.layers):
         yield (
-            f"{len(found.layers)} layers; the score is {score:.6g}, of which {found.seed[0]:.6g} goes to the input "
-            f"and {found.of_biases[0]:.6g} is of the head's biases; the sum of the heatmap is {heatmap:.6g} "
+            f"{len(found.layers)} layers; the score is {score:.6g}: {found.seed[0]:.6g} of it goes to the input, "
+            f"{found.of_biases[0]:.6g} is of the head's biases; the sum of the heatmap is {heatmap:.6g} "
             f"(excess {found.excess:.2g})"
         )
     else:
