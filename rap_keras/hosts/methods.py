@@ -68,8 +68,8 @@ def create(
 
     Raises:
         RuntimeError: The model was built with eager execution on and it is off now, or the other way round.
-        ValueError: There is no such method or output; or the method needs options of its own; or iNNvestigate's
-            would pass over a model that is a layer of `model`.
+        ValueError: There is no such method or output; or the method needs parameters of its own, which
+            `create_analyzer` takes; or iNNvestigate's method would pass over a model that is a layer of `model`.
         NotAnalyzeableModelException: The method cannot explain such a model.
     """
     find(name)
@@ -85,10 +85,10 @@ def create(
         return innvestigate_methods.create(name, model, neuron_selection_mode, output, **own)
     from rap_keras.hosts import native
 
-    if name in native.NEED_OPTIONS:
+    if name in native.WITHOUT_DEFAULTS:
         raise ValueError(
-            f"{name} cannot be created with its defaults (it has none for {native.NEED_OPTIONS[name]}): give "
-            f"them to rap_keras.create_analyzer({name!r}, model, ...)"
+            f"{name} has no defaults: give its parameters to rap_keras.create_analyzer({name!r}, model, "
+            f"{native.WITHOUT_DEFAULTS[name]})"
         )
     require_model_of_this_mode(model)
     model = one_output(model, output)

@@ -40,6 +40,13 @@ _DATA = {
     "TensorShape",
 }
 _CODE = {"Lambda", "__lambda__"}
+_TRUSTED = (
+    "load it with tf.keras.models.load_model(path, safe_mode=False) and create the analyzer with "
+    "allow_lambda_layers=True"
+    if KERAS_3
+    else "load it with tf.keras.models.load_model and create the analyzer with allow_lambda_layers=True; a file "
+    "other than .h5 must first be loaded with eager execution on and safe_mode=False, and saved as .h5"
+)
 
 
 class Entry(NamedTuple):
@@ -79,9 +86,7 @@ def require_no_code(config: Any) -> None:
         raise ValueError(
             f"{what} {names:.60} is Python code, which loading would run and which has no rule of relevance. Use "
             "layers of Keras in its place; if only the training needs it, load the model with compile=False and "
-            "save it again. If you trust it, load it with tf.keras.models.load_model and create the analyzer with "
-            "allow_lambda_layers=True; a file other than .h5 must first be loaded with eager execution on and "
-            "safe_mode=False, and saved as .h5"
+            f"save it again. If you trust it, {_TRUSTED}"
         )
 
 
@@ -105,6 +110,11 @@ def require_known(config: Any) -> None:
             raise ValueError(
                 f"{_place(entry)} is the operation {name!r:.60}, which Keras 3 does not read from an HDF5 file: "
                 "save the model as .keras, model.save('model.keras')"
+            )
+        elif isinstance(name, str) and _is_unknown_operation(entry.content, name):
+            raise ValueError(
+                f"{_place(entry)} is the operation {name!r:.60}, for which there is no rule of relevance: use a "
+                "layer of Keras in its place"
             )
         elif not (isinstance(name, str) and _is_known(entry.content, name)):
             raise ValueError(
@@ -165,6 +175,17 @@ def _may_be_operation(content: dict[str, Any]) -> bool:
     """Whether it is an operation of Keras 3 in an HDF5 file; a layer of the same name can be trainable or not."""
     config = content.get("config")
     return not content.get("module") and not (isinstance(config, dict) and "trainable" in config)
+
+
+def _is_unknown_operation(content: dict[str, Any], name: str) -> bool:
+    """Whether it is one of the operations of Keras 3 (`keras.ops`) that have no rule."""
+    if not KERAS_3 or functional.is_known(name):
+        return False
+    operations = {operation.replace("_", "") for operation in dir(keras.ops)}
+    of_operations = str(content.get("module")).startswith("keras.src.ops.")
+    return of_operations or (
+        _may_be_operation(content) and name.lower() in operations and not _is_known(content, name)
+    )
 
 
 def _graph_operation(node_def: Any) -> str | None:

@@ -1,5 +1,5 @@
 """The native host: analyzers that need TensorFlow and Keras alone."""
 
-from rap_keras.hosts.native.creation import NAMES, NEED_OPTIONS, create_analyzer
+from rap_keras.hosts.native.creation import NAMES, WITHOUT_DEFAULTS, create_analyzer
 
-__all__ = ["NAMES", "NEED_OPTIONS", "create_analyzer"]
+__all__ = ["NAMES", "WITHOUT_DEFAULTS", "create_analyzer"]

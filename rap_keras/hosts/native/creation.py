@@ -80,8 +80,13 @@ _ANALYZERS: dict[str, Callable[..., Analyzer]] = {
 NAMES = tuple(_ANALYZERS)
 """The names of all native methods."""
 
-NEED_OPTIONS = {"lrp": "rule", "lrp.alpha_beta": "alpha and beta", "deep_taylor.bounded": "low and high"}
-"""The methods that have options without a default, and which these are."""
+
+WITHOUT_DEFAULTS = {
+    "deep_taylor.bounded": "low=0, high=255",
+    "lrp": "rule=rap_keras.hosts.native.lrp_methods.z",
+    "lrp.alpha_beta": "alpha=2",
+}
+"""The methods that need options of their own, and an example of these."""
 
 
 def create_analyzer(name: str, model: keras.Model, **options: Any) -> Analyzer:
