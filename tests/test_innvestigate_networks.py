@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from host import create_analyzer
 from sums import excess
 from tensorflow import keras
 from tensorflow.keras import layers
 
-from rap_keras import RAP
+import rap_keras
+from rap_keras import RAP, NotAnalyzeableModelException
+from rap_keras.hosts.native import NAMES, WITHOUT_DEFAULTS
+from rap_keras.patterns import PatternComputer
 
 CLASSES = 5
 DIGIT, COLOUR = (12, 12, 1), (16, 16, 3)
@@ -171,7 +175,7 @@ def test_in_every_mode_and_out_of_a_file(name, tmp_path):
         "all": ((), logits.sum(1)),
     }
     for mode, (selection, expected) in explained.items():
-        analyzer = RAP(model, neuron_selection_mode=mode)
+        analyzer = create_analyzer("rap", model, neuron_selection_mode=mode)
         R = analyzer.analyze(x, *selection)
         assert R.shape == x.shape
         assert np.isfinite(R).all()
@@ -182,3 +186,32 @@ def test_in_every_mode_and_out_of_a_file(name, tmp_path):
     keras.backend.clear_session()
     loaded = RAP.load_npz(tmp_path / "analyzer.npz")
     assert np.abs(loaded.analyze(x) - R).max() <= 1e-4 * np.abs(R).max()
+
+
+METHODS = [name for name in NAMES if name not in WITHOUT_DEFAULTS and name != "rap"]
+OF_RELUS = ("deconvnet", "guided_backprop", "deep_taylor")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_native_method_takes_them(name):
+    """As iNNvestigate's own tests do: a value for every input value, each of them a number."""
+    model = trained(NETWORKS[name]())
+    x = np.random.default_rng(8).normal(size=(3, *model.input_shape[1:])).astype(np.float32)
+    logits = model.predict_on_batch(x).max(1)
+    for method in METHODS:
+        options = {}
+        if method.startswith("pattern."):
+            if name == "no weights":
+                continue  # there are no patterns either
+            data = np.random.default_rng(9).normal(size=(20, *model.input_shape[1:])).astype(np.float32)
+            options = {"patterns": PatternComputer(model).compute(data)}
+        if name.endswith("tanh") and method in OF_RELUS:
+            with pytest.raises(NotAnalyzeableModelException, match="only for networks of ReLUs"):
+                rap_keras.create_analyzer(method, model)
+            continue
+        found = rap_keras.create_analyzer(method, model, **options).analyze(x)
+        assert found.shape == x.shape, method
+        assert np.isfinite(found).all(), method
+        nothing_speaks_for_it = method == "deep_taylor" and (logits <= 0).all()
+        assert np.abs(found).max() > 0 or nothing_speaks_for_it, method

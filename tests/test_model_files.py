@@ -10,6 +10,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from host import KERAS_3
 from hostile_files import entry, network, of_keras_3_format, write_h5, write_keras
 from keras import __version__ as keras_version
 from tensorflow import keras
@@ -18,13 +19,22 @@ from rap_keras import RAP, models
 
 layers = keras.layers
 
-# Keras writes .keras files only where eager execution is on, as it is where most users train.
+# Keras 2 writes .keras files only where eager execution is on, as it is where most users train.
 SAVE = """
 import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 layers = keras.layers
 keras.utils.set_random_seed(1)
+
+if hasattr(keras, "ops"):
+    relu, leaky_relu, concatenate = keras.ops.relu, keras.activations.leaky_relu, keras.ops.concatenate
+    constant = keras.initializers.Constant(0.5)
+    SUFFIXES = (".h5", ".keras")
+else:
+    relu, leaky_relu, concatenate = tf.nn.relu, tf.nn.leaky_relu, tf.concat
+    constant = tf.constant_initializer(0.5)
+    SUFFIXES = (".h5", ".keras", "")
 
 @keras.utils.register_keras_serializable("test_model_files")
 def halved(x):
@@ -39,11 +49,10 @@ class Trained(keras.Model):
 
 def operations():
     inputs = keras.Input((8,))
-    x = tf.nn.relu(layers.Dense(8, activation=tf.nn.leaky_relu, kernel_regularizer="l2")(inputs) - 0.1)
-    return keras.Model(inputs, layers.Dense(3)(tf.concat([x[:, :4], x * 2], axis=-1)))
+    x = relu(layers.Dense(8, activation=leaky_relu, kernel_regularizer="l2")(inputs) - 0.1)
+    return keras.Model(inputs, layers.Dense(3)(concatenate([x[:, :4], x * 2], axis=-1)))
 
 def wrapped():
-    constant = tf.constant_initializer(0.5)
     inputs = keras.Input((5, 8))
     x = layers.TimeDistributed(layers.Dense(4, activation="relu"))(inputs)
     x = layers.Bidirectional(layers.LSTM(3, kernel_constraint="unit_norm"))(x)
@@ -80,11 +89,12 @@ for build in (operations, wrapped, functions, trained, mixed, with_lambda):
     model = build()
     x = np.random.default_rng(0).normal(size=(2, *model.input_shape[1:])).astype(np.float32)
     np.savez(build.__name__, x=x, y=model(x))
-    for suffix in (".h5", ".keras", ""):
+    for suffix in SUFFIXES:
         model.save(build.__name__ + suffix)
 # What the refusal of with_lambda advises.
-tf.keras.models.load_model("with_lambda.keras", safe_mode=False).save("trusted-keras.h5")
-tf.keras.models.load_model("with_lambda").save("trusted-saved.h5")
+if "" in SUFFIXES:
+    keras.models.load_model("with_lambda.keras", safe_mode=False).save("trusted-keras.h5")
+    keras.models.load_model("with_lambda").save("trusted-saved.h5")
 """
 
 
@@ -114,9 +124,12 @@ def halved(x):
 OWN = {"tripled": tripled, "Trained": Trained}
 
 
-# Keras 2.14 itself cannot read functions.h5, where it writes functions in two ways at once.
+# Keras 2.14 itself cannot read functions.h5, where it writes functions in two ways at once; Keras 3 cannot read
+# operations from .h5 files, and has no SavedModels of Keras models.
+UNREADABLE = "operations.h5" if KERAS_3 else "functions.h5"
+SUFFIXES = (".h5", ".keras") if KERAS_3 else (".h5", ".keras", "")
 FILES = {
-    name: [name + suffix for suffix in (".h5", ".keras", "") if name + suffix != "functions.h5"]
+    name: [name + suffix for suffix in SUFFIXES if name + suffix != UNREADABLE]
     for name in ("operations", "wrapped", "functions", "trained", "mixed")
 }
 
@@ -132,6 +145,12 @@ def test_honest_files_calculate_as_they_were_saved(saved, name, file):
     assert type(model).__name__ == ("Trained" if name == "trained" else "Functional")
 
 
+@pytest.mark.parametrize("file", ["trained.h5", "trained.keras"])
+def test_what_keras_was_told_around_the_call_is_known(saved, file):
+    with keras.utils.custom_object_scope(OWN):
+        assert type(models.load_model(saved / file)).__name__ == "Trained"
+
+
 @pytest.mark.parametrize(
     ("file", "cause"),
     [
@@ -139,7 +158,8 @@ def test_honest_files_calculate_as_they_were_saved(saved, name, file):
         ("trained.keras", "layer 'trained' needs Trained"),
         ("functions.h5", "needs tripled"),
         ("functions.keras", "needs tripled"),
-        ("functions", "could not be loaded .*tripled"),  # there a function is a name like others
+        # There a function is a name like others.
+        pytest.param("functions", "could not be loaded .*tripled", marks=pytest.mark.keras2),
     ],
 )
 def test_without_what_it_needs_a_file_is_refused(saved, file, cause):
@@ -147,6 +167,7 @@ def test_without_what_it_needs_a_file_is_refused(saved, file, cause):
         models.load_model(saved / file)
 
 
+@pytest.mark.keras2
 def test_a_saved_model_is_read_without_the_class_that_trained_it(saved):
     assert type(models.load_model(saved / "trained")).__name__ == "Functional"
 
@@ -157,12 +178,15 @@ def test_a_saved_model_is_read_without_the_class_that_trained_it(saved):
         ("with_lambda.h5", "with_lambda.h5"),
         ("with_lambda.keras", "trusted-keras.h5"),
         ("with_lambda", "trusted-saved.h5"),
-    ],
+    ]
+    if not KERAS_3
+    else [("with_lambda.h5", "with_lambda.h5"), ("with_lambda.keras", "with_lambda.keras")],
 )
 def test_what_a_refused_lambda_layer_is_advised_to_do(saved, refused, trusted):
-    with pytest.raises(ValueError, match=r"with eager execution on and safe_mode=False, and saved as \.h5"):
+    advice = r"load_model\(path, safe_mode=False\)" if KERAS_3 else r"safe_mode=False, and saved as \.h5"
+    with pytest.raises(ValueError, match=advice):
         models.load_model(saved / refused)
-    model = keras.models.load_model(saved / trusted)
+    model = keras.models.load_model(saved / trusted, **({"safe_mode": False} if KERAS_3 else {}))
     with np.load(saved / "with_lambda.npz") as numbers:
         relevance = RAP(model, allow_lambda_layers=True).analyze(numbers["x"])
         np.testing.assert_allclose(relevance.sum(axis=1), numbers["y"].max(axis=1), rtol=1e-3)
@@ -182,6 +206,7 @@ def keras_3_network() -> dict:
     return of_keras_3_format(entry("Sequential", {"name": "net", "layers": [first, dense]}))
 
 
+@pytest.mark.keras2
 def test_a_file_of_keras_3_and_how_to_carry_it_over(tmp_path):
     write_keras(tmp_path / "net.keras", keras_3_network(), version="3.4.1")
     write_h5(tmp_path / "net.h5", keras_3_network(), version="3.4.1")
@@ -202,6 +227,27 @@ def test_a_file_of_keras_3_and_how_to_carry_it_over(tmp_path):
     np.testing.assert_array_equal(loaded.get_weights()[0], kernel.astype(np.float32))
 
 
+@pytest.mark.skipif(not KERAS_3, reason="Keras 2 reads its own files")
+def test_a_file_of_keras_2_on_keras_3(tmp_path):
+    config = network(entry("Dense", {"name": "dense", "units": 2}))
+    write_keras(tmp_path / "net.keras", of_keras_3_format(config), version="2.14.0")
+    with pytest.raises(
+        ValueError, match=r"written by Keras 2\.14\.0, here is Keras 3.*model\.save\('model\.h5'\)"
+    ):
+        models.load_model(tmp_path / "net.keras")
+    write_h5(tmp_path / "net.h5", config)
+    kernel, bias = np.random.default_rng(0).random((4, 2)), np.array([1.0, 2.0])
+    with h5py.File(tmp_path / "net.h5", "a") as file:
+        weights = file["model_weights"]
+        weights.attrs["layer_names"] = np.array(["dense"], "S5")
+        group = weights.create_group("dense")
+        group.attrs["weight_names"] = np.array(["dense/kernel:0", "dense/bias:0"], "S14")
+        group["dense/kernel:0"], group["dense/bias:0"] = kernel, bias
+    x = np.ones((1, 4))
+    np.testing.assert_allclose(models.load_model(tmp_path / "net.h5").predict_on_batch(x), x @ kernel + bias)
+
+
+@pytest.mark.keras2
 def test_a_file_of_a_newer_keras_2_that_cannot_be_read(tmp_path):
     layer = entry("Dense", {"name": "dense", "units": 2, "of_a_later_version": list(range(10_000))})
     write_h5(tmp_path / "net.h5", network(layer), version="2.99.0")
@@ -218,6 +264,7 @@ def test_a_file_of_a_newer_keras_2_that_cannot_be_read(tmp_path):
     assert len(str(caught.value)) - len(str(tmp_path)) < 450
 
 
+@pytest.mark.keras2
 def test_a_newer_keras_2_that_writes_what_keras_here_understands(tmp_path):
     model = keras.Sequential([keras.Input((4,)), layers.Dense(2)])
     model.save(tmp_path / "net.h5")
@@ -234,10 +281,14 @@ def test_an_old_sequential_model_is_a_list_of_layers(tmp_path):
     with h5py.File(tmp_path / "net.h5", "a") as file:
         config = json.loads(file.attrs["model_config"])
         first, second = config["config"]["layers"]
-        second["config"]["batch_input_shape"] = first["config"]["batch_input_shape"]
+        second["config"]["batch_input_shape"] = first["config"]["batch_shape" if KERAS_3 else "batch_input_shape"]
         file.attrs["model_config"] = json.dumps({"class_name": "Sequential", "config": [second]})
         file.attrs["keras_version"] = "2.0.6"
-    assert models.load_model(tmp_path / "net.h5").output_shape == (None, 2)
+    if KERAS_3:  # it cannot read such a list
+        with pytest.raises(ValueError, match=r"written by Keras 2\.0\.6, here is Keras 3.*build the model here"):
+            models.load_model(tmp_path / "net.h5")
+    else:
+        assert models.load_model(tmp_path / "net.h5").output_shape == (None, 2)
 
 
 def test_layers_that_share_their_name_with_an_operation(tmp_path):

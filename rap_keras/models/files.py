@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,19 @@ _KINDS = (
 _OF_KERAS_2 = {name: _OfKeras2(getattr(keras.layers, name)) for name in _KINDS} if keras_graph.KERAS_3 else {}
 
 
+@contextmanager
+def _kinds_of_keras_2() -> Iterator[None]:
+    """Makes those kinds known beside the user's: a scope within a scope would hide the outer one on Keras 3."""
+    known = keras.utils.get_custom_objects()
+    added = {name: kind for name, kind in _OF_KERAS_2.items() if name not in known}
+    known.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            known.pop(name, None)
+
+
 def load(path: Path, custom_objects: Mapping[str, Any]) -> keras.Model:
     """The model in a file. It is not compiled.
 
@@ -56,7 +70,7 @@ def load(path: Path, custom_objects: Mapping[str, Any]) -> keras.Model:
         ValueError: the file holds no model, or one that Keras here cannot read, or one that could do more than
             calculate.
     """
-    with keras.utils.custom_object_scope(custom_objects):
+    with keras.utils.custom_object_scope(custom_objects) if custom_objects else nullcontext():
         if path.is_dir():
             return _saved_model(path)
         # Keras goes by the end of the name too. A file may be an archive and HDF5 at once.
@@ -86,7 +100,7 @@ def _hdf5(path: Path) -> keras.Model:
             configuration.require_no_code(configuration.parse(_text(found["training_config"])))
         configuration.require_known(configuration.parse(_text(found["model_config"])))
     try:
-        with keras.utils.custom_object_scope(_OF_KERAS_2):
+        with _kinds_of_keras_2():
             return keras.models.load_model(str(path), compile=False)
     except Exception as error:  # it has no type of its own
         raise _not_loaded(path, version, error) from None
