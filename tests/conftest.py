@@ -30,6 +30,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 # What the native host is tested with so far; the other files build networks as only Keras 2 can, or are not tried.
 _NATIVE = {
     "analyzer",
+    "applications",
     "augmentation",
     "batch_norm",
     "conservation",
@@ -50,6 +51,7 @@ _NATIVE = {
     "patterns",
     "properties",
     "quick_build",
+    "real_networks",
     "reference",
     "refused_networks",
     "samples",
