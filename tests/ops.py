@@ -12,7 +12,7 @@ from tensorflow import keras
 
 
 def _pad(x: Any, widths: Any, mode: str = "constant", constant_values: float = 0.0) -> Any:
-    return tf.pad(x, widths, mode, constant_values=constant_values)
+    return tf.pad(x, widths, mode, **({"constant_values": constant_values} if constant_values else {}))
 
 
 def _split(x: Any, parts: int | Sequence[int], axis: int = 0) -> Any:
