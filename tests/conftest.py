@@ -46,17 +46,31 @@ _NATIVE = {
     "cli_shapes",
     "cli_startup",
     "conservation",
+    "datasets",
+    "datasets_folder",
+    "datasets_imagenet",
+    "datasets_imagenet_seg",
+    "datasets_voc2012",
+    "docstrings",
+    "figures",
     "gpu_kernels",
+    "images",
     "influence",
     "input_bounds",
     "layout",
     "linear_rules",
+    "metrics_localisation",
     "metrics_perturbation",
+    "models",
     "native_methods",
     "own_rules",
+    "public_names",
     "reference",
+    "shapes_generator",
+    "shapes_networks",
     "shares",
     "speed",
+    "visualization",
 }
 _FILES = Path(__file__).parent.glob("test_*.py")
 collect_ignore = [] if PLUGIN else [file.name for file in _FILES if file.stem[len("test_") :] not in _NATIVE]
@@ -65,7 +79,8 @@ collect_ignore = [] if PLUGIN else [file.name for file in _FILES if file.stem[le
 @pytest.fixture(autouse=True)
 def fresh_graph() -> Iterator[None]:
     """A graph, session and name counter of its own for every test."""
-    tf.keras.backend.clear_session()
+    # Keras 3 else looks through all of memory for garbage, half a second each time.
+    tf.keras.backend.clear_session(**({"free_memory": False} if KERAS_3 else {}))
     tf.keras.utils.set_random_seed(0)
     yield
     tf.keras.backend.set_floatx("float32")

@@ -6,6 +6,7 @@ and prints the names of those that left the file `ran` behind: the payloads are 
 
 from __future__ import annotations
 
+import importlib.metadata
 import io
 import json
 import os
@@ -18,6 +19,7 @@ import h5py
 import numpy as np
 
 MARKER = "ran"
+KERAS = importlib.metadata.version("keras")
 
 
 def payload(inputs: Any) -> Any:
@@ -95,7 +97,7 @@ def write_h5(path: str | Path, config: str | dict[str, Any], version: str = "2.1
         weights.attrs["keras_version"] = version
 
 
-def write_keras(path: str | Path, config: dict[str, Any], version: str = "2.14.0", **entries: bytes) -> None:
+def write_keras(path: str | Path, config: dict[str, Any], version: str = KERAS, **entries: bytes) -> None:
     """A `.keras` file; `entries` are further ones, or others in place of these, by name with __ for the dot."""
     buffer = io.BytesIO()
     with h5py.File(buffer, "w"):

@@ -63,7 +63,7 @@ def load(path: Path, custom_objects: Mapping[str, Any]) -> keras.Model:
         if str(path).endswith(".keras") and zipfile.is_zipfile(path):
             return _archive(path)
         if h5py.is_hdf5(path):
-            return _hdf5(path)
+            return _hdf5(path, custom_objects)
         damaged = path.suffix in (".h5", ".hdf5", ".keras") and path.stat().st_size
         raise ValueError(
             f"{path}: no Keras model{' or a damaged one' if damaged else ''}: give a .h5 file, a .keras file or "
@@ -71,7 +71,7 @@ def load(path: Path, custom_objects: Mapping[str, Any]) -> keras.Model:
         )
 
 
-def _hdf5(path: Path) -> keras.Model:
+def _hdf5(path: Path, custom_objects: Mapping[str, Any]) -> keras.Model:
     with naming(path), h5py.File(path, "r") as file:
         check_hdf5(file, path.stat().st_size)
         found = {key: file.attrs.get(key) for key in ("model_config", "keras_version", "training_config")}
@@ -86,7 +86,8 @@ def _hdf5(path: Path) -> keras.Model:
             configuration.require_no_code(configuration.parse(_text(found["training_config"])))
         configuration.require_known(configuration.parse(_text(found["model_config"])))
     try:
-        with keras.utils.custom_object_scope(_OF_KERAS_2):
+        # Within a scope Keras 3 forgets what those around it made known.
+        with keras.utils.custom_object_scope({**_OF_KERAS_2, **custom_objects}):
             return keras.models.load_model(str(path), compile=False)
     except Exception as error:  # it has no type of its own
         raise _not_loaded(path, version, error) from None
