@@ -27,64 +27,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason=reason))
 
 
-# What the native host is tested with so far; the other files build networks as only Keras 2 can, or are not tried.
-_NATIVE = {
-    "advice",
-    "advice_commands",
-    "analyzer",
-    "applications",
-    "augmentation",
-    "batch_norm",
-    "benchmark_attempts",
-    "benchmark_folder",
-    "benchmark_report",
-    "benchmark_run",
-    "benchmark_summary",
-    "cli_check",
-    "cli_custom_objects",
-    "cli_explain",
-    "cli_explain_classes",
-    "cli_patterns",
-    "cli_shapes",
-    "cli_startup",
-    "conservation",
-    "final_activation",
-    "contrastive",
-    "datasets_voc2012",
-    "discrimination",
-    "gpu_kernels",
-    "influence",
-    "innvestigate_networks",
-    "input_bounds",
-    "layer_rules",
-    "layout",
-    "linear_rules",
-    "methods",
-    "metrics_perturbation",
-    "model_files",
-    "native_methods",
-    "outputs",
-    "own_rules",
-    "patterns",
-    "properties",
-    "quick_build",
-    "real_networks",
-    "reference",
-    "refused_networks",
-    "samples",
-    "shares",
-    "speed",
-    "storage",
-    "user_code",
-}
-_FILES = Path(__file__).parent.glob("test_*.py")
-collect_ignore = [] if PLUGIN else [file.name for file in _FILES if file.stem[len("test_") :] not in _NATIVE]
-
-
 @pytest.fixture(autouse=True)
 def fresh_graph() -> Iterator[None]:
     """A graph, session and name counter of its own for every test."""
-    tf.keras.backend.clear_session()
+    # Keras 3 else looks through all of memory for garbage, half a second each time.
+    tf.keras.backend.clear_session(**({"free_memory": False} if KERAS_3 else {}))
     tf.keras.utils.set_random_seed(0)
     yield
     tf.keras.backend.set_floatx("float32")

@@ -34,6 +34,7 @@ __all__ = [
     "WEIGHTS",
     "NotAnalyzeableModelException",
     "create_analyzer",
+    "keras_home",
     "save_as_keras_2",
     "square",
     "value_of",
@@ -41,6 +42,16 @@ __all__ = [
 
 square = tf.keras.ops.square if KERAS_3 else tf.square
 """An operation without a rule."""
+
+
+def keras_home(folder: Path, monkeypatch: Any) -> Path:
+    """The folder, in the one given, that Keras puts its downloads in from now on."""
+    home = folder / ("of-keras" if KERAS_3 else ".keras")
+    monkeypatch.setenv("HOME", str(folder))
+    monkeypatch.setenv("KERAS_HOME", str(folder / "of-keras"))
+    if KERAS_3:  # which looks at the variable when it is imported
+        monkeypatch.setattr("keras.src.backend.config._KERAS_DIR", str(home))
+    return home
 
 
 def save_as_keras_2(model: Any, path: Path) -> None:

@@ -16,6 +16,7 @@ from host import (
     WEIGHTS,
     NotAnalyzeableModelException,
     create_analyzer,
+    keras_home,
     save_as_keras_2,
     square,
 )
@@ -148,13 +149,8 @@ def test_an_operation_that_has_no_rule_is_replaced_by_a_layer(tmp_path):
 
 
 def test_weights_that_cannot_be_downloaded_are_put_into_the_folder(tmp_path, monkeypatch):
-    home = tmp_path / ("of-keras" if KERAS_3 else ".keras")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "of-keras"))
-    if KERAS_3:  # which looks at KERAS_HOME when it is imported
-        monkeypatch.setattr("keras.src.backend.config._KERAS_DIR", str(home))
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # nothing listens there
-    folder = home / "models"
+    folder = keras_home(tmp_path, monkeypatch) / "models"
     folder.mkdir(parents=True)
     with pytest.raises(ConnectionError) as error:
         models.load_model("mobilenet")

@@ -29,7 +29,7 @@ GUIDES = [
 ]
 ELSEWHERE = re.compile(r"rap-keras (benchmark\b|explain$)")
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.plugin]
 
 # As a user's own program makes it: with eager execution, default names and a softmax.
 NETWORK = """

@@ -9,13 +9,16 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from host import KERAS_3, WEIGHTS, keras_home
 from tensorflow import keras
 
 from rap_keras import methods, models
 
 layers = keras.layers
+# Keras 3 writes no SavedModel that is a Keras model.
+FORMATS = [".h5", ".keras", *([] if KERAS_3 else [""])]
 
-# Keras writes .keras files only where eager execution is on, as it is where most users train.
+# Keras 2 writes .keras files only where eager execution is on, as it is where most users train.
 SAVE_EAGERLY = """
 import sys
 import numpy as np
@@ -62,11 +65,11 @@ class Subclassed(keras.Model):
 for build in (functional, nested, with_lambda, custom, Subclassed):
     model = build()
     np.save(build.__name__, model(x))
-    for suffix in (".h5", ".keras", ""):
+    for suffix in sys.argv[1].split(","):
         if (build, suffix) != (Subclassed, ".h5"):
             model.save(build.__name__ + suffix)
 tf.saved_model.save(tf.Module(), "exported")
-functional().save_weights("weights.h5")
+functional().save_weights(sys.argv[2])
 
 from rap_keras.hosts.methods import create
 from rap_keras.models import load_model, to_logits
@@ -83,7 +86,7 @@ def saved(tmp_path_factory) -> Path:
     np.save(folder / "x.npy", np.random.default_rng(0).random((2, 6, 6, 3), np.float32))
     root = str(Path(__file__).parents[1])
     result = subprocess.run(
-        [sys.executable, "-c", SAVE_EAGERLY],
+        [sys.executable, "-c", SAVE_EAGERLY, ",".join(FORMATS), WEIGHTS],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": root},
         capture_output=True,
@@ -93,7 +96,7 @@ def saved(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("suffix", [".h5", ".keras", ""])
+@pytest.mark.parametrize("suffix", FORMATS)
 @pytest.mark.parametrize("name", ["functional", "nested"])
 def test_saved_model_calculates_the_same_when_loaded(saved, name, suffix):
     model = models.load_model(saved / f"{name}{suffix}")
@@ -101,7 +104,7 @@ def test_saved_model_calculates_the_same_when_loaded(saved, name, suffix):
     np.testing.assert_allclose(outputs, np.load(saved / f"{name}.npy"), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("suffix", [".h5", ".keras", ""])
+@pytest.mark.parametrize("suffix", FORMATS)
 def test_lambda_layer_is_refused_before_its_code_is_loaded(saved, suffix, monkeypatch):
     for load in ("load_model", "model_from_json"):
         monkeypatch.setattr(keras.models, load, lambda *_, **__: pytest.fail("it was loaded"))
@@ -109,7 +112,7 @@ def test_lambda_layer_is_refused_before_its_code_is_loaded(saved, suffix, monkey
         models.load_model(saved / f"with_lambda{suffix}")
 
 
-@pytest.mark.parametrize("suffix", [".h5", ".keras", ""])
+@pytest.mark.parametrize("suffix", FORMATS)
 def test_custom_layer_is_named_and_then_given(saved, suffix):
     with pytest.raises(ValueError, match=r"custom.*layer 'mine' needs Own.*custom_objects={'NAME"):
         models.load_model(saved / f"custom{suffix}")
@@ -127,10 +130,10 @@ def test_custom_layer_is_named_and_then_given(saved, suffix):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("Subclassed", "subclassed or unbuilt"),
+        pytest.param("Subclassed", "subclassed or unbuilt", marks=pytest.mark.keras2),
         ("Subclassed.keras", "the model needs Subclassed"),
         ("exported", "without keras_metadata.pb.*model.save"),
-        ("weights.h5", "no model in this HDF5 file.*load_weights"),
+        (WEIGHTS, "no model in this HDF5 file.*load_weights"),
         ("x.npy", "no Keras model: give a .h5 file"),
         (".", "a folder without saved_model.pb"),
     ],
@@ -186,13 +189,13 @@ def test_unknown_network():
 
 
 def test_weights_that_cannot_be_downloaded(tmp_path, monkeypatch):
-    monkeypatch.setenv("HOME", str(tmp_path))
+    home = keras_home(tmp_path, monkeypatch)
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # nothing listens there
-    (tmp_path / ".keras").mkdir()
-    message = rf"VGG16 are not in {re.escape(str(tmp_path))}.*could not be downloaded.*put it into"
+    home.mkdir()
+    message = rf"VGG16 are not in {re.escape(str(home / 'models'))} and could not be downloaded.*put it into"
     with pytest.raises(ConnectionError, match=message):
         models.load_model("vgg16")
-    assert list((tmp_path / ".keras" / "models").iterdir()) == []
+    assert list((home / "models").iterdir()) == []
 
 
 def test_flat_output():

@@ -44,7 +44,7 @@ def test_the_vgg_is_of_plain_layers():
     convolutions = [x for x in network.layers if isinstance(x, keras.layers.Conv2D)]
     assert len(convolutions) == 6
     assert {(x.kernel_size, x.activation.__name__) for x in convolutions} == {((3, 3), "relu")}
-    assert network.get_layer("block4_pool").output_shape[1:3] == (6, 6)
+    assert network.get_layer("block4_pool").output.shape[1:3] == (6, 6)
 
 
 def test_the_resnet_is_residual():
@@ -52,7 +52,7 @@ def test_the_resnet_is_residual():
     assert kinds(network) >= {"BatchNormalization", "Add", "GlobalAveragePooling2D"}
     adds = [x for x in network.layers if isinstance(x, keras.layers.Add)]
     assert len(adds) == 4
-    assert network.get_layer("conv3_block3_out").output_shape[1:3] == (12, 12)
+    assert network.get_layer("conv3_block3_out").output.shape[1:3] == (12, 12)
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -183,9 +183,8 @@ def _is_unknown_operation(content: dict[str, Any], name: str) -> bool:
         return False
     operations = {operation.replace("_", "") for operation in dir(keras.ops)}
     of_operations = str(content.get("module")).startswith("keras.src.ops.")
-    return of_operations or (
-        _may_be_operation(content) and name.lower() in operations and not _is_known(content, name)
-    )
+    in_hdf5 = "inbound_nodes" in content and _may_be_operation(content)
+    return of_operations or (in_hdf5 and name.lower() in operations and not _is_known(content, name))
 
 
 def _graph_operation(node_def: Any) -> str | None:

@@ -77,7 +77,7 @@ def load(path: Path, custom_objects: Mapping[str, Any]) -> keras.Model:
         if str(path).endswith(".keras") and zipfile.is_zipfile(path):
             return _archive(path)
         if h5py.is_hdf5(path):
-            return _hdf5(path)
+            return _hdf5(path, custom_objects)
         damaged = path.suffix in (".h5", ".hdf5", ".keras") and path.stat().st_size
         raise ValueError(
             f"{path}: no Keras model{' or a damaged one' if damaged else ''}: give a .h5 file, a .keras file or "
@@ -85,7 +85,7 @@ def load(path: Path, custom_objects: Mapping[str, Any]) -> keras.Model:
         )
 
 
-def _hdf5(path: Path) -> keras.Model:
+def _hdf5(path: Path, custom_objects: Mapping[str, Any]) -> keras.Model:
     with naming(path), h5py.File(path, "r") as file:
         check_hdf5(file, path.stat().st_size)
         found = {key: file.attrs.get(key) for key in ("model_config", "keras_version", "training_config")}
