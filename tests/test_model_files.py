@@ -300,3 +300,15 @@ def test_layers_that_share_their_name_with_an_operation(tmp_path):
     values = np.ones((1, 4))
     loaded = models.load_model(tmp_path / "net.h5")
     np.testing.assert_allclose(loaded.predict_on_batch(values), model.predict_on_batch(values), rtol=1e-6)
+
+
+@pytest.mark.skipif(not KERAS_3, reason="Keras 2 reads its own files")
+def test_a_hard_sigmoid_of_keras_2_is_another_function(tmp_path):
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, activation="hard_sigmoid", name="gate")])
+    path = tmp_path / "model.h5"
+    model.save(path)
+    assert models.load_model(path).layers[-1].name == "gate"  # of Keras 3
+    with h5py.File(path, "r+") as file:
+        file.attrs["keras_version"] = "2.14.0"
+    with pytest.raises(ValueError, match=r"layer 'gate' has the activation hard_sigmoid.*where Keras 2 is"):
+        models.load_model(path)

@@ -124,6 +124,21 @@ def require_known(config: Any) -> None:
             )
 
 
+def require_same_activations(config: Any) -> None:
+    """Raises ValueError if a model that Keras 2 wrote has an activation that Keras 3 calculates in another way.
+
+    Args:
+        config: the configuration, parsed.
+    """
+    for entry in _entries(config):
+        if "hard_sigmoid" in entry.content.values():
+            raise ValueError(
+                f"{_place(entry)} has the activation hard_sigmoid. It is 0.2 x + 0.5 in Keras 2, which wrote the "
+                "file, and x / 6 + 0.5 in Keras 3: explain the model where Keras 2 is, with "
+                'pip install "rap-keras[innvestigate]" on Python 3.9 to 3.11'
+            )
+
+
 def _entries(config: Any) -> Iterator[Entry]:
     """All dictionaries in a configuration, outer ones first."""
     waiting = [(config, "")]

@@ -98,7 +98,10 @@ def _hdf5(path: Path, custom_objects: Mapping[str, Any]) -> keras.Model:
         _require_readable(version)
         if found["training_config"] is not None:
             configuration.require_no_code(configuration.parse(_text(found["training_config"])))
-        configuration.require_known(configuration.parse(_text(found["model_config"])))
+        config = configuration.parse(_text(found["model_config"]))
+        configuration.require_known(config)
+        if keras_graph.KERAS_3 and version.startswith("2"):
+            configuration.require_same_activations(config)
     try:
         with _kinds_of_keras_2():
             return keras.models.load_model(str(path), compile=False)
