@@ -77,6 +77,11 @@ def test_an_operation_without_a_kernel_is_found():
     assert [op.type for op in graph.get_operations() if not runs_on_gpus(op)] == ["Eig"]
 
 
+def test_rap_on_an_embedded_network():
+    assert without_kernel("rap", to_logits(shapes.load_network("vgg"))) == set()
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("network", SHAPES)
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in ("input", "random")])
 def test_every_method_on_the_embedded_networks(name, network):

@@ -198,6 +198,7 @@ def test_a_layer_that_only_looks_like_a_convolution_has_no_linear_map():
     assert linear_maps(layer) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("signed", [False, True])
 def test_fast_path_equals_the_plain_one(case, signed):
     """Known to be non-negative, an input takes half of the maps and gives the same."""

@@ -87,8 +87,11 @@ def distance(found, wanted):
     return np.linalg.norm(found - wanted) / np.linalg.norm(wanted)
 
 
+OTHERS = (vgg_like, branches, average, used_twice, residual)
+
+
 @pytest.mark.plugin
-@pytest.mark.parametrize("build", [vgg_like, series, branches, average, used_twice, residual])
+@pytest.mark.parametrize("build", [series, *(pytest.param(build, marks=pytest.mark.slow) for build in OTHERS)])
 @pytest.mark.parametrize("name", [name for name in COMPARED if name != "rap"])
 def test_equal_to_innvestigate(name, build):
     import innvestigate

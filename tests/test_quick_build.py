@@ -57,6 +57,7 @@ def analysis(name: str, model: keras.Model, quick: bool, **options) -> np.ndarra
     return analyzer.analyze(photos(), **choice)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("make", [plain, residual])
 def test_equal(name, make):
