@@ -54,6 +54,7 @@ def resnet50():
 
     from rap_keras import methods
 
+    keras.backend.clear_session()  # Keras 3 else keeps the data type of the first layer that was made
     keras.backend.set_floatx("float64")
     model = keras.applications.ResNet50(
         weights=None, classes=10, classifier_activation=None, input_shape=(64, 64, 3)

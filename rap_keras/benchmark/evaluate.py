@@ -19,8 +19,10 @@ from rap_keras.hosts.methods import explains_single_images
 from rap_keras.visualization import heatmap
 
 METRICS = ("outside-inside", "mask", *metrics.ORDERS, "discrimination")
-"""What `Options.metrics` may name: outside-inside ratio and mass inside, segmentation, orders of perturbation; and
-whether classes are told apart, for data sets of pairs."""
+"""What `Options.metrics` may name: outside-inside ratio and mass inside, segmentation, orders of perturbation.
+
+For data sets of pairs there is discrimination, whether classes are told apart.
+"""
 DEFAULT_METRICS = ("outside-inside", "mask", "lerf")
 """Those of the paper."""
 PAIR_METRICS = ("discrimination", "outside-inside", "mask")

@@ -50,15 +50,17 @@ class ContrastiveRAP(RAP):
         KeyError: as for `rap_keras.RAP`.
     """
 
-    _own_options = ("contrast",)
-
     def __init__(self, model: keras.Model, contrast: str = "log_odds", **options: Any) -> None:
         super().__init__(model, **options)
         require_contrast(contrast)
         self._set_contrast(contrast)
 
+    @classmethod
+    def _own_options(cls) -> tuple[str, ...]:
+        return ("contrast",)
+
     def propagate(self, tensors: list[tf.Tensor], finish: Callable | None = None) -> Relevance:
-        """As `rap_keras.RAP.propagate`."""
+        """Relevance within the network, for `tensors` and `finish` as in `rap_keras.RAP.propagate`."""
         found = super().propagate(tensors, finish)
         refuse_rules_of_head(self._rules, found)
         return found

@@ -79,8 +79,6 @@ class RAP(Analyzer):
         KeyError: `rules` names a layer that is not in the network.
     """
 
-    _own_options: tuple[str, ...] = ()  # of a subclass, beside those here
-
     def __init__(
         self,
         model: keras.Model,
@@ -200,7 +198,7 @@ class RAP(Analyzer):
         Raises:
             ValueError: a rule of `rules` is not a function of a module, which alone could be found again.
         """
-        options = {name: getattr(self, f"_{name}") for name in (*OPTIONS, *self._own_options)}
+        options = {name: getattr(self, f"_{name}") for name in (*OPTIONS, *self._own_options())}
         model = {"model_json": self.model.to_json(), "model_weights": self.model.get_weights()}
         storage.save_npz(fname, type(self).__name__, {**model, "variant": self.variant, **options})
 
@@ -218,7 +216,12 @@ class RAP(Analyzer):
         if class_name != cls.__name__:
             raise ValueError(f"{fname} holds an analyzer of class {class_name}, not {cls.__name__}")
         with naming(fname):
-            return cls(**options_of(state, cls._own_options))
+            return cls(**options_of(state, cls._own_options()))
+
+    @classmethod
+    def _own_options(cls) -> tuple[str, ...]:
+        """The options of a subclass, beside those here, which a file keeps."""
+        return ()
 
 
 OPTIONS = (

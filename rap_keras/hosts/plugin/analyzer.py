@@ -161,19 +161,19 @@ class RAP(rap.RAP, ReverseAnalyzerBase):
             raise ValueError(f"{fname} holds an analyzer of class {class_name}, not {cls.__name__}")
         with naming(fname):
             own = "reverse_verbose" in state  # else it is of the native host
-            options = cls._state_to_kwargs(state) if own else rap.options_of(state, cls._own_options)
+            options = cls._state_to_kwargs(state) if own else rap.options_of(state, cls._own_options())
         return cls(**options)
 
     def _get_state(self) -> dict[str, Any]:
         state = super()._get_state()
-        own = ("batch_norm", "input_rule", "rules", *self._own_options)
+        own = ("batch_norm", "input_rule", "rules", *self._own_options())
         return {**state, "variant": self.variant, **{name: getattr(self, f"_{name}") for name in own}}
 
     @classmethod
     def _state_to_kwargs(cls, state: dict[str, Any]) -> dict[str, Any]:
         rest = dict(state)  # the base classes take their own out of it, and the caller may load once more
         own = {
-            name: rest.pop(name) for name in ("variant", "batch_norm", "input_rule", "rules", *cls._own_options)
+            name: rest.pop(name) for name in ("variant", "batch_norm", "input_rule", "rules", *cls._own_options())
         }
         return {**super()._state_to_kwargs(rest), **own}
 
