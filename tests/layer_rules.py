@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 from host import value_of
 
+from rap_keras.engine.beginning import at_output
 from rap_keras.engine.network import flatten
 from rap_keras.engine.plan import plan
 from rap_keras.engine.propagation import propagate
@@ -21,7 +22,7 @@ def back(model, X, R, reference=False, **options):
             network,
             planned,
             [tf.constant(np.asarray(x), tf.keras.backend.floatx()) for x in X],
-            seed=lambda output: tf.constant(np.asarray(R), output.dtype),
+            begin=at_output(lambda output: tf.constant(np.asarray(R), output.dtype)),
             bounds=[],
             reference=reference,
         )

@@ -265,7 +265,9 @@ def test_geometry(here, network):
         (
             ["--method", "lrp.alpha_beta"],
             "linear.h5",
-            "Neither alpha or beta were given" if PLUGIN else "neither alpha nor beta",
+            "Neither alpha or beta were given"
+            if PLUGIN
+            else "rap_keras.create_analyzer('lrp.alpha_beta', model, alpha=2)",
         ),
         (["--target", "3"], "linear.h5", "there is no class 3: the network has classes 0 to 2"),
         (["--target", "dog"], "linear.h5", "the names with --classes FILE"),

@@ -150,7 +150,7 @@ def test_a_fingerprint_tells_names_order_and_sizes_apart(tmp_path):
 
 
 def test_opening_by_name(tmp_path):
-    assert list(DATASETS) == ["shapes", "imagenet", "imagenet-seg", "voc2012", "folder"]
+    assert list(DATASETS) == "shapes imagenet imagenet-seg voc2012 folder shapes-pairs voc2012-pairs".split()
     assert len(open_dataset("shapes").names) == 200
     with pytest.raises(ValueError, match=r"'cifar'.*imagenet-seg, voc2012"):
         open_dataset("cifar")
