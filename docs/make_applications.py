@@ -32,8 +32,8 @@ Every network of `keras.applications` (TensorFlow {tensorflow}), with random wei
 BatchNormalization, in inference mode, on two photos of noise in the smallest size that it takes. Excess is the
 violation of conservation in units of what float32 allows, max(1e-3 |logit|, 1e-5 sum |R|): up to 1 relevance is
 conserved. It is the worst of both photos: "input" from the logit to the heatmap, "layer" at any single layer.
-"seconds" are those from the model to the sums at all layers, most of which is building the graph; "GB" is the most
-memory that the process took.
+"seconds" are those from the model to the sums at all layers, most of which is building the graph; other
+work on the machine makes them longer. "GB" is the most memory that the process took.
 
 Made by `python docs/make_applications.py` (which says how the weights were chosen) on {date}, {machine}.
 {summary}

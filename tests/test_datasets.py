@@ -156,7 +156,7 @@ def test_opening_by_name(tmp_path):
         open_dataset("cifar")
     with pytest.raises(ValueError, match="leave the folder out"):
         open_dataset("shapes", tmp_path)
-    for name in list(DATASETS)[1:]:
+    for name in (name for name in DATASETS if not name.startswith("shapes")):
         with pytest.raises(
             ValueError, match=f"the data set {name} does not come with this package: give the folder"
         ):
