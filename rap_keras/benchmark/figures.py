@@ -11,9 +11,11 @@ from rap_keras.hosts.titles import TITLES, title
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, which colour-blind readers tell apart, with brown for yellow; markers do so in grey too.
+# Okabe and Ito's colours, which colour-blind readers tell apart, with brown for yellow, and Tol's wine; markers do so
+# in grey too. In the order of TITLES.
 _STYLES = (
     ("#D55E00", "o"),
+    ("#882255", "h"),
     ("#0072B2", "s"),
     ("#56B4E9", "D"),
     ("#009E73", "^"),
