@@ -148,6 +148,7 @@ def test_an_operation_that_has_no_rule_is_replaced_by_a_layer(tmp_path):
     assert explains(models.load_model(tmp_path / "layer.h5"))
 
 
+@pytest.mark.slow
 def test_weights_that_cannot_be_downloaded_are_put_into_the_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # nothing listens there
     folder = keras_home(tmp_path, monkeypatch) / "models"

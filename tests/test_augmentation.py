@@ -69,6 +69,7 @@ def nested(*fronts):
     return keras.Sequential([keras.Input((16, 16, 3)), *fronts])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "wrap"), [*WRAPPED, *((name, "none") for name in LAYERS if name in _OF_KERAS_3)])
 def test_they_do_nothing_and_bounds_pass_them(name, wrap):
     layer = LAYERS[name]()

@@ -56,6 +56,7 @@ BEFORE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "variant"), [("conv", "reference"), *((kind, "paper") for kind in BEFORE)])
 def test_behind_a_linear_layer(kind, variant):
     shape, make, axes = BEFORE[kind]

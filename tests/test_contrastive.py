@@ -411,6 +411,7 @@ def test_a_rule_for_a_layer_of_the_head_is_refused():
     np.testing.assert_array_equal(below.analyze(x), create_analyzer(NAME, model).analyze(x))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("network", "least"), [("shapes-vgg", 0.75), ("shapes-resnet", 0.95)])
 def test_each_of_two_objects_has_its_own_heatmap(network, least):
     model = rap_keras.to_logits(load_model(network))

@@ -54,6 +54,7 @@ def refusal(path: str | Path, load: Any = models.load_model) -> str:
     return message
 
 
+@pytest.mark.slow
 def test_the_payloads_are_real(hostile):
     said = (hostile / "said.txt").read_text().splitlines()
     assert [line for line in said if line.startswith("ran: ")] == [f"ran: {name}" for name in PROVEN]

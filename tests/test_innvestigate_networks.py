@@ -162,6 +162,7 @@ def trained(model):
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_in_every_mode_and_out_of_a_file(name, tmp_path):
     model = trained(NETWORKS[name]())

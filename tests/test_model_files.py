@@ -134,6 +134,7 @@ FILES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "file"), [(name, file) for name, files in FILES.items() for file in files])
 def test_honest_files_calculate_as_they_were_saved(saved, name, file):
     model = models.load_model(saved / file, custom_objects=OWN)

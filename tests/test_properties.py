@@ -30,6 +30,7 @@ def largest(R):
     return np.abs(R).reshape(len(R), -1).max(1)
 
 
+@pytest.mark.slow
 def test_any_network():
     checked = []
 

@@ -55,6 +55,7 @@ def test_report(tmp_path):
     assert (tmp_path / "speed.png").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_command(tmp_path):
     arguments = ["speed", "--network", "mobilenet", "--size", "32", "--batch", "2", "--repeats", "2"]
     arguments += ["--method", "rap", "--method", "gradient", "--output", str(tmp_path / "out")]
@@ -71,6 +72,7 @@ def test_command(tmp_path):
     assert all(float(line["seconds"]) > 0 and float(line["gigabytes"]) > 0.1 for line in first)
 
 
+@pytest.mark.slow
 def test_a_measurement_that_fails_is_named_and_the_rest_goes_on(tmp_path):
     arguments = ["speed", "--network", "mobilenet", "--size", "32", "--batch", "1", "--repeats", "1"]
     # Needs parameters that nobody gives it here.
