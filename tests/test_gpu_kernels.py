@@ -34,7 +34,6 @@ NETWORKS = {
     "MobileNetV2": lambda: application("MobileNetV2"),
     "EfficientNetB0": lambda: application("EfficientNetB0"),
 }
-SHAPES = ("vgg", "resnet")
 
 
 def without_kernel(name, model):

@@ -11,8 +11,8 @@ from rap_keras.hosts.titles import TITLES, title
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, which colour-blind readers tell apart, with brown for yellow, and Tol's wine; markers do so
-# in grey too. In the order of TITLES.
+# Okabe and Ito's colours, which colour-blind readers tell apart, with brown for yellow, and Tol's wine; markers do
+# so in grey too. In the order of TITLES.
 _STYLES = (
     ("#D55E00", "o"),
     ("#882255", "h"),
