@@ -14,7 +14,6 @@ from PIL import Image
 from tensorflow import keras
 
 import rap_keras
-from rap_keras.cli.classes import cached_names, find_class, read_names
 from rap_keras.cli.commands import main
 from rap_keras.cli.results import free_name
 from rap_keras.hosts import methods
@@ -350,34 +349,6 @@ def test_network_that_cannot_be_downloaded(here, photo, monkeypatch):
 def test_version():
     result = CliRunner().invoke(main, ["--version"])
     assert result.output == f"rap-keras, version {rap_keras.__version__}\n"
-
-
-def test_names_of_imagenet_classes(here):
-    assert cached_names(1000) is None
-    file = here / ".keras" / "models" / "imagenet_class_index.json"
-    file.parent.mkdir(parents=True)
-    entries = ",".join(f'"{n}": ["n{n:08}", "class_{n}"]' for n in range(1000))
-    file.write_text("{" + entries + "}")
-    assert cached_names(1000)[7] == "class 7"
-    assert cached_names(10) is None
-    file.write_text("{")
-    assert cached_names(1000) is None
-
-
-def test_classes_by_name():
-    names = ["crane", "crane, bird", "drake, duck"]
-    assert find_class("crane", names, 3) == 0  # the whole name before a part
-    assert find_class("Bird", names, 3) == 1
-    assert find_class("crane, bird", names, 3) == 1
-    with pytest.raises(ValueError, match="unknown class 'brid': did you mean 'crane, bird'"):
-        find_class("brid", names, 3)
-    with pytest.raises(ValueError, match=r"unknown class 'xyz'$"):
-        find_class("xyz", names, 3)
-
-
-def test_names_from_a_file(here):
-    (here / "names.txt").write_bytes("\ufeffn01440764 tench, Tinca\r\nn0 odd\n\n".encode())
-    assert read_names(here / "names.txt", 2) == ["tench, Tinca", "n0 odd"]
 
 
 def test_command_in_a_process_of_its_own(here, photo, network):

@@ -1,187 +1,32 @@
-"""Contrastive RAP: its score, its signed head, what its relevance sums to, and that it tells classes apart."""
+"""Contrastive RAP: its signed contributions, what its relevance sums to, and that it tells classes apart."""
 
 from __future__ import annotations
 
 import jacobian
 import numpy as np
 import pytest
-import tensorflow as tf
-from host import create_analyzer, value_of
+from contrastive_networks import (
+    NETWORKS,
+    batch_norm_in_the_head,
+    dense_head,
+    gradient_of_score,
+    inputs_of,
+    lively,
+    log_odds_weights,
+    one_unit,
+    pooled_head,
+)
+from host import create_analyzer
 from tensorflow import keras
 from tensorflow.keras import layers
 
 import rap_keras
 from rap_keras import shapes
-from rap_keras.engine import beginning, conservation
-from rap_keras.engine.equations import contrast
-from rap_keras.engine.network import flatten, predictor
+from rap_keras.engine import conservation
+from rap_keras.engine.network import predictor
 from rap_keras.models import load_model, own_preprocessing
 
 NAME = "rap.contrastive"
-
-
-def softmax(z):
-    e = np.exp(z - z.max(-1, keepdims=True))
-    return e / e.sum(-1, keepdims=True)
-
-
-def log_odds_weights(z, target):
-    """By the definition in numpy: 1 for the target, -softmax over the others for these."""
-    a = np.zeros_like(z)
-    for row, (logits, c) in enumerate(zip(z, target)):
-        others = [k for k in range(len(logits)) if k != c]
-        a[row, others] = -softmax(logits[others])
-        a[row, c] = 1
-    return a
-
-
-def test_log_odds_is_the_class_against_the_others():
-    z, target = np.random.default_rng(0).normal(size=(3, 5)) * 3, [0, 3, 4]
-    chosen = np.eye(5)[target]
-    found = value_of(lambda: contrast.log_odds(tf.constant(z), tf.constant(chosen)))
-    np.testing.assert_allclose(found, log_odds_weights(z, target), rtol=1e-12)
-    shifted = value_of(lambda: contrast.log_odds(tf.constant(z + 7), tf.constant(chosen)))
-    np.testing.assert_allclose(shifted, found, rtol=1e-9)
-
-
-def test_log_odds_are_the_derivatives_of_the_logarithm_of_the_odds():
-    z, c, step = np.array([[1.0, -2.0, 0.5]]), 1, 1e-6
-    found = value_of(lambda: contrast.log_odds(tf.constant(z), tf.constant([[0.0, 1.0, 0.0]], tf.float64)))
-
-    def odds(logits):
-        p = softmax(logits)[0, c]
-        return np.log(p / (1 - p))
-
-    expected = [(odds(z + step * e) - odds(z - step * e)) / (2 * step) for e in np.eye(3)]
-    np.testing.assert_allclose(found[0], expected, atol=1e-8)
-
-
-def test_log_odds_of_extreme_logits_are_finite():
-    z, chosen = np.float32([[1e4, -1e4, 3e38]]), np.float32([[0, 0, 1]])
-    found = value_of(lambda: contrast.log_odds(tf.constant(z), tf.constant(chosen)))
-    np.testing.assert_array_equal(found, [[-1, 0, 1]])
-
-
-# Networks, and the calls that belong to the head of each.
-def dense_head():
-    return keras.Sequential(
-        [
-            *(keras.Input((6, 5, 2)), layers.Conv2D(3, 3, activation="relu", name="conv")),
-            *(layers.Flatten(name="flat"), layers.Dense(6, activation="relu", name="hidden")),
-            layers.Dense(4, name="logits"),
-        ]
-    )
-
-
-def pooled_head():
-    return keras.Sequential(
-        [
-            *(keras.Input((6, 5, 2)), layers.Conv2D(3, 3, name="conv"), layers.ReLU(name="relu")),
-            *(layers.GlobalAveragePooling2D(name="pool"), layers.Dense(4, name="logits")),
-        ]
-    )
-
-
-def convolution_at_the_end():
-    return keras.Sequential(
-        [
-            *(keras.Input((6, 5, 2)), layers.Conv2D(3, 3, activation="relu", name="conv")),
-            *(layers.Conv2D(4, 1, name="classes"), layers.ReLU(name="relu")),
-            layers.GlobalAveragePooling2D(name="pool"),
-        ]
-    )
-
-
-def batch_norm_in_the_head():
-    return keras.Sequential(
-        [
-            *(keras.Input((6, 5, 2)), layers.Conv2D(3, 3, activation="relu", name="conv")),
-            *(layers.Flatten(name="flat"), layers.Dense(6, name="hidden"), layers.BatchNormalization(name="norm")),
-            *(layers.ReLU(name="relu"), layers.Dense(4, name="logits")),
-        ]
-    )
-
-
-def nested_head():
-    x = keras.Input((6, 5, 2))
-    head = keras.Sequential([keras.Input((3,)), layers.Dense(6, "relu", name="hidden"), layers.Dense(4, name="z")])
-    head = keras.Model(head.inputs, head.outputs, name="head")
-    y = layers.Conv2D(3, 3, activation="relu", name="conv")(x)
-    return keras.Model(x, head(layers.GlobalMaxPooling2D(name="pool")(y)))
-
-
-def gated():
-    """A gate by squeeze and excitation, which has no places within, is not part of the head."""
-    x = keras.Input((6, 5, 2))
-    y = layers.Conv2D(3, 3, activation="relu", name="conv")(x)
-    gate = layers.GlobalAveragePooling2D(keepdims=True, name="squeeze")(y)
-    gate = layers.Conv2D(3, 1, activation="sigmoid", name="excite")(gate)
-    y = layers.Multiply(name="gate")([y, gate])
-    return keras.Model(x, layers.Dense(4, name="logits")(layers.GlobalAveragePooling2D(name="pool")(y)))
-
-
-def sum_at_the_end():
-    """Two convolutions, added and pooled: both are the last one."""
-    x = keras.Input((6, 5, 2))
-    y = layers.Conv2D(3, 3, activation="relu", name="conv")(x)
-    both = [layers.Conv2D(4, 1, name="one")(y), layers.Conv2D(4, 1, name="other")(y)]
-    return keras.Model(x, layers.GlobalAveragePooling2D(name="pool")(layers.Add(name="add")(both)))
-
-
-def no_places():
-    return keras.Sequential([keras.Input((7,)), layers.Dense(5, "relu", name="hidden"), layers.Dense(4, name="z")])
-
-
-NETWORKS = {
-    dense_head: {"flat", "hidden", "logits"},
-    pooled_head: {"pool", "logits"},
-    convolution_at_the_end: {"classes", "relu", "pool"},
-    batch_norm_in_the_head: {"flat", "hidden", "norm", "relu", "logits"},
-    nested_head: {"pool", "head/hidden", "head/z"},
-    gated: {"pool", "logits"},
-    sum_at_the_end: {"one", "other", "add", "pool"},
-    no_places: {"hidden", "z"},
-}
-
-
-def inputs_of(model, samples=3):
-    return np.random.default_rng(3).normal(size=(samples, *model.input_shape[1:]))
-
-
-def lively(build):
-    keras.backend.set_floatx("float64")
-    return conservation.lively_weights(build())
-
-
-def head_of(model):
-    network = flatten(model)
-    weighted = [call.name for call in network.calls if getattr(call.layer, "kernel", None) is not None]
-    found = []
-
-    def run():
-        values = network.values([tf.constant(inputs_of(model))])
-        found.append(beginning.head_of(network, values, weighted))
-        return values[network.outputs[0]]
-
-    value_of(run)
-    return found[0]
-
-
-@pytest.mark.parametrize("build", NETWORKS, ids=lambda build: build.__name__)
-def test_the_head_is_what_has_no_places(build):
-    assert head_of(lively(build)) == NETWORKS[build]
-
-
-def gradient_of_score(model, x, weights):
-    """d s / d x of a model by central differences; s is the sum of the logits times `weights`."""
-    run, step = predictor(model), 1e-5
-    found = np.zeros_like(x)
-    for place in np.ndindex(x.shape[1:]):
-        moved = np.zeros_like(x)
-        moved[(slice(None), *place)] = step
-        difference = (run(x + moved) - run(x - moved)).reshape(len(x), -1)
-        found[(slice(None), *place)] = (difference * weights.reshape(len(x), -1)).sum(1) / (2 * step)
-    return found
 
 
 @pytest.mark.parametrize("kind", ["log_odds", "logit"])
@@ -285,15 +130,6 @@ def test_a_negative_logit_does_not_turn_the_colours_round():
     assert (predictor(model)(x) < 0).all()
     after = create_analyzer(NAME, model, contrast="logit").analyze(x)
     np.testing.assert_allclose(after, before, rtol=1e-9, atol=1e-12)
-
-
-def one_unit():
-    return keras.Sequential(
-        [
-            *(keras.Input((6, 5, 2)), layers.Conv2D(3, 3, activation="relu", name="conv")),
-            *(layers.GlobalAveragePooling2D(name="pool"), layers.Dense(1, name="z")),
-        ]
-    )
 
 
 @pytest.mark.parametrize("kind", ["log_odds", "logit"])

@@ -192,7 +192,7 @@ def test_layers_that_only_innvestigate_does_not_know_are_named():
 
 @pytest.mark.parametrize("name", ["lrp", "lrp.alpha_beta", "deep_taylor.bounded"])
 def test_method_that_needs_parameters(name):
-    with pytest.raises(ValueError, match=rf"{name} (cannot be created|has no defaults).*create_analyzer"):
+    with pytest.raises(ValueError, match=rf"{name} cannot be created.*create_analyzer"):
         methods.create(name, linear())
 
 

@@ -210,7 +210,8 @@ def _reading(summary: Summary) -> Iterator[str]:
     if "own_above_other" in metrics:
         yield (
             "Each image has objects of two classes, the network's first two choices, and is explained once for "
-            "each. A method whose heatmap does not depend on the class has 0.5 in the first two rows."
+            "each. A method whose heatmap does not depend on the class has 0.5 in the first two rows. Intervals "
+            "resample these questions, not the images."
         )
     if "outside_inside_ratio" in metrics:
         yield (

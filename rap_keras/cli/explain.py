@@ -109,7 +109,8 @@ def explain(
     of each method side by side (red is relevant, blue irrelevant), and NAME.npz the relevance of
     each method, float32, (H, W, 3), with input_size, target, logit and methods. The time of the
     first photo includes preparing the network. With a negative logit red and blue change places,
-    except in contrastive methods. With several targets the numbers are in NAME-CLASS.npz, CLASS being a number.
+    except in contrastive methods. With several targets NAME.png has a row for each, and the numbers
+    are in NAME-CLASS.npz, CLASS being the number of the class.
 
     Without IMAGE and --model it explains images that come with the package, of known truth, by a
     network trained on them.
@@ -268,7 +269,8 @@ def _explain(job: Job, photo: np.ndarray, batch: np.ndarray, logits: np.ndarray,
     return ExplainedPhoto(
         photo=photo,
         target=target,
-        label=job.label(target),
+        label=name_of(target, job.names),
+        against=None if job.against is None else name_of(job.against, job.names),
         logit=float(logits[target]),
         probability=float(job.probabilities(batch)[target]) if job.probabilities else None,
         relevances=relevances,

@@ -78,11 +78,6 @@ class Job(NamedTuple):
         """Whether the analyzers are told which class to explain."""
         return self.targets != [None] or self.against is not None
 
-    def label(self, target: int) -> str:
-        """The class as pictures call it, and which one it is compared with."""
-        name = class_names.name_of(target, self.names)
-        return name if self.against is None else f"{name} against {class_names.name_of(self.against, self.names)}"
-
 
 @contextmanager
 def blaming(*parameters: str, way_out: str = "") -> Iterator[None]:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 class ExplainedPhoto(NamedTuple):
     """What was found out about one photo.
 
+    `label` is the name of the class explained, `against` that of the class which it is compared with, if any.
     `photo` is as the network saw it, uint8, (H, W, 3); `probability` is None where the network makes none of its
     logits; `relevances` has the relevance at the input,
     (H, W, C), of each method, `milliseconds` how long it took; `layers` is what
@@ -23,6 +24,7 @@ class ExplainedPhoto(NamedTuple):
     photo: np.ndarray
     target: int
     label: str
+    against: str | None
     logit: float
     probability: float | None
     relevances: dict[str, np.ndarray]
@@ -42,10 +44,11 @@ class ExplainedPhoto(NamedTuple):
 
 def lines(path: Path, explained: ExplainedPhoto) -> Iterator[str]:
     """What is printed of a photo: a line per method."""
+    label = explained.label if explained.against is None else f"{explained.label} against {explained.against}"
     probability = "" if explained.probability is None else f"probability {explained.probability:.4g}  "
     for method, relevance in explained.relevances.items():
         yield (
-            f"{path}  {method}  {explained.label}  {probability}logit {explained.logit:.6g}  "
+            f"{path}  {method}  {label}  {probability}logit {explained.logit:.6g}  "
             f"sum {relevance.sum(dtype=float):.6g}  {explained.milliseconds[method]:.0f} ms"
         )
 
@@ -74,7 +77,8 @@ def _label(explained: ExplainedPhoto) -> str:
     from rap_keras.hosts.titles import title
 
     # Of ImageNet's "tench, Tinca tinca" a picture has room for the first.
-    label = "\nagainst ".join(name.split(",")[0] for name in explained.label.split(" against "))
+    names = [name.split(",")[0] for name in (explained.label, explained.against) if name is not None]
+    label = "\nagainst ".join(names)
     contrastive = [method.endswith(".contrastive") for method in explained.relevances]
     if explained.logit < 0 and not all(contrastive):
         # The sum of RAP's relevance is the logit, so with it all its signs are the other way round.

@@ -54,7 +54,8 @@ def voc2012(root: str | Path) -> Dataset:
 def voc2012_pairs(root: str | Path) -> Dataset:
     """The photos of `voc2012` with objects of two classes or more, once for each of these classes.
 
-    Only classes that cover more than 4 % of the photo count. An example is named as 2007_000123:person.
+    Only classes that cover more than 4 % of the photo count. A photo whose mask cannot be read has no
+    known classes and is left out. An example is named as 2007_000123:person.
 
     Args:
         root: As for `voc2012`.
@@ -106,7 +107,7 @@ def _read_pair(base: Path, name: str) -> Example:
 
 
 def _large_classes(base: Path, photo: str) -> list[int]:
-    """Classes of a photo's mask; none where it is broken, which is told when the photo is read for another set."""
+    """Numbers of the classes that cover enough of a photo; none where its mask cannot be read."""
     path = base / "SegmentationClass" / f"{photo}.png"
     try:
         with opened(path) as image:

@@ -1,19 +1,12 @@
 """The score of a class against other classes, as weights of the logits: s = sum_k a_k z_k.
 
-The weights are constants when the score is differentiated.
+The logit of the class alone has a_c = 1 and a_k = 0, which needs no formula. The weights are constants when the
+score is differentiated.
 """
 
 from __future__ import annotations
 
 import tensorflow as tf
-
-
-def logit(chosen: tf.Tensor) -> tf.Tensor:
-    """The logit of the chosen class alone: a_c = 1 and a_k = 0.
-
-    `chosen` is 1 at one class of each sample and 0 elsewhere, shaped as the logits.
-    """
-    return chosen
 
 
 def log_odds(z: tf.Tensor, chosen: tf.Tensor, axis: int = -1) -> tf.Tensor:

@@ -1,0 +1,59 @@
+"""Where contrastive relevance begins: the weights of its score, and which layers are the head of a network."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from contrastive_networks import NETWORKS, inputs_of, lively, log_odds_weights, softmax
+from host import value_of
+
+from rap_keras.engine import beginning
+from rap_keras.engine.equations import contrast
+from rap_keras.engine.network import flatten
+
+
+def test_log_odds_is_the_class_against_the_others():
+    z, target = np.random.default_rng(0).normal(size=(3, 5)) * 3, [0, 3, 4]
+    chosen = np.eye(5)[target]
+    found = value_of(lambda: contrast.log_odds(tf.constant(z), tf.constant(chosen)))
+    np.testing.assert_allclose(found, log_odds_weights(z, target), rtol=1e-12)
+    shifted = value_of(lambda: contrast.log_odds(tf.constant(z + 7), tf.constant(chosen)))
+    np.testing.assert_allclose(shifted, found, rtol=1e-9)
+
+
+def test_log_odds_are_the_derivatives_of_the_logarithm_of_the_odds():
+    z, c, step = np.array([[1.0, -2.0, 0.5]]), 1, 1e-6
+    found = value_of(lambda: contrast.log_odds(tf.constant(z), tf.constant([[0.0, 1.0, 0.0]], tf.float64)))
+
+    def odds(logits):
+        p = softmax(logits)[0, c]
+        return np.log(p / (1 - p))
+
+    expected = [(odds(z + step * e) - odds(z - step * e)) / (2 * step) for e in np.eye(3)]
+    np.testing.assert_allclose(found[0], expected, atol=1e-8)
+
+
+def test_log_odds_of_extreme_logits_are_finite():
+    z, chosen = np.float32([[1e4, -1e4, 3e38]]), np.float32([[0, 0, 1]])
+    found = value_of(lambda: contrast.log_odds(tf.constant(z), tf.constant(chosen)))
+    np.testing.assert_array_equal(found, [[-1, 0, 1]])
+
+
+def head_of(model):
+    network = flatten(model)
+    weighted = [call.name for call in network.calls if getattr(call.layer, "kernel", None) is not None]
+    found = []
+
+    def run():
+        values = network.values([tf.constant(inputs_of(model))])
+        found.append(beginning.head_of(network, values, weighted))
+        return values[network.outputs[0]]
+
+    value_of(run)
+    return found[0]
+
+
+@pytest.mark.parametrize("build", NETWORKS, ids=lambda build: build.__name__)
+def test_the_head_is_what_has_no_places(build):
+    assert head_of(lively(build)) == NETWORKS[build]
