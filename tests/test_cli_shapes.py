@@ -52,8 +52,8 @@ def test_embedded_images_by_all_methods(run, tmp_path):
     assert result.exit_code == 0, result.output
     found = np.load(tmp_path / "rap-keras-output" / "4-cross.npz")
     assert list(found["methods"]) == [
-        "rap", "gradient", "input_t_gradient", "integrated_gradients", "pattern.attribution", "guided_backprop",
-        "lrp.alpha_1_beta_0", "lrp.alpha_2_beta_1",
+        "rap", "rap.contrastive", "gradient", "input_t_gradient", "integrated_gradients", "pattern.attribution",
+        "guided_backprop", "lrp.alpha_1_beta_0", "lrp.alpha_2_beta_1",
     ]  # fmt: skip
     assert all(np.isfinite(found[name]).all() for name in found["methods"])
 
