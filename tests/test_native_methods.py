@@ -15,11 +15,11 @@ from rap_keras.engine.equations import lrp as equations
 from rap_keras.engine.execution import compiled
 from rap_keras.engine.keras_graph import KERAS_3
 from rap_keras.engine.network import predictor
-from rap_keras.hosts.native import CONTRASTIVE, NAMES, WITHOUT_DEFAULTS, lrp_methods
+from rap_keras.hosts.native import BEYOND_INNVESTIGATE, NAMES, WITHOUT_DEFAULTS, lrp_methods
 from rap_keras.patterns import PatternComputer
 
 BY_CHANCE = ("smoothgrad", "random")
-COMPARED = [name for name in NAMES if name not in (*WITHOUT_DEFAULTS, *BY_CHANCE, *CONTRASTIVE)]
+COMPARED = [name for name in NAMES if name not in (*WITHOUT_DEFAULTS, *BY_CHANCE, *BEYOND_INNVESTIGATE)]
 
 
 def vgg_like():

@@ -31,11 +31,13 @@ class Beginning(NamedTuple):
         head: relevance of the tensors within the head, the network's output among them.
         calls: relevance of each head call's inputs, by the call's name. The head is closed: all that follows one
             of its calls belongs to it.
+        gradients: of the score, by the feature maps in front of the head; empty without a head.
     """
 
     tensors: dict[int, tf.Tensor]
     head: dict[int, tf.Tensor]
     calls: dict[str, Tensors]
+    gradients: dict[int, tf.Tensor]
 
 
 Begin = Callable[[Network, Values, Run], Beginning]
@@ -43,7 +45,7 @@ Begin = Callable[[Network, Values, Run], Beginning]
 
 def at_output(seed: Callable[[tf.Tensor], tf.Tensor]) -> Begin:
     """Relevance begins at the output; `seed` makes it out of the output."""
-    return lambda network, values, run: Beginning({n: seed(values[n]) for n in network.outputs}, {}, {})
+    return lambda network, values, run: Beginning({n: seed(values[n]) for n in network.outputs}, {}, {}, {})
 
 
 def behind_head(weights: Callable[[tf.Tensor], tf.Tensor], weighted: Collection[str]) -> Begin:
@@ -79,10 +81,9 @@ def behind_head(weights: Callable[[tf.Tensor], tf.Tensor], weighted: Collection[
             for number, g in zip(call.inputs, found):
                 arriving.setdefault(number, []).append(g)
         front = [number for number in arriving if number not in relevance]
-        for number in front:
-            gradient(number)
+        gradients = {number: gradient(number) for number in front}
         tensors = {number: relevance.pop(number) for number in front}
-        return Beginning(tensors, relevance, calls)
+        return Beginning(tensors, relevance, calls, gradients)
 
     return begin
 

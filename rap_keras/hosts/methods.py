@@ -26,7 +26,7 @@ def names() -> Collection[str]:
     if choice.is_plugin():
         from rap_keras.hosts import plugin
 
-        return list(dict.fromkeys([*plugin.names(), *native.CONTRASTIVE]))
+        return list(dict.fromkeys([*plugin.names(), *native.BEYOND_INNVESTIGATE]))
     return native.NAMES
 
 
@@ -81,7 +81,7 @@ def create(
     own = {"patterns": patterns} if needs_patterns(name) else {}
     from rap_keras.hosts import native
 
-    if choice.is_plugin() and (name in RAP_METHODS or name not in native.CONTRASTIVE):
+    if choice.is_plugin() and (name in RAP_METHODS or name not in native.BEYOND_INNVESTIGATE):
         from rap_keras.hosts.plugin import innvestigate_methods
 
         return innvestigate_methods.create(name, model, neuron_selection_mode, output, **own)

@@ -46,6 +46,10 @@ class Analyzer:
 
     network: Network
     _contrast: str | None = None
+    _reason_for_zeros = (
+        "the logit is 0, or it comes from biases alone, as no unit that the input reaches is active. It says "
+        "nothing about the input"
+    )
 
     def __init__(
         self,
@@ -133,8 +137,7 @@ class Analyzer:
         if empty.any():
             numbers = ", ".join(str(first + index) for index in np.flatnonzero(empty))
             warnings.warn(
-                f"the heatmap of sample {numbers} is zero everywhere: the logit is 0, or it comes from biases "
-                "alone, as no unit that the input reaches is active. It says nothing about the input",
+                f"the heatmap of sample {numbers} is zero everywhere: {self._reason_for_zeros}",
                 stacklevel=4,
             )
         return outputs

@@ -11,6 +11,7 @@ from tensorflow import keras
 from rap_keras.hosts.native import gradients, lrp_methods
 from rap_keras.hosts.native.base import Analyzer
 from rap_keras.hosts.native.contrastive_rap import ContrastiveRAP
+from rap_keras.hosts.native.grad_cam import GradCAM
 from rap_keras.hosts.native.pattern_methods import PatternAttribution, PatternNet
 from rap_keras.hosts.native.rap import RAP
 from rap_keras.hosts.titles import require_known
@@ -87,6 +88,8 @@ _ANALYZERS: dict[str, Callable[..., Analyzer]] = {
     "input_t_gradient.contrastive": _contrastive(gradients.InputTimesGradient),
     "lrp.alpha_1_beta_0.contrastive": _contrastive(_by_rule(lrp_methods.alpha_beta(1, 0))),
     "lrp.alpha_2_beta_1.contrastive": _contrastive(_by_rule(lrp_methods.alpha_beta(2, 1))),
+    "grad_cam": GradCAM,
+    "grad_cam.contrastive": _contrastive(GradCAM),
     "input": gradients.Input,
     "random": gradients.Random,
 }
@@ -94,8 +97,8 @@ _ANALYZERS: dict[str, Callable[..., Analyzer]] = {
 NAMES = tuple(_ANALYZERS)
 """The names of all native methods."""
 
-CONTRASTIVE = tuple(name for name in NAMES if name.endswith(".contrastive"))
-"""The methods that tell classes apart, which iNNvestigate has not."""
+BEYOND_INNVESTIGATE = ("grad_cam", *(name for name in NAMES if name.endswith(".contrastive")))
+"""The methods that iNNvestigate does not have. They are native in both hosts."""
 
 WITHOUT_DEFAULTS = {
     "deep_taylor.bounded": "low=0, high=255",

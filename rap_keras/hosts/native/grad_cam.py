@@ -1,0 +1,68 @@
+"""Grad-CAM, which weighs the maps of the last feature map that has places."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+from tensorflow import keras
+
+from rap_keras.engine import checks
+from rap_keras.engine.equations.class_activation import class_activation
+from rap_keras.engine.errors import NotAnalyzeableModelException
+from rap_keras.engine.network import Call, as_float
+from rap_keras.engine.plan import plan
+from rap_keras.hosts.native.base import Analyzer
+
+
+class GradCAM(Analyzer):
+    """Where the last feature map speaks for a class: coarse, and with no way back through the layers in front.
+
+    It begins where contrastive RAP begins, at the last feature map that has places, so that the two tell what the
+    way back to the pixels adds. In a network that ends in convolution and pooling that is the input of the last
+    convolution. The map is enlarged to the size of the image, bilinearly, and spread evenly over the image's
+    channels, so that they sum to it.
+
+    Source: Selvaraju et al., Grad-CAM, ICCV 2017, arXiv 1610.02391, Eq. 1 and 2.
+
+    Args:
+        model: as for `Gradient`, for images (N, H, W, C), or (N, C, H, W) as Keras is set.
+        contrast: the score explained: "logit" for the logit alone, as published, or "log_odds", see
+            `rap_keras.ContrastiveRAP`.
+        **options: those of every `Analyzer`.
+
+    Raises:
+        ValueError: an option has no such value.
+        NotAnalyzeableModelException: the model takes something else than one image, it has no feature map with
+            places, or as in `rap_keras.RAP`.
+    """
+
+    _reason_for_zeros = "nowhere does the last feature map speak for the class"
+
+    def __init__(self, model: keras.Model, contrast: str = "logit", **options: Any) -> None:
+        super().__init__(model, **options)
+        checks.require_choice("contrast", contrast, ("log_odds", "logit"))
+        self._set_contrast(contrast)
+        if len(self.network.inputs) != 1 or len(self.model.inputs[0].shape) != 4:
+            raise NotAnalyzeableModelException(
+                "grad_cam enlarges a feature map to an image, and this model takes something else than one image: "
+                "use 'rap.contrastive', which takes any input"
+            )
+        self._weighted = [p.call.name for p in plan(self.network, allow_lambda=True) if p.linears]
+
+    def _attributions(self, tensors: list[tf.Tensor]) -> list[tf.Tensor]:
+        image = as_float(tensors[0])
+        values = self.network.values([image])
+        found = self._begin(tensors[1:], self._weighted)(self.network, values, Call.run)
+        if any(values[number].shape.rank != 4 for number in found.tensors):
+            raise NotAnalyzeableModelException(
+                "grad_cam needs a last feature map of shape (N, H, W, C), and the one in front of this model's "
+                "head has another: use 'rap.contrastive'"
+            )
+        first = keras.backend.image_data_format() == "channels_first"
+        maps = [(values[number], gradient) for number, gradient in found.gradients.items()]
+        if first:
+            image = tf.transpose(image, [0, 2, 3, 1])
+            maps = [(tf.transpose(A, [0, 2, 3, 1]), tf.transpose(g, [0, 2, 3, 1])) for A, g in maps]
+        spread = class_activation(maps, image)
+        return [tf.transpose(spread, [0, 3, 1, 2]) if first else spread]

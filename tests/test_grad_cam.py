@@ -1,0 +1,75 @@
+"""Grad-CAM: its map by hand and in numpy, what it refuses, and that one with log-odds tells classes apart."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from contrastive_networks import dense_head, gradient_of_score, inputs_of, lively, log_odds_weights, pooled_head
+from tensorflow import keras
+from tensorflow.keras import layers
+
+import rap_keras
+from rap_keras.engine.errors import NotAnalyzeableModelException
+from rap_keras.engine.network import predictor
+
+
+def test_by_hand():
+    """Two maps of 2x2, of which the class takes the mean of the first and less the mean of the second."""
+    model = keras.Sequential(
+        [
+            *(keras.Input((2, 2, 2)), layers.Conv2D(2, 1, use_bias=False)),
+            *(layers.GlobalAveragePooling2D(), layers.Dense(2, use_bias=False)),
+        ]
+    )
+    model.set_weights([np.eye(2).reshape(1, 1, 2, 2), np.array([[1.0, 0.0], [-1.0, 2.0]])])
+    x = np.array([[[[8, 0], [4, 2]], [[0, 4], [2, 2]]]], "float32")
+    analyzer = rap_keras.create_analyzer("grad_cam", model, neuron_selection_mode="index")
+    first, second = (analyzer.analyze(x, neuron_selection=k)[0] for k in (0, 1))
+    np.testing.assert_allclose(first.sum(-1), np.array([[8, 2], [0, 0]]) / 4)  # (a - b) / 4 where positive
+    np.testing.assert_allclose(second.sum(-1), np.array([[0, 4], [8, 4]]) / 4)  # 2 b / 4
+    np.testing.assert_allclose(first[..., 0], first[..., 1])
+
+
+@pytest.mark.parametrize("kind", ["log_odds", "logit"])
+def test_equals_numpy(kind):
+    """Weights by differences of the head's logits; the map has the size of the image less a border."""
+    model = lively(dense_head)
+    x, target = inputs_of(model), np.array([0, 3, 1])
+    features = predictor(keras.Model(model.inputs, model.get_layer("conv").output))(x)
+    z = predictor(model)(x)
+    a = log_odds_weights(z, target) if kind == "log_odds" else np.eye(4)[target]
+    head_input = keras.Input(features.shape[1:])
+    y = head_input
+    for name in ("flat", "hidden", "logits"):
+        y = model.get_layer(name)(y)
+    weights = gradient_of_score(keras.Model(head_input, y), features, a).mean((1, 2))
+    cam = (features * weights[:, None, None]).sum(-1)
+    name = "grad_cam.contrastive" if kind == "log_odds" else "grad_cam"
+    found = rap_keras.create_analyzer(name, model, neuron_selection_mode="index").analyze(
+        x, neuron_selection=target
+    )
+    assert found.shape == x.shape
+    rows, columns = (_bilinear(small, large) for small, large in zip(cam.shape[1:], x.shape[1:3]))
+    np.testing.assert_allclose(found.sum(-1), np.maximum(rows @ cam @ columns.T, 0), rtol=1e-4, atol=1e-6)
+    assert found.any()
+
+
+def _bilinear(small: int, large: int) -> np.ndarray:
+    """The matrix that enlarges a row by interpolation between pixel centres, constant beyond the outer ones."""
+    centres = np.clip((np.arange(large) + 0.5) * small / large - 0.5, 0, small - 1)
+    return np.maximum(1 - np.abs(centres[:, None] - np.arange(small)), 0)
+
+
+def test_against_another_class():
+    model = lively(pooled_head)
+    x = inputs_of(model)
+    analyzer = rap_keras.create_analyzer("grad_cam", model, neuron_selection_mode="index")
+    alone, compared = analyzer.analyze(x, neuron_selection=0), analyzer.analyze(x, neuron_selection=0, against=2)
+    assert np.abs(alone - compared).max() > 1e-3 * np.abs(alone).max()
+
+
+def test_refuses_what_is_no_image():
+    vectors = keras.Sequential([keras.Input((7,)), layers.Dense(3)])
+    with pytest.raises(NotAnalyzeableModelException, match=r"something else than one image.*rap\.contrastive"):
+        rap_keras.create_analyzer("grad_cam", vectors)
+    rap_keras.create_analyzer("rap.contrastive", vectors).analyze(np.ones((1, 7), "float32"))
