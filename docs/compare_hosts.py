@@ -1,4 +1,4 @@
-"""Compares RAP's heatmaps in two environments, for example with iNNvestigate and on Keras 3.
+"""Compares heatmaps of RAP and contrastive RAP in two environments, for example with iNNvestigate and on Keras 3.
 
     python docs/compare_hosts.py run SHARED here.npz     # in each environment
     python docs/compare_hosts.py compare a.npz b.npz     # the distances, in a table
@@ -16,6 +16,7 @@ import numpy as np
 
 from rap_keras.hosts import choice
 
+METHODS = ("rap", "rap.contrastive")
 PHOTOS, BATCH = 40, 8
 VOC, IMAGENET = "data/VOCdevkit/VOC2012/JPEGImages/*.jpg", "data/ILSVRC/Data/CLS-LOC/val/*.JPEG"
 
@@ -40,19 +41,19 @@ def run(shared: Path, result: Path) -> None:
     found = {}
     for name, (photos, preprocessing) in NETWORKS.items():
         model = to_logits(models.load_model(str(shared / "models" / f"{name}.h5")))
-        analyzer = methods.create("rap", model)
         paths = sorted(shared.glob(photos))[:PHOTOS]
         x = images.preprocess([images.fit(images.load_photo(p), (224, 224)) for p in paths], preprocessing)
-        found[name] = heatmaps(analyzer, x)
-    found["resnet50, float64"] = heatmaps(*resnet50())
+        for method in METHODS:
+            found[f"{name}, {method}"] = heatmaps(methods.create(method, model), x)
+    model, x = resnet50()
+    for method in METHODS:
+        found[f"resnet50 in float64, {method}"] = heatmaps(methods.create(method, model), x)
     np.savez(result, **found)
 
 
 def resnet50():
-    """RAP of a ResNet-50 of float64 with random weights, and photos of noise."""
+    """A ResNet-50 of float64 with random weights, and photos of noise."""
     from tensorflow import keras
-
-    from rap_keras import methods
 
     keras.backend.clear_session()  # Keras 3 else keeps the data type of the first layer that was made
     keras.backend.set_floatx("float64")
@@ -62,7 +63,7 @@ def resnet50():
     random = np.random.default_rng(0)
     for layer in model.layers:
         layer.set_weights([drawn(random, weight) for weight in layer.get_weights()])
-    return methods.create("rap", model), random.uniform(-120, 130, (PHOTOS, 64, 64, 3))
+    return model, random.uniform(-120, 130, (PHOTOS, 64, 64, 3))
 
 
 def drawn(random: np.random.Generator, weight: np.ndarray) -> np.ndarray:

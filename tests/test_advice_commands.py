@@ -205,6 +205,7 @@ def test_patterns_of_another_network_are_computed_anew():
     accepted(*command, "--patterns", "patterns.npz")
 
 
+@pytest.mark.slow
 def test_options_that_exclude_each_other():
     inputs = keras.Input((SIZE, SIZE, 3))
     keras.Model(inputs, convolutions(inputs)).save("net.h5")

@@ -60,6 +60,7 @@ def test_registered_once_however_often_imported():
     assert isinstance(analyzer, innvestigate.analyzer.AnalyzerBase)
 
 
+@pytest.mark.slow
 @pytest.mark.plugin
 def test_importing_leaves_eager_execution_on_and_creating_says_how_to_switch_it_off():
     program = (
@@ -299,6 +300,7 @@ def test_within_a_wrapper_of_innvestigate():
     assert wrapped == pytest.approx(plain, rel=1e-4, abs=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.plugin
 def test_options_of_the_base_class(capsys):
     model, x = small_network(), batch(2)

@@ -137,6 +137,7 @@ def replace(file):
     pd.DataFrame({"image": ["another's"]}).to_parquet(file)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [cut, empty, spoil, replace])
 def test_a_damaged_part_is_named_and_deleting_it_helps(tmp_path, damage):
     before = benchmark.run(made(), tmp_path, "m")
@@ -150,6 +151,7 @@ def test_a_damaged_part_is_named_and_deleting_it_helps(tmp_path, damage):
     pd.testing.assert_frame_equal(benchmark.run(made(), tmp_path, "m").table, before.table, check_exact=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", [b"{", b"", b"[]", b"\xff\xfe"])
 def test_a_damaged_manifest(tmp_path, content):
     benchmark.run(made(1), tmp_path, "m")
@@ -195,6 +197,7 @@ def test_a_file_is_whole_or_not_there(tmp_path, monkeypatch):
     assert [file.name for file in tmp_path.iterdir()] == ["a"]
 
 
+@pytest.mark.slow
 def test_command_tells_of_files_without_a_traceback(tmp_path, monkeypatch):
     """A full disk in mid-run, a damaged part, a lost manifest, a file where the folder should be."""
     monkeypatch.chdir(tmp_path)

@@ -169,6 +169,7 @@ def test_wrong_options():
         shapes_benchmark(names=(), steps=100)
 
 
+@pytest.mark.slow
 def test_a_run_is_continued_and_nothing_is_done_twice(tmp_path, monkeypatch):
     made = shapes_benchmark(count=6, batch_size=2, metrics=("outside-inside", "mask"))
     done = []
@@ -194,6 +195,7 @@ def test_a_run_is_continued_and_nothing_is_done_twice(tmp_path, monkeypatch):
     assert (tmp_path / "table.csv").read_bytes() == (undisturbed / "table.csv").read_bytes()
 
 
+@pytest.mark.slow
 def test_another_run_in_the_folder_is_refused(tmp_path, monkeypatch):
     made = shapes_benchmark(count=2)
     begun = manifest.begin(tmp_path, manifest.describe(made, "m", "first"))
@@ -235,6 +237,7 @@ def run(tmp_path, monkeypatch):
     return run
 
 
+@pytest.mark.slow
 def test_command(run, tmp_path):
     result = run("--limit", 3, "--methods", "rap,gradient", "--steps", 2)
     assert result.exit_code == 0, result.output
@@ -294,6 +297,7 @@ def test_a_network_of_other_classes_is_refused(run, tmp_path):
     assert "The network has 3 classes, the data set shapes has 10" in " ".join(result.output.split())
 
 
+@pytest.mark.slow
 def test_methods_that_cannot_explain_the_network(run, tmp_path):
     """By default they are left out and named; a method that was asked for is an error."""
     if PLUGIN:

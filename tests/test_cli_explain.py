@@ -351,6 +351,7 @@ def test_version():
     assert result.output == f"rap-keras, version {rap_keras.__version__}\n"
 
 
+@pytest.mark.slow
 def test_command_in_a_process_of_its_own(here, photo, network):
     """There eager execution is on until the command switches it off."""
     root = str(Path(__file__).parents[1])

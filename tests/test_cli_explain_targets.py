@@ -56,6 +56,7 @@ def close(found: np.ndarray, expected: np.ndarray) -> None:
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6 * np.abs(expected).max())
 
 
+@pytest.mark.slow
 def test_each_target_has_its_numbers_and_a_row_of_one_picture(example):
     one, other = names_of(example)
     alone = run("explain", "two.png", *MODEL, "--target", one)

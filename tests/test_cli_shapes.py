@@ -58,6 +58,7 @@ def test_embedded_images_by_all_methods(run, tmp_path):
     assert all(np.isfinite(found[name]).all() for name in found["methods"])
 
 
+@pytest.mark.slow
 def test_embedded_network_on_a_photo_of_ones_own(run, tmp_path):
     run("explain", "--method", "rap")
     photo = tmp_path / "rap-keras-output" / "images" / "1-ring.png"
@@ -72,6 +73,7 @@ def test_only_a_photo_or_only_a_model_is_not_enough(run, tmp_path):
     assert "or neither" in result.output
 
 
+@pytest.mark.slow
 def test_train_shapes(run, tmp_path):
     result = run("train-shapes", "resnet", "--epochs", 1, "--images", 32, "--output", "own/weights.h5")
     assert result.exit_code == 0, result.output

@@ -81,6 +81,7 @@ def test_interrupted_while_tensorflow_is_imported(seconds):
     assert out == ""
 
 
+@pytest.mark.slow
 def test_a_benchmark_interrupted_in_mid_run_goes_on(tmp_path):
     arguments = ["benchmark", "--limit", "60", "--batch-size", "1", "--methods", "gradient", "--output", tmp_path]
     arguments += ["--metrics", "lerf", "--steps", "60"]
@@ -101,6 +102,7 @@ def test_a_benchmark_interrupted_in_mid_run_goes_on(tmp_path):
     assert f"going on in {tmp_path}, where {done} batches are done" in err
 
 
+@pytest.mark.slow
 def test_interrupts_are_ours_only_in_our_command():
     """Importing the package leaves other programs as they are, under `python -m` too."""
     assert not startup.is_command()
@@ -125,6 +127,7 @@ def test_interrupts_are_ours_only_in_our_command():
         assert done.stdout.split("\n")[0] == expected, done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [["--version"], ["explain", "--model", "x"], ["check", "shapes-vgg"]])
 def test_python_m_does_what_the_command_does(arguments):
     script, module = (
@@ -137,6 +140,7 @@ def test_python_m_does_what_the_command_does(arguments):
     assert len(module.stderr.splitlines()) == {"--version": 0, "explain": 4, "check": 1}[arguments[0]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [["--help"], ["check", "shapes-vgg"]])
 def test_nobody_reads_the_output(arguments):
     """As in `rap-keras check vgg16 | head -1`, of which only the first line is read."""

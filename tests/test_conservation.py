@@ -86,6 +86,7 @@ def test_rules():
     }
 
 
+@pytest.mark.slow
 def test_rules_of_options():
     model, x = residual_network(), batch()
     assert rules(RAP(model, variant="reference"), x)["add"] == "shared in proportion to x"

@@ -138,6 +138,7 @@ def test_rows_are_those_of_the_explained_class():
         assert row.logit == pytest.approx(made.predict(x)[0, row.target], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_an_image_counts_if_its_classes_are_the_first_two_choices():
     made = pairs_benchmark(count=20, names=("rap",))
     for number in range(made.batches):
@@ -160,6 +161,7 @@ def test_the_metric_needs_pairs():
         )
 
 
+@pytest.mark.slow
 def test_the_command_writes_a_table_and_pictures(tmp_path):
     arguments = "benchmark --dataset shapes-pairs --limit 6 --methods rap,rap.contrastive --output".split()
     done = CliRunner().invoke(main, [*arguments, str(tmp_path / "found")])

@@ -112,6 +112,7 @@ def two_inputs():
     return keras.Model([photo, numbers], layers.Dense(2)(y))
 
 
+@pytest.mark.slow
 def test_a_rule_for_each_input():
     model = two_inputs()
     X = [photos(), np.random.default_rng(1).random((2, 2))]

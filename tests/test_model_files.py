@@ -146,6 +146,7 @@ def test_honest_files_calculate_as_they_were_saved(saved, name, file):
     assert type(model).__name__ == ("Trained" if name == "trained" else "Functional")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", ["trained.h5", "trained.keras"])
 def test_what_keras_was_told_around_the_call_is_known(saved, file):
     with keras.utils.custom_object_scope(OWN):

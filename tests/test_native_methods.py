@@ -106,6 +106,7 @@ def test_equal_to_innvestigate(name, build):
     assert distance(found, theirs.analyze(x)) < (1e-12 if double else 1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.plugin
 def test_equal_to_innvestigate_with_options():
     import innvestigate

@@ -125,6 +125,7 @@ def test_keras_3_with_eager_execution_off_is_refused():
     assert "RuntimeError: Keras 3 can do nothing while eager execution is off" in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.plugin
 def test_a_model_built_while_eager_execution_was_on_is_refused_and_the_way_out_works(tmp_path):
     program = f"""

@@ -224,6 +224,7 @@ def test_datasets_of_tensorflow(model, X):
         analyzer.analyze(slices(X))
 
 
+@pytest.mark.slow
 @pytest.mark.keras2  # Keras 3 cannot do without eager execution
 def test_a_dataset_made_before_eager_execution_was_switched_off():
     program = (

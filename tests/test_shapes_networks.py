@@ -64,6 +64,7 @@ def test_the_output_is_a_probability_per_class(name):
     np.testing.assert_allclose(scores.sum(axis=1), 1, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_shipped_weights_tell_97_of_100_unseen_images(name, unseen):
     network = load_network(name)
@@ -73,6 +74,7 @@ def test_the_shipped_weights_tell_97_of_100_unseen_images(name, unseen):
         assert right[unseen.labels == label].mean() >= 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_shipped_networks_see_both_of_two_objects(name):
     pairs = generate(300, TEST_SEED, second_object=True)
@@ -104,6 +106,7 @@ def test_no_image_is_in_two_series():
     assert len({TRAINING_SEED, VALIDATION_SEED, TEST_SEED}) == 3
 
 
+@pytest.mark.slow
 def test_training_writes_the_weights_it_reports_on(tmp_path, monkeypatch):
     monkeypatch.setattr(training, "_VALIDATION_IMAGES", 50)
     output = tmp_path / "new" / "weights.h5"
@@ -116,6 +119,7 @@ def test_training_writes_the_weights_it_reports_on(tmp_path, monkeypatch):
     assert accuracy(trained, generate(50, VALIDATION_SEED)) == reported
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss(tmp_path, monkeypatch):
     monkeypatch.setattr(training, "_VALIDATION_IMAGES", 10)
     pictures, targets = training._training_set(64, progress=False)
@@ -187,6 +191,7 @@ training.train("resnet", Path(sys.argv[1]), epochs=1, images=32, progress=False)
 """
 
 
+@pytest.mark.slow
 def test_importing_leaves_eager_execution_on_and_training_works_with_it(tmp_path):
     output = tmp_path / "weights.h5"
     done = subprocess.run([sys.executable, "-c", EAGER, str(output)], capture_output=True, text=True, check=False)

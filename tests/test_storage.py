@@ -57,6 +57,7 @@ HOSTS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reader", HOSTS)
 @pytest.mark.parametrize("writer", HOSTS)
 def test_a_file_of_either_host_gives_the_same_heatmap_in_either(tmp_path, writer, reader):
@@ -132,6 +133,7 @@ def test_a_file_of_the_other_keras_is_refused_and_the_way_out_works(tmp_path, mo
     assert RAP(model, **OPTIONS).analyze(X, 1) == pytest.approx(saved.analyze(X, 1), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_file_that_was_written_with_eager_execution_on(tmp_path):
     program = f"""
 import numpy as np, tensorflow as tf
