@@ -1,7 +1,8 @@
 """Makes docs/applications.md, where Keras 3 is docs/applications_keras_3.md: RAP on every network of Keras.
 
-    python docs/make_applications.py            # all of them, an hour or two
-    python docs/make_applications.py VGG16 ...  # only these, the other rows stay as they are
+    python docs/make_applications.py                             # all of them, an hour or two
+    python docs/make_applications.py VGG16 ...                   # only these, the other rows stay as they are
+    python docs/make_applications.py --contrastive VGG16 ...     # contrastive RAP: applications_contrastive.md
 
 Each network runs in a process of its own: built for the smallest photos that it takes and 10 classes, with
 random kernels, offsets and scales (`rap_keras.conservation.lively_weights`), and explained for two photos of
@@ -25,21 +26,31 @@ FOLDER = Path(__file__).parent
 MINUTES = 15
 GIGABYTES = 18
 
-HEAD = """\
-# RAP on the networks of keras.applications, Keras {keras}
+CONTRASTIVE = "--contrastive" in sys.argv
 
-Every network of `keras.applications` (TensorFlow {tensorflow}), with random weights and non-trivial statistics of
+HEAD = """\
+# {method} on the networks of keras.applications, Keras {keras}
+
+{which} of `keras.applications` (TensorFlow {tensorflow}), with random weights and non-trivial statistics of
 BatchNormalization, in inference mode, on two photos of noise in the smallest size that it takes. Excess is the
 violation of conservation in units of what float32 allows, max(1e-3 |logit|, 1e-5 sum |R|): up to 1 relevance is
 conserved. It is the worst of both photos: "input" from the logit to the heatmap, "layer" at any single layer.
 "seconds" are those from the model to the sums at all layers, most of which is building the graph; other
 work on the machine makes them longer. "GB" is the most memory that the process took.
 
-Made by `python docs/make_applications.py` (which says how the weights were chosen) on {date}, {machine}.
+{seed}Made by `{command}` on {date}, {machine}. The script says how the
+weights were chosen.
 {summary}
 
 | network | input | layers | conserved | excess at input | excess at layer | finite | seconds | GB |
 |---|---|---|---|---|---|---|---|---|
+"""
+
+
+SEED = """\
+Relevance begins with the signed contributions of the head to the log-odds; what the biases of the head keep counts as
+arrived. The logit in the formula is then their sum.
+
 """
 
 
@@ -49,7 +60,7 @@ def examine(name: str) -> dict[str, object]:
     resource.setrlimit(resource.RLIMIT_DATA, (GIGABYTES << 30, GIGABYTES << 30))
     import numpy as np
 
-    from rap_keras import RAP, NotAnalyzeableModelException, models
+    from rap_keras import RAP, ContrastiveRAP, NotAnalyzeableModelException, models
     from rap_keras.engine.conservation import check, lively_weights
 
     build = models.applications()[name.lower()]
@@ -60,7 +71,7 @@ def examine(name: str) -> dict[str, object]:
     x = models.own_preprocessing(name)(noise)
     start = perf_counter()
     try:
-        analyzer = RAP(model)
+        analyzer = ContrastiveRAP(model) if CONTRASTIVE else RAP(model)
     except NotAnalyzeableModelException as error:
         return {"size": size, "refused": str(error)}
     found = check(analyzer, x)
@@ -95,7 +106,7 @@ def smallest_size(build) -> int:
 
 def row(name: str) -> str:
     """The network's row of the table, from a process of its own."""
-    command = [sys.executable, __file__, "--examine", name]
+    command = [sys.executable, __file__, "--examine", name, *(["--contrastive"] if CONTRASTIVE else [])]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=60 * MINUTES)
     except subprocess.TimeoutExpired:
@@ -124,6 +135,10 @@ def write(rows: dict[str, str]) -> None:
 
     good = sum("| yes |" in text and "**no**" not in text for text in rows.values())
     head = HEAD.format(
+        method="Contrastive RAP" if CONTRASTIVE else "RAP",
+        which="Some networks" if CONTRASTIVE else "Every network",
+        seed=SEED if CONTRASTIVE else "",
+        command="python docs/make_applications.py" + (" --contrastive NETWORK ..." if CONTRASTIVE else ""),
         keras=version(),
         tensorflow=tf.__version__,
         date=date.today(),
@@ -137,6 +152,8 @@ def page() -> Path:
     """The page of the Keras that is here."""
     from rap_keras.engine.keras_graph import KERAS_3
 
+    if CONTRASTIVE:
+        return FOLDER / "applications_contrastive.md"
     return FOLDER / ("applications_keras_3.md" if KERAS_3 else "applications.md")
 
 
@@ -157,4 +174,4 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["--examine"]:
         print(json.dumps(examine(sys.argv[2])))
     else:
-        main(sys.argv[1:])
+        main([argument for argument in sys.argv[1:] if argument != "--contrastive"])
