@@ -48,8 +48,8 @@ weights were chosen.
 
 
 SEED = """\
-Relevance begins with the signed contributions of the head to the log-odds; what the biases of the head keep counts as
-arrived. The logit in the formula is then their sum.
+Relevance begins with the signed contributions of the head to the log-odds; what the biases of the head keep counts
+as arrived. The logit in the formula is then their sum.
 
 """
 
