@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from host import create_analyzer
+from host import PLUGIN, create_analyzer
 from sums import excess
 from tensorflow import keras
 from tensorflow.keras import layers
@@ -194,6 +194,7 @@ OF_RELUS = ("deconvnet", "guided_backprop", "deep_taylor")
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(PLUGIN, reason="test_native_methods compares these methods with iNNvestigate's own")
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_native_method_takes_them(name):
     """As iNNvestigate's own tests do: a value for every input value, each of them a number."""
@@ -211,8 +212,12 @@ def test_every_native_method_takes_them(name):
             with pytest.raises(NotAnalyzeableModelException, match="only for networks of ReLUs"):
                 rap_keras.create_analyzer(method, model)
             continue
+        if method.startswith("grad_cam") and x.ndim != 4:
+            with pytest.raises(NotAnalyzeableModelException, match="something else than one image"):
+                rap_keras.create_analyzer(method, model)
+            continue
         found = rap_keras.create_analyzer(method, model, **options).analyze(x)
         assert found.shape == x.shape, method
         assert np.isfinite(found).all(), method
         nothing_speaks_for_it = method == "deep_taylor" and (logits <= 0).all()
-        assert np.abs(found).max() > 0 or nothing_speaks_for_it, method
+        assert found.any() or nothing_speaks_for_it or method.startswith("grad_cam"), method

@@ -58,6 +58,8 @@ def photos() -> keras.Model:
     return keras.applications.VGG16(weights=None, input_shape=(32, 32, 3), classes=10)
 
 
+pytestmark = pytest.mark.slow
+
 CASES = [
     *[(digits, name, options) for name, options in calls(*DIGITS).items()],
     *[(photos, name, options) for name, options in {**calls(*PHOTOS), **PRESETS}.items()],

@@ -16,7 +16,15 @@ TITLES = {
     "lrp.alpha_1_beta_0": "LRP \N{GREEK SMALL LETTER ALPHA}1\N{GREEK SMALL LETTER BETA}0",
     "lrp.alpha_2_beta_1": "LRP \N{GREEK SMALL LETTER ALPHA}2\N{GREEK SMALL LETTER BETA}1",
 }
-"""What pictures call the methods that the paper's figures compare; others go by their names."""
+"""What pictures call the methods that are compared by default."""
+
+_CONTROLS = {
+    "input_t_gradient.contrastive": "Contrastive Input*Gradient",
+    "lrp.alpha_1_beta_0.contrastive": "Contrastive " + TITLES["lrp.alpha_1_beta_0"],
+    "lrp.alpha_2_beta_1.contrastive": "Contrastive " + TITLES["lrp.alpha_2_beta_1"],
+    "grad_cam": "Grad-CAM",
+    "grad_cam.contrastive": "Contrastive Grad-CAM",
+}
 
 RAP_METHODS = ("rap", "rap.contrastive")
 """Our own methods, the same in both hosts."""
@@ -24,7 +32,7 @@ RAP_METHODS = ("rap", "rap.contrastive")
 
 def title(name: str) -> str:
     """What a picture calls a method."""
-    return TITLES.get(name, name)
+    return {**TITLES, **_CONTROLS}.get(name, name)
 
 
 def require_known(name: str, known: Collection[str]) -> None:
