@@ -35,10 +35,12 @@ def as_rank(sums: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
     return tf.reshape(sums, [-1] + [1] * (like.shape.rank - 1))
 
 
-def transposed(function: Callable[..., tf.Tensor], xs: Sequence[tf.Tensor], g: tf.Tensor) -> list[tf.Tensor]:
+def transposed(
+    function: Callable[..., tf.Tensor], xs: Sequence[tf.Tensor], g: tf.Tensor | Callable[[tf.Tensor], tf.Tensor]
+) -> list[tf.Tensor]:
     """Vector-Jacobian product: g, shaped as function(*xs), mapped back to the shape of each x.
 
-    A function of several outputs takes a list of g.
+    A function of several outputs takes a list of g. Where g depends on function(*xs), give what makes it of that.
 
     For a linear map that is its transpose; x then gives the shape alone and no value of it is used.
     Zeros for an x on which the function does not depend.
@@ -46,7 +48,8 @@ def transposed(function: Callable[..., tf.Tensor], xs: Sequence[tf.Tensor], g: t
     # tf.gradients follows every consumer of x. Fresh tensors have only those made here, so that the time
     # to build one layer's rule does not grow with the network (as it does in iNNvestigate).
     fresh = [tf.identity(x) for x in xs]
-    gradients = tf.gradients(function(*fresh), fresh, grad_ys=g)
+    outputs = function(*fresh)
+    gradients = tf.gradients(outputs, fresh, grad_ys=g(outputs) if callable(g) else g)
     return [
         tf.zeros_like(x) if gradient is None else tf.convert_to_tensor(gradient)
         for x, gradient in zip(xs, gradients)

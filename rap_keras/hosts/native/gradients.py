@@ -52,7 +52,7 @@ class Gradient(Analyzer):
         def output(*xs: tf.Tensor) -> tf.Tensor:
             return self.network.values(xs)[self.network.outputs[0]]
 
-        return transposed(output, inputs, self._selected(output(*inputs), index))
+        return transposed(output, inputs, lambda y: self._selected(y, index))
 
     def _selected(self, output: tf.Tensor, index: list[tf.Tensor]) -> tf.Tensor:
         """1 at the selected neurons, 0 elsewhere."""
