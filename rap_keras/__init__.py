@@ -11,8 +11,7 @@ import importlib
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from rap_keras.cli import startup
-from rap_keras.hosts import choice
+from rap_keras.hosts import choice, startup
 
 if TYPE_CHECKING:
     from rap_keras.engine.errors import NotAnalyzeableModelException

@@ -14,8 +14,8 @@ from click.testing import CliRunner
 from PIL import Image
 
 from rap_keras.benchmark.speed import suite
-from rap_keras.cli import startup
 from rap_keras.cli.commands import main
+from rap_keras.hosts import startup
 
 SCRIPT = str(Path(sys.executable).with_name("rap-keras"))
 MODULE = [sys.executable, "-m", "rap_keras"]

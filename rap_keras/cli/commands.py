@@ -7,13 +7,13 @@ from typing import Any
 import click
 
 from rap_keras import __version__
-from rap_keras.cli import startup
 from rap_keras.cli.benchmark import benchmark
 from rap_keras.cli.check import check
 from rap_keras.cli.explain import explain
 from rap_keras.cli.fit_patterns import fit_patterns
 from rap_keras.cli.speed import speed
 from rap_keras.cli.train_shapes import train_shapes
+from rap_keras.hosts import startup
 
 
 class _Commands(click.Group):

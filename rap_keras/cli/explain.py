@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rap_keras.cli import startup
 from rap_keras.cli.classes import name_of
 from rap_keras.cli.inputs import Job, blaming, know_custom_objects, prepare
 from rap_keras.cli.options import custom_objects_option, output_option, photo_options
 from rap_keras.cli.results import ExplainedPhoto, free_name, lines, write
+from rap_keras.hosts import startup
 
 if TYPE_CHECKING:
     import numpy as np
