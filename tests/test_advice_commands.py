@@ -95,6 +95,7 @@ OTHERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("build", OTHERS.values(), ids=list(OTHERS))
 def test_a_network_that_takes_no_photo_is_explained_in_python_and_checked_by_random_values(build):
     model = build()
@@ -115,6 +116,7 @@ def test_a_network_that_takes_no_photo_is_explained_in_python_and_checked_by_ran
     assert "checking net.h5 with random values" in accepted("check", "net.h5")
 
 
+@pytest.mark.slow
 def test_a_network_of_pixels_as_integers_takes_photos_as_they_are():
     inputs = keras.Input((SIZE, SIZE, 3), dtype="uint8")
     model = keras.Model(inputs, convolutions(layers.Rescaling(1 / 255)(inputs)))

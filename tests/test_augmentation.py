@@ -118,6 +118,7 @@ def test_random_crop_is_what_keras_makes_of_it_at_inference(shape):
     np.testing.assert_allclose(RAP(model).analyze(x).sum((1, 2, 3)), logits.max(1), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_every_prediction_is_at_inference():
     """With eager execution off Keras 2 leaves the layers switched on in `predict`."""
     model, plain = networks(nested(LAYERS["RandomTranslation"](), LAYERS["RandomRotation"]()))

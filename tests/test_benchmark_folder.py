@@ -58,6 +58,7 @@ def holder(tmp_path):
     process.communicate()
 
 
+@pytest.mark.slow
 def test_a_second_run_in_a_folder_is_refused_until_the_first_has_ended_even_by_force(holder, tmp_path):
     output = tmp_path / "out"
     whole_file.write(output / "file", b"")

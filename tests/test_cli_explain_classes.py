@@ -136,6 +136,7 @@ def two_outputs(folder: Path) -> None:
     keras.Model(inputs, outputs).save(folder / "two.h5")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["explain", "check"])
 def test_several_outputs_need_a_choice(binary, here, command):
     two_outputs(here)

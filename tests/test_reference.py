@@ -105,6 +105,7 @@ def test_bottleneck_small(shared, floatx):
         assert relative_error(found[name], expected[name]) < TOLERANCE[floatx], name
 
 
+@pytest.mark.slow
 @pytest.mark.realdata
 @pytest.mark.parametrize("variant", ["paper", "reference"])
 def test_padding_within_the_convolution_is_that_of_a_layer_before_it(shared, variant):
