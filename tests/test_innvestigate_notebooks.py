@@ -70,10 +70,13 @@ CASES = [
 @pytest.mark.parametrize(("build", "name", "options"), CASES)
 def test_call(build, name, options):
     """Of two samples, and of each output of the network as in the notebook on neuron selection."""
+    if PLUGIN and build is photos and name == "integrated_gradients":
+        # In float32 rounding changes which value a max pooling takes, in one of the 64 steps.
+        keras.backend.set_floatx("float64")
     network = build()
     model = rap_keras.to_logits(network)
     low, high = PHOTOS if build is photos else DIGITS
-    x = np.random.default_rng(0).uniform(low, high, (2, *network.input_shape[1:])).astype("float32")
+    x = np.random.default_rng(0).uniform(low, high, (2, *network.input_shape[1:])).astype(keras.backend.floatx())
     probabilities = network.predict_on_batch(x)
     assert (model.predict_on_batch(x).argmax(1) == probabilities.argmax(1)).all()
     found = create_analyzer(name, model, **options).analyze(x)
@@ -84,7 +87,7 @@ def test_call(build, name, options):
         import innvestigate
 
         theirs = rap_keras.build_quickly(innvestigate.create_analyzer(name, model, **options)).analyze(x)
-        np.testing.assert_allclose(found, theirs, rtol=1e-3, atol=1e-5 * np.abs(theirs).max())
+        assert np.linalg.norm(found - theirs) < 1e-5 * np.linalg.norm(theirs)
     if build is digits:
         by_index = create_analyzer(name, model, neuron_selection_mode="index", **options)
         chosen = by_index.analyze(x, probabilities.argmax(1))
