@@ -12,16 +12,11 @@ import sys
 import numpy as np
 import skimage.data
 
-from rap_keras import create_analyzer, images, models
+from rap_keras import create_analyzer, images, methods, models
 from rap_keras.visualization import grid, heatmap
 
 CLASSES = {"cat": 7, "person": 14}
-METHODS = {
-    "RAP": "rap",
-    "Contrastive RAP": "rap.contrastive",
-    "LRP \N{GREEK SMALL LETTER ALPHA}1\N{GREEK SMALL LETTER BETA}0": "lrp.alpha_1_beta_0",
-    "Guided Backprop": "guided_backprop",
-}
+METHODS = ("rap", "rap.contrastive", "lrp.alpha_1_beta_0", "guided_backprop")
 
 
 def main(model_path: str, picture: str) -> None:
@@ -30,19 +25,13 @@ def main(model_path: str, picture: str) -> None:
     halves = [images.fit(photo, (224, 224)) for photo in (skimage.data.chelsea(), skimage.data.astronaut())]
     photo = images.fit(np.concatenate(halves, axis=1), (224, 224))
     x = images.preprocess([photo], "caffe")
-    logits = model.predict_on_batch(x)[0]
-    print(
-        "logits",
-        {name: round(float(logits[number]), 2) for name, number in CLASSES.items()},
-        np.argsort(-logits)[:2],
-    )
     maps: dict[str, list[np.ndarray]] = {f"why {name}": [] for name in CLASSES}
-    for method in METHODS.values():
+    for method in METHODS:
         analyzer = create_analyzer(method, model, neuron_selection_mode="index")
         for name, number in CLASSES.items():
             maps[f"why {name}"].append(heatmap(analyzer.analyze(x, number))[0])
     shown = {name: np.stack(values) for name, values in maps.items()}
-    grid([photo] * len(METHODS), shown, list(METHODS)).savefig(picture, dpi=130)
+    grid([photo] * len(METHODS), shown, [methods.title(method) for method in METHODS]).savefig(picture, dpi=130)
 
 
 if __name__ == "__main__":

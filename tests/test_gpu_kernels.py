@@ -81,9 +81,10 @@ def test_rap_on_an_embedded_network():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("network", ["vgg", "resnet"])
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in ("input", "random")])
-def test_every_method_on_the_residual_network(name):
-    assert without_kernel(name, to_logits(shapes.load_network("resnet"))) == set()
+def test_every_method_on_the_embedded_networks(name, network):
+    assert without_kernel(name, to_logits(shapes.load_network(network))) == set()
 
 
 @pytest.mark.slow

@@ -11,6 +11,8 @@ from tensorflow.keras import layers
 import rap_keras
 from rap_keras.engine.errors import NotAnalyzeableModelException
 from rap_keras.engine.network import predictor
+from rap_keras.engine.rules import kinds
+from rap_keras.engine.rules.unweighted import moved
 
 
 def test_by_hand():
@@ -73,3 +75,55 @@ def test_refuses_what_is_no_image():
     with pytest.raises(NotAnalyzeableModelException, match=r"something else than one image.*rap\.contrastive"):
         rap_keras.create_analyzer("grad_cam", vectors)
     rap_keras.create_analyzer("rap.contrastive", vectors).analyze(np.ones((1, 7), "float32"))
+
+
+def test_channels_first_is_the_same_map():
+    """The input itself is the last feature map: there is no convolution with channels first on every processor."""
+    x = np.random.default_rng(0).normal(size=(2, 4, 5, 3)).astype("float32")
+    weights = [np.random.default_rng(1).normal(size=(3, 2)).astype("float32")]
+    found = {}
+    for form, shape in (("channels_last", (4, 5, 3)), ("channels_first", (3, 4, 5))):
+        keras.backend.set_image_data_format(form)
+        try:
+            pool = layers.GlobalAveragePooling2D(data_format=form)
+            model = keras.Sequential([keras.Input(shape), pool, layers.Dense(2, use_bias=False)])
+            model.set_weights(weights)
+            given = x if form == "channels_last" else x.transpose(0, 3, 1, 2)
+            found[form] = rap_keras.create_analyzer("grad_cam", model).analyze(given)
+        finally:
+            keras.backend.set_image_data_format("channels_last")
+    assert found["channels_last"].any()
+    np.testing.assert_allclose(found["channels_first"].transpose(0, 2, 3, 1), found["channels_last"], rtol=1e-6)
+
+
+class Mirror(layers.Layer):
+    """A layer of the user's that moves places."""
+
+    def call(self, x):
+        return x[:, :, ::-1]
+
+
+@pytest.mark.parametrize("layer", [lambda: layers.Permute((2, 1, 3)), lambda: layers.Reshape((4, 4, 2)), Mirror])
+def test_refuses_places_in_another_order(layer, monkeypatch):
+    monkeypatch.setattr(kinds, "_REGISTERED", {Mirror: moved})
+    model = keras.Sequential(
+        [
+            *(keras.Input((4, 4, 2)), layers.Conv2D(2, 1), layer(), layers.Conv2D(2, 1)),
+            *(layers.GlobalAveragePooling2D(), layers.Dense(3)),
+        ]
+    )
+    x = np.ones((1, 4, 4, 2), "float32")
+    with pytest.raises(NotAnalyzeableModelException, match=r"may move its places.*rap\.contrastive"):
+        rap_keras.create_analyzer("grad_cam", model).analyze(x)
+    rap_keras.create_analyzer("rap.contrastive", model).analyze(x)
+
+
+def test_takes_a_reshape_that_has_no_places():
+    """As a squeeze-and-excitation block has one, in front of the last feature map."""
+    x = keras.Input((4, 4, 2))
+    y = layers.Conv2D(2, 1)(x)
+    gate = layers.Reshape((1, 1, 2))(layers.Dense(2, activation="sigmoid")(layers.GlobalAveragePooling2D()(y)))
+    z = layers.Conv2D(2, 1)(layers.Multiply()([y, gate]))
+    model = keras.Model(x, layers.Dense(3)(layers.GlobalAveragePooling2D()(z)))
+    values = np.random.default_rng(0).normal(size=(2, 4, 4, 2)).astype("float32")
+    assert np.isfinite(rap_keras.create_analyzer("grad_cam", model).analyze(values)).all()

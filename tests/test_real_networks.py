@@ -11,7 +11,7 @@ import rap_keras
 from rap_keras import to_logits as model_wo_softmax
 from rap_keras.engine.conservation import excess, excess_by_layer
 
-PHOTOS = 16
+PHOTOS = 40
 BATCH = 8
 
 

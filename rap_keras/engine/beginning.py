@@ -101,8 +101,8 @@ def head_of(network: Network, values: Values, weighted: Collection[str]) -> set[
 
     head: set[str] = set()
     for call in reversed(network.calls):
-        has_places = any(_has_places(values[number]) for number in call.outputs)
-        if not has_places and _has_gradient(call) and head.issuperset(following(call)):
+        with_places = any(has_places(values[number]) for number in call.outputs)
+        if not with_places and _has_gradient(call) and head.issuperset(following(call)):
             head.add(call.name)
     by_name = {call.name: call for call in network.calls}
     while True:
@@ -135,7 +135,7 @@ def _has_gradient(call: Call) -> bool:
     return not isinstance(call.layer, keras.layers.Embedding) and not any(d.is_integer for d in call.dtypes)
 
 
-def _has_places(value: tf.Tensor) -> bool:
+def has_places(value: tf.Tensor) -> bool:
     """Whether a tensor has axes between the batch and the channels that are not of length 1."""
     shape = list(value.shape)
     first = keras.backend.image_data_format() == "channels_first"

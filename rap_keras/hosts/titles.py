@@ -32,7 +32,7 @@ RAP_METHODS = ("rap", "rap.contrastive")
 
 def title(name: str) -> str:
     """What a picture calls a method."""
-    return {**TITLES, **_CONTROLS}.get(name, name)
+    return TITLES.get(name) or _CONTROLS.get(name, name)
 
 
 def require_known(name: str, known: Collection[str]) -> None:

@@ -7,12 +7,19 @@ from typing import Any
 import tensorflow as tf
 from tensorflow import keras
 
-from rap_keras.engine import checks
+from rap_keras.engine import checks, keras_graph
+from rap_keras.engine.beginning import Beginning, Values, has_places
 from rap_keras.engine.equations.class_activation import class_activation
 from rap_keras.engine.errors import NotAnalyzeableModelException
 from rap_keras.engine.network import Call, as_float
-from rap_keras.engine.plan import plan
+from rap_keras.engine.plan import PlannedCall, plan
+from rap_keras.engine.rules.unweighted import unchanged
 from rap_keras.hosts.native.base import Analyzer
+
+_REARRANGING = frozenset(
+    "reshape transpose permute flip reverse reversev2 roll moveaxis swapaxes gather gatherv2 take depth_to_space "
+    "depthtospace space_to_depth spacetodepth".split()
+)
 
 
 class GradCAM(Analyzer):
@@ -33,8 +40,8 @@ class GradCAM(Analyzer):
 
     Raises:
         ValueError: an option has no such value.
-        NotAnalyzeableModelException: the model takes something else than one image, it has no feature map with
-            places, or as in `rap_keras.RAP`.
+        NotAnalyzeableModelException: the model takes something else than one image; or there is no rule for a
+            layer; or, in `analyze`, the last feature map does not show the image's places in their order.
     """
 
     _reason_for_zeros = "nowhere does the last feature map speak for the class"
@@ -48,17 +55,14 @@ class GradCAM(Analyzer):
                 "grad_cam enlarges a feature map to an image, and this model takes something else than one image: "
                 "use 'rap.contrastive', which takes any input"
             )
-        self._weighted = [p.call.name for p in plan(self.network, allow_lambda=True) if p.linears]
+        self._plan = plan(self.network, allow_lambda=True)
+        self._weighted = [p.call.name for p in self._plan if p.linears]
 
     def _attributions(self, tensors: list[tf.Tensor]) -> list[tf.Tensor]:
         image = as_float(tensors[0])
         values = self.network.values([image])
         found = self._begin(tensors[1:], self._weighted)(self.network, values, Call.run)
-        if any(values[number].shape.rank != 4 for number in found.tensors):
-            raise NotAnalyzeableModelException(
-                "grad_cam needs a last feature map of shape (N, H, W, C), and the one in front of this model's "
-                "head has another: use 'rap.contrastive'"
-            )
+        self._require_places_in_order(found, values)
         first = keras.backend.image_data_format() == "channels_first"
         maps = [(values[number], gradient) for number, gradient in found.gradients.items()]
         if first:
@@ -66,3 +70,27 @@ class GradCAM(Analyzer):
             maps = [(tf.transpose(A, [0, 2, 3, 1]), tf.transpose(g, [0, 2, 3, 1])) for A, g in maps]
         spread = class_activation(maps, image)
         return [tf.transpose(spread, [0, 3, 1, 2]) if first else spread]
+
+    def _require_places_in_order(self, found: Beginning, values: Values) -> None:
+        """Refuses a feature map that cannot be laid over the image."""
+        if any(values[number].shape.rank != 4 for number in found.tensors):
+            raise NotAnalyzeableModelException(
+                "grad_cam needs a last feature map of shape (N, H, W, C), and the one in front of this model's "
+                "head has another: use 'rap.contrastive'"
+            )
+        for p in self._plan:
+            in_front = p.call.name not in found.calls
+            if in_front and _may_rearrange(p) and any(has_places(values[number]) for number in p.call.inputs):
+                raise NotAnalyzeableModelException(
+                    f"grad_cam lays the last feature map over the image, and layer '{p.call.name}' "
+                    f"({type(p.call.layer).__name__}) may move its places elsewhere: use 'rap.contrastive', which "
+                    "follows them back"
+                )
+
+
+def _may_rearrange(p: PlannedCall) -> bool:
+    """Whether places may come out in another order; so they may in a layer of the user's or a Lambda."""
+    layer = p.call.layer
+    if isinstance(layer, (keras.layers.Permute, keras.layers.Reshape)) or (p.own and p.rule is not unchanged):
+        return True
+    return keras_graph.operation_name(layer) in _REARRANGING
