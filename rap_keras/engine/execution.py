@@ -43,6 +43,7 @@ def _in_session(function: Function, specs: Sequence[tf.TensorSpec]) -> Callable[
     """As `compiled`, in the graph and session of Keras 2, where the variables of its models are."""
     placeholders = [tf.compat.v1.placeholder(spec.dtype, spec.shape) for spec in specs]
     # TensorFlow refuses a placeholder that is asked for as a result.
-    # With oneDNN TensorFlow 2.14 fuses x * sigmoid(x) with the convolution that gives x, also where x itself is a result.
+    # With oneDNN TensorFlow 2.14 fuses x * sigmoid(x) with the convolution that gives x, even where x itself is a
+    # result, which it then cannot find.
     found = tf.nest.map_structure(tf.identity, function(*map(tf.identity, placeholders)))
     return keras.backend.function(placeholders, found)
