@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -53,8 +55,13 @@ def without_kernel(name, model):
 
 
 def runs_on_gpus(op):
-    found = kernels.get_registered_kernels_for_op(op.type).kernel
-    return any(takes(kernel, op) for kernel in found if kernel.device_type in ("GPU", "DEFAULT"))
+    return any(takes(kernel, op) for kernel in kernels_for_gpus(op.type))
+
+
+@functools.cache
+def kernels_for_gpus(operation):
+    found = kernels.get_registered_kernels_for_op(operation).kernel
+    return [kernel for kernel in found if kernel.device_type in ("GPU", "DEFAULT")]
 
 
 def takes(kernel, op):

@@ -73,15 +73,24 @@ def test_command(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_measurement_that_fails_is_named_and_the_rest_goes_on(tmp_path):
-    arguments = ["speed", "--network", "mobilenet", "--size", "32", "--batch", "1", "--repeats", "1"]
-    # Needs parameters that nobody gives it here.
-    arguments += ["--method", "lrp.alpha_beta", "--output", str(tmp_path)]
-    done = CliRunner().invoke(main, arguments)
+def test_a_task_that_fails_says_why():
+    with pytest.raises(RuntimeError, match="alpha"):  # which nobody gives it here
+        suite._task(kind="first", network="mobilenet", size=32, method="lrp.alpha_beta", batch=1)
+
+
+def test_a_measurement_that_fails_is_named_and_the_rest_goes_on(monkeypatch, tmp_path):
+    def fails(kind, method="", **task):
+        if method == "lrp.alpha_beta":
+            raise RuntimeError("alpha is missing")
+        return {"device": "CPU", "first": {"seconds": 1, "gigabytes": 1}, "times": {"rap": [1.0]}}[kind]
+
+    monkeypatch.setattr(suite, "_task", fails)
+    arguments = ["speed", "--network", "mobilenet", "--batch", "1", "--output", str(tmp_path)]
+    done = CliRunner().invoke(main, [*arguments, "--method", "lrp.alpha_beta"])
     assert done.exit_code == 1
-    assert "first heatmap of lrp.alpha_beta: failed" in done.stderr
+    assert "first heatmap of lrp.alpha_beta: failed, alpha is missing" in done.stderr
     assert ",bare gradient," in (tmp_path / "first-heatmap.csv").read_text()
-    assert "Not measured: mobilenet 32: first heatmap of lrp.alpha_beta" in (tmp_path / "speed.md").read_text()
+    assert "Not measured: mobilenet 224: first heatmap of lrp.alpha_beta" in (tmp_path / "speed.md").read_text()
 
 
 def test_slow_methods_have_a_first_heatmap_and_times_of_their_own(monkeypatch):
