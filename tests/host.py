@@ -36,11 +36,11 @@ __all__ = [
     "create_analyzer",
     "keras_home",
     "save_as_keras_2",
-    "square",
+    "sine",
     "value_of",
 ]
 
-square = tf.keras.ops.square if KERAS_3 else tf.square
+sine = tf.keras.ops.sin if KERAS_3 else tf.sin
 """An operation without a rule."""
 
 

@@ -174,6 +174,7 @@ def test_lrp_passes_saturated_relu_layers():
     np.testing.assert_allclose(relevance, [[[[18.0]]]], rtol=1e-4)  # 3 times 6, not 10
 
 
+@pytest.mark.plugin  # native LRP takes what RAP takes
 def test_layers_that_lrp_does_not_know_are_named():
     inputs = keras.Input((6, 3))
     model = keras.Model(inputs, layers.Dense(4)(layers.LSTM(5)(inputs)))

@@ -48,18 +48,23 @@ def at_output(seed: Callable[[tf.Tensor], tf.Tensor]) -> Begin:
     return lambda network, values, run: Beginning({n: seed(values[n]) for n in network.outputs}, {}, {}, {})
 
 
-def behind_head(weights: Callable[[tf.Tensor], tf.Tensor], weighted: Collection[str]) -> Begin:
+def behind_head(
+    weights: Callable[[tf.Tensor], tf.Tensor], weighted: Collection[str], gated: Collection[str] = ()
+) -> Begin:
     """Relevance begins at the feature map in front of the head, as its signed contributions to a score.
 
     They add up to the score less what biases in the head add.
 
     Args:
         weights: makes the weights of the logits in the score out of the logits, see `equations.contrast`.
-        weighted: names of the calls that have weights. Every way through the head passes one of them.
+        weighted: names of the calls that have weights. Every way through the head passes one of them, if the
+            network has one in front of its output.
+        gated: names of the calls in which gates scale a signal. The head ends behind them, as x ds/dx would count
+            the gates as contributions.
     """
 
     def begin(network: Network, values: Values, run: Run) -> Beginning:
-        head = head_of(network, values, weighted)
+        head = head_of(network, values, weighted, gated)
         arriving = {number: [weights(values[number])] for number in network.outputs}
         relevance: dict[int, tf.Tensor] = {}
         calls: dict[str, Tensors] = {}
@@ -88,11 +93,11 @@ def behind_head(weights: Callable[[tf.Tensor], tf.Tensor], weighted: Collection[
     return begin
 
 
-def head_of(network: Network, values: Values, weighted: Collection[str]) -> set[str]:
+def head_of(network: Network, values: Values, weighted: Collection[str], gated: Collection[str] = ()) -> set[str]:
     """Names of the calls behind the last feature maps that have places; every way passes a weighted one.
 
     A network that ends in convolution, activation and pooling has its last convolution in the head, too; a network
-    without places is all head.
+    without places is all head, up to the last call in which gates scale a signal.
     """
     consumers = network.consumers()
 
@@ -102,12 +107,12 @@ def head_of(network: Network, values: Values, weighted: Collection[str]) -> set[
     head: set[str] = set()
     for call in reversed(network.calls):
         with_places = any(has_places(values[number]) for number in call.outputs)
-        if not with_places and _has_gradient(call) and head.issuperset(following(call)):
+        if call.name not in gated and not with_places and _has_gradient(call) and head.issuperset(following(call)):
             head.add(call.name)
     by_name = {call.name: call for call in network.calls}
     while True:
         added = _without_weights_behind(network, head, weighted)
-        if added is None:
+        if added is None or added.name in gated:
             return head
         waiting = [added.name]
         while waiting:

@@ -25,7 +25,8 @@ from rap_keras.engine.execution import compiled
 from rap_keras.engine.explained import Explained
 from rap_keras.engine.network import Network, flatten
 from rap_keras.engine.plan import PlannedCall
-from rap_keras.engine.rules import unweighted
+from rap_keras.engine.rules import attention, recurrent, unweighted
+from rap_keras.engine.rules.gated import GatedRule
 from rap_keras.engine.rules.weighted import Position
 
 Arrays = Union[np.ndarray, list[np.ndarray]]
@@ -111,12 +112,13 @@ def check(analyzer: Explained, x: Arrays, neuron_selection: Any = None) -> Check
     head: set[str] = set()
 
     def sums(*tensors: tf.Tensor) -> dict[str, Any]:
+        count = tf.shape(tensors[0])[0]
         relevance = analyzer.propagate(list(tensors))
         head.update(relevance.head)
         return {
-            "calls": {name: [_sums_in_graph(R) for R in back] for name, back in relevance.calls.items()},
-            "inputs": [_sums_in_graph(relevance.tensors[number]) for number in network.inputs],
-            "outputs": [_sums_in_graph(relevance.tensors[number]) for number in network.outputs],
+            "calls": {name: [_sums_in_graph(R, count) for R in back] for name, back in relevance.calls.items()},
+            "inputs": [_sums_in_graph(relevance.tensors[number], count) for number in network.inputs],
+            "outputs": [_sums_in_graph(relevance.tensors[number], count) for number in network.outputs],
         }
 
     found = compiled(sums, analyzer.specs())(analyzer.samples(x, neuron_selection).feeds())
@@ -216,8 +218,9 @@ def _sums(R: Arrays) -> np.ndarray:
     return sum(np.stack([part.sum(1), np.abs(part).sum(1)]) for part in parts)
 
 
-def _sums_in_graph(R: tf.Tensor) -> tf.Tensor:
-    flat = tf.reshape(tf.cast(R, tf.float64), [tf.shape(R)[0], -1])
+def _sums_in_graph(R: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+    """Sums of R and of |R| for each of `count` samples, whose time steps may stand in the batch."""
+    flat = tf.reshape(tf.cast(R, tf.float64), [count, -1])
     return tf.stack([tf.reduce_sum(flat, 1), tf.reduce_sum(tf.abs(flat), 1)])
 
 
@@ -231,9 +234,17 @@ _RULES = {
     unweighted.averaged: "shared in proportion to {x}",
     unweighted.added: "shared in proportion to {x}",
     unweighted.subtracted: "shared in proportion to {x}",
+    unweighted.squared_difference: "shared in proportion to {x}",
     unweighted.multiplied: "all to what is broadcast to, else evenly",
     unweighted.divided: "all to the numerator",
     unweighted.embedded: "summed over each token's vector",
+}
+
+_GATED: dict[GatedRule, str] = {
+    recurrent.recurrent: "gates are constant factors, relative attribution (Eq. 7-9) at every time step",
+    attention.attention: "attention weights are constant factors, relative attribution (Eq. 7-9)",
+    attention.multi_head: "attention weights are constant factors, relative attribution (Eq. 7-9)",
+    attention.product: "relative attribution (Eq. 7-9) to the factor that is no gate, else half to each",
 }
 
 
@@ -243,6 +254,8 @@ def rule_text(planned: PlannedCall, reference: bool = False) -> str:
         return "folded into its neighbour"
     if planned.linears:
         return _equation(planned)
+    if planned.gated is not None:
+        return _GATED[planned.gated]
     if planned.rule is unweighted.multiplied and len(set(planned.gates)) == 2:
         return "gate: all to the gated branch"
     if planned.rule not in _RULES:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -11,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
-from rap_keras.engine import keras_graph
+from rap_keras.engine import keras_graph, wrappers
 from rap_keras.engine.errors import NotAnalyzeableModelException
 from rap_keras.engine.execution import compiled
 from rap_keras.engine.keras_graph import Node
@@ -86,6 +87,16 @@ class Call:
         found: list[Any] = list((keras_graph.constants(self.layer) or {}).values())
         _map((self.args, self.kwargs), found.append)
         return any(_is_value(argument) for argument in found) or bool(self.kwargs.get("constant_values"))
+
+
+def numbered_apart(call: Call) -> Call:
+    """The call with a tensor number of its own for each place that takes a tensor, 0, 1, ...
+
+    So a tensor that it takes twice can have two values.
+    """
+    count = itertools.count()
+    args, kwargs = _map((call.args, call.kwargs), lambda a: Ref(next(count)) if isinstance(a, Ref) else a)
+    return replace(call, args=args, kwargs=kwargs, inputs=tuple(range(len(call.inputs))))
 
 
 @dataclass(frozen=True)
@@ -194,8 +205,10 @@ class _Flattening:
             if not xs:
                 constants.update(map(id, node.outputs))
                 continue
-            if keras_graph.is_chain(node.layer):
-                inner, ys = self._chain(node.layer, xs[0], f"{prefix}{node.layer.name}/")
+            if wrappers.is_wrapper(node.layer):
+                wrappers.require_one_tensor(node.layer, node.args, node.kwargs)
+            if wrappers.is_wrapper(node.layer) or keras_graph.is_chain(node.layer):
+                inner, ys = self._called(node.layer, xs[0], f"{prefix}{node.layer.name}")
                 calls += inner
             elif isinstance(node.layer, keras.Model):
                 inner, ys = self._walk(node.layer, _model_inputs(node, numbers), f"{prefix}{node.layer.name}/")
@@ -212,23 +225,57 @@ class _Flattening:
             numbers.update(zip(map(id, node.outputs), ys))
         return calls, tuple(numbers[id(tensor)] for tensor in model.outputs)
 
+    def _called(self, layer: Any, number: int, name: str) -> tuple[list[Call], tuple[int, ...]]:
+        """The calls of a layer, model or wrapper for one tensor."""
+        if keras_graph.is_chain(layer):
+            return self._chain(layer, number, f"{name}/")
+        if isinstance(layer, keras.Model):
+            return self._walk(layer, (number,), f"{name}/")
+        if isinstance(layer, keras.layers.TimeDistributed):
+            return self._time_distributed(layer, number, name)
+        if isinstance(layer, keras.layers.Bidirectional):
+            return self._bidirectional(layer, number, name)
+        if wrappers.is_wrapper(layer):
+            return self._called(layer.layer, number, f"{name}/{layer.layer.name}")
+        call = self._call(layer, (number,), name, wrappers.outputs(layer))
+        return [call], call.outputs
+
+    def _call(self, layer: Any, numbers: tuple[int, ...], name: str, outputs: int = 1) -> Call:
+        given: Any = [Ref(number) for number in numbers]
+        args = (given[0] if len(numbers) == 1 else given,)
+        return Call(self._name(name), layer, args, {}, numbers, tuple(self._number() for _ in range(outputs)))
+
     def _chain(self, model: keras.Sequential, number: int, prefix: str) -> tuple[list[Call], tuple[int, ...]]:
         """A Sequential whose layers Keras never connected: each takes the output of the one before."""
         calls: list[Call] = []
         for layer in model.layers:
-            if isinstance(layer, keras.layers.InputLayer):
-                continue
-            name = f"{prefix}{layer.name}"
-            if keras_graph.is_chain(layer):
-                inner, (output,) = self._chain(layer, number, f"{name}/")
-            elif isinstance(layer, keras.Model):
-                inner, (output,) = self._walk(layer, (number,), f"{name}/")
-            else:
-                output = self._number()
-                inner = [Call(self._name(name), layer, (Ref(number),), {}, (number,), (output,))]
-            calls += inner
-            number = output
+            if not isinstance(layer, keras.layers.InputLayer):
+                inner, (number,) = self._called(layer, number, f"{prefix}{layer.name}")
+                calls += inner
         return calls, (number,)
+
+    def _time_distributed(self, layer: Any, number: int, name: str) -> tuple[list[Call], tuple[int, ...]]:
+        """Time steps as samples of their own: folded into the batch, and unfolded behind the layer."""
+        fold = self._call(wrappers.FoldTime(), (number,), f"{name}/fold")
+        inner, (output,) = self._called(layer.layer, fold.outputs[0], f"{name}/{layer.layer.name}")
+        unfold = self._call(wrappers.UnfoldTime(), (output, number), f"{name}/unfold")
+        return [fold, *inner, unfold], unfold.outputs
+
+    def _bidirectional(self, layer: Any, number: int, name: str) -> tuple[list[Call], tuple[int, ...]]:
+        """Two recurrent layers on one sequence, what the one gives from behind turned round."""
+        forward, backward = (
+            self._call(part, (number,), f"{name}/{part.name}", wrappers.outputs(part))
+            for part in (layer.forward_layer, layer.backward_layer)
+        )
+        calls, last = [forward, backward], backward.outputs[0]
+        if layer.return_sequences:
+            calls.append(self._call(wrappers.ReverseTime(), (last,), f"{name}/reverse"))
+            last = calls[-1].outputs[0]
+        ys: tuple[int, ...] = (forward.outputs[0], last)
+        if layer.merge_mode is not None:
+            calls.append(self._call(wrappers.merge(layer.merge_mode), ys, f"{name}/merge"))
+            ys = calls[-1].outputs
+        return calls, (*ys, *forward.outputs[1:], *backward.outputs[1:])
 
     def _name(self, name: str) -> str:
         unique, use = name, 1

@@ -13,6 +13,7 @@ from rap_keras.engine import keras_graph
 from rap_keras.engine.errors import NotAnalyzeableModelException
 from rap_keras.engine.network import Call, Network
 from rap_keras.engine.rules import batch_norm
+from rap_keras.engine.rules.gated import GatedRule, gated_rule
 from rap_keras.engine.rules.kinds import Kind, activation_kind, is_registered, kind_of
 from rap_keras.engine.rules.linear_layers import Linear, dot_map, linear_maps
 from rap_keras.engine.rules.unweighted import Rule, averaged, moved, moved_evenly, padded, unchanged_or_moved
@@ -25,6 +26,7 @@ class PlannedCall:
 
     A weighted layer has `linears`, its linear maps, with the `position` that decides on its equation and whether
     its input is `nonnegative`; every other layer has a `rule`, and a `kind` if it is known what it does to values.
+    A layer in which gates scale a signal has a `gated` rule.
     `own` marks a rule of the user's. `gates` tells which inputs are bounded and so may be gates. `folded` marks a
     BatchNormalization that has become part of a layer beside it. `bounded` tells that bounds of the input image
     give bounds of the call's outputs.
@@ -36,10 +38,16 @@ class PlannedCall:
     nonnegative: bool = False
     rule: Rule | None = None
     kind: Kind | None = None
+    gated: GatedRule | None = None
     own: bool = False
     gates: tuple[bool, ...] = ()
     folded: bool = False
     bounded: bool = False
+
+    @property
+    def mixes(self) -> bool:
+        """Whether the call has weights or takes part in what mixes values."""
+        return bool(self.linears) or self.gated is not None
 
     @property
     def activation(self) -> Any:
@@ -89,6 +97,9 @@ def _with_rule(call: Call, allow_lambda: bool, own: Rule | None) -> PlannedCall:
     linears = None if is_registered(call.layer) else linear_maps(call.layer) or dot_map(call)
     if linears:
         return PlannedCall(call, linears=linears)
+    gated = None if is_registered(call.layer) else gated_rule(call)
+    if gated:
+        return PlannedCall(call, gated=gated)
     if kind:
         return PlannedCall(call, rule=kind.rule, kind=kind, own=is_registered(call.layer))
     if allow_lambda and isinstance(call.layer, keras.layers.Lambda):
@@ -109,7 +120,7 @@ def _refuse_unknown(planned: list[PlannedCall]) -> None:
                 f"layer '{p.call.name}' masks time steps, and RAP does not follow masks: it would explain "
                 "another network. Build the model without Masking layers, and with mask_zero=False"
             )
-    unknown = [p.call for p in planned if not p.linears and p.rule is None]
+    unknown = [p.call for p in planned if not p.mixes and p.rule is None]
     for call in unknown:
         if isinstance(call.layer, keras.layers.Lambda):
             raise NotAnalyzeableModelException(
@@ -234,7 +245,7 @@ def _with_positions(
     for p in reversed(planned):
         first = any(number in before_output for number in p.call.outputs)
         positions.append(Position.OUTPUT if first and p.linears else Position.INNER)
-        if first and not p.linears:
+        if first and not p.mixes:
             before_output.update(p.call.inputs)
     image = set(bounded_inputs).union(*(p.call.outputs for p in planned if p.bounded))
     result = []

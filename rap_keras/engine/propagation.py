@@ -154,6 +154,8 @@ def _backward(p: PlannedCall, nid: int, passed: _Forward, Rs: list[tf.Tensor], r
     if p.folded:
         return Rs
     Xs = p.call.cast([passed.values[number] for number in p.call.inputs])
+    if p.gated is not None:
+        return p.gated(p.call, Xs, Rs, weighted.way(reference), p.gates)
     Ys = [passed.values[number] for number in p.call.outputs]
     state: dict[str, Any] = {
         "layer": p.call.layer,

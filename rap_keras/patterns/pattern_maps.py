@@ -11,6 +11,7 @@ from tensorflow import keras
 from rap_keras.engine.errors import NotAnalyzeableModelException
 from rap_keras.engine.network import Call, Network
 from rap_keras.engine.rules import functional
+from rap_keras.engine.rules.gated import gated_rule
 from rap_keras.engine.rules.linear_layers import Linear, linear_maps
 
 _RELUS = ("relu", "relu6")
@@ -35,10 +36,16 @@ def maps_by_layer(network: Network) -> dict[int, list[Map]]:
     A layer that is used several times has one pattern, of all its uses.
 
     Raises:
-        NotAnalyzeableModelException: a weighted layer is none whose neurons share their weights.
+        NotAnalyzeableModelException: a weighted layer is none whose neurons share their weights, or a layer is
+            recurrent or attention.
     """
     found: dict[int, list[Map]] = {}
     for call in network.calls:
+        if gated_rule(call):
+            raise NotAnalyzeableModelException(
+                f"layer '{call.name}' ({type(call.layer).__name__}) has no patterns: they are defined for Dense "
+                "layers and convolutions"
+            )
         linears = linear_maps(call.layer)
         if not linears or id(call.layer) in found:
             continue

@@ -40,6 +40,15 @@ _ACTIVATIONS = {
     "hardsigmoid": "hard_sigmoid",
     "hardsilu": "hard_silu",
     "hardtanh": "hard_tanh",
+    "abs": "abs",
+    "absolute": "abs",
+    "square": "square",
+    "sqrt": "sqrt",
+    "rsqrt": "rsqrt",
+    "pow": "power",
+    "power": "power",
+    "l2_normalize": "normalize",
+    "normalize": "normalize",
 }
 _MOVED = set(
     (
@@ -59,12 +68,27 @@ _PADDED = {"pad", "padv2", "mirrorpad"}
 _KEPT_APART = {"identityn"}  # tf.nn.swish ends in one
 _ADDED = {"add", "addv2", "add_n", "addn"}
 _SUBTRACTED = {"sub", "subtract"}
+_SQUARED_DIFFERENCE = {"squareddifference", "squared_difference"}
 _MULTIPLIED = {"mul", "multiply"}
 _DIVIDED = {"realdiv", "truediv", "truedivide", "divide", "div"}
 _CHOSEN = {"maximum", "minimum"}
+PRODUCTS = {"matmul", "batchmatmul", "batchmatmulv2", "einsum"}
+"""Sums of products of two tensors; their rule is `attention.product`."""
 _FINAL = {"log_softmax", "logsoftmax"}  # without a rule: `to_logits` takes it off
 _KNOWN = {*_ACTIVATIONS}.union(
-    _MOVED, _AVERAGED, _AFFINE, _PADDED, _KEPT_APART, _ADDED, _SUBTRACTED, _MULTIPLIED, _DIVIDED, _CHOSEN, _FINAL
+    _MOVED,
+    _AVERAGED,
+    _AFFINE,
+    _PADDED,
+    _KEPT_APART,
+    _ADDED,
+    _SUBTRACTED,
+    _SQUARED_DIFFERENCE,
+    _MULTIPLIED,
+    _DIVIDED,
+    _CHOSEN,
+    _FINAL,
+    PRODUCTS,
 )
 
 
@@ -85,7 +109,7 @@ def operation(call: Call) -> Operation | None:
         return None
     if name == "relu" and getattr(call.layer, "negative_slope", False):  # Keras 3 has one operation for both
         name = "leaky_relu"
-    if name in _ACTIVATIONS:
+    if name in _ACTIVATIONS and tensors == 1:  # a power whose exponent is a tensor has no rule
         return Operation("elementwise", _ACTIVATIONS[name])
     if name in _AFFINE:
         return Operation("affine")
@@ -101,6 +125,8 @@ def operation(call: Call) -> Operation | None:
         return Operation("affine" if tensors == 1 else "added")
     if name in _SUBTRACTED:
         return Operation("affine" if tensors == 1 else "subtracted")
+    if name in _SQUARED_DIFFERENCE:
+        return Operation("elementwise" if tensors == 1 else "squared difference")
     if name in _MULTIPLIED:
         return Operation("affine" if tensors == 1 else "multiplied")
     if name in _DIVIDED:

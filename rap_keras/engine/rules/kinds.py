@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from tensorflow import keras
 from tensorflow.keras.layers import Layer
 
+from rap_keras.engine import wrappers
 from rap_keras.engine.network import Call
 from rap_keras.engine.rules import functional
 from rap_keras.engine.rules.unweighted import (
@@ -21,6 +22,7 @@ from rap_keras.engine.rules.unweighted import (
     moved_evenly,
     multiplied,
     padded,
+    squared_difference,
     subtracted,
     unchanged,
 )
@@ -102,6 +104,8 @@ _LAYERS: dict[type, Kind] = {
     if hasattr(keras.layers, name)
 }
 
+_LAYERS.update(dict.fromkeys((wrappers.FoldTime, wrappers.UnfoldTime, wrappers.ReverseTime), _MOVED))
+
 _REGISTERED: dict[type, Rule] = {}
 
 # Layers that keras.applications defines for itself, out of reach by import.
@@ -111,7 +115,7 @@ _OF_APPLICATIONS = {
     "CustomScaleLayer": Kind(added),
 }
 
-_NONNEGATIVE = {"relu", "relu6", "sigmoid", "hard_sigmoid", "softmax", "softplus", "exponential"}
+_NONNEGATIVE = {"relu", "relu6", "sigmoid", "hard_sigmoid", "softmax", "softplus", "exponential", "abs", "square"}
 _SATURATING = {"sigmoid", "hard_sigmoid", "softmax", "tanh", "softsign", "relu6"}
 
 _OPERATIONS = {
@@ -122,6 +126,7 @@ _OPERATIONS = {
     "averaged": Kind(averaged, **_KEEPS_ALL),
     "added": _ADDED,
     "subtracted": Kind(subtracted),
+    "squared difference": Kind(squared_difference, nonnegative=True),
     "multiplied": Kind(multiplied, keeps_sign=True),
     "divided": Kind(divided),
     "kept apart": Kind(kept_apart),

@@ -174,11 +174,12 @@ def _channel_axis(layer: Layer) -> int:
     return 1 if getattr(layer, "data_format", None) == "channels_first" else -1
 
 
-def _convolution(layer: Layer, padding: str, strides: tuple, dilations: tuple, groups: int) -> LinearMap:
-    channel_axis = _channel_axis(layer)
-    data_format = _data_format(layer)
+def convolution_of(rank: int, data_format: str, padding: str, strides: tuple, dilations: tuple) -> LinearMap:
+    """The convolution of an input and a kernel; names and values as in Keras' layers."""
+    channel_axis = 1 if data_format == "channels_first" else -1
+    axes = "DHW"[-rank:]
 
-    def one_group(x: tf.Tensor, w: tf.Tensor) -> tf.Tensor:
+    def convolution(x: tf.Tensor, w: tf.Tensor) -> tf.Tensor:
         if padding == "causal":
             x = tf.pad(x, _causal_padding(w.shape[0], dilations[0], channel_axis))
         return tf.nn.convolution(
@@ -186,9 +187,16 @@ def _convolution(layer: Layer, padding: str, strides: tuple, dilations: tuple, g
             w,
             strides=strides,
             padding="SAME" if padding == "same" else "VALID",
-            data_format=data_format,
+            data_format=f"NC{axes}" if channel_axis == 1 else f"N{axes}C",
             dilations=dilations,
         )
+
+    return convolution
+
+
+def _convolution(layer: Layer, padding: str, strides: tuple, dilations: tuple, groups: int) -> LinearMap:
+    channel_axis = _channel_axis(layer)
+    one_group = convolution_of(layer.rank, layer.data_format, padding, strides, dilations)
 
     def function(x: tf.Tensor, w: tf.Tensor) -> tf.Tensor:
         if groups == 1 or (x.dtype == tf.float32 and layer.rank < 3 and _has_grouped_gradients()):
@@ -264,11 +272,6 @@ def _two_dimensional(layer: Layer, x: tf.Tensor, w: tf.Tensor, strides: tuple, d
 def _causal_padding(kernel_size: int, dilation: int, channel_axis: int) -> list[list[int]]:
     time = [dilation * (kernel_size - 1), 0]
     return [[0, 0], [0, 0], time] if channel_axis == 1 else [[0, 0], time, [0, 0]]
-
-
-def _data_format(layer: Layer) -> str:
-    axes = "DHW"[-layer.rank :]
-    return f"NC{axes}" if layer.data_format == "channels_first" else f"N{axes}C"
 
 
 _LINEARS: dict[type, Callable[[Layer], list[Linear]]] = {

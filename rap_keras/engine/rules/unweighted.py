@@ -80,6 +80,11 @@ def subtracted(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> 
     return sum_shares([first, *(-x for x in others)], Rs[0], signed=state["reference"])
 
 
+def squared_difference(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
+    """Squared difference: the square passes relevance on, and the difference shares it out."""
+    return subtracted(Xs, Ys, Rs, state)
+
+
 def multiplied(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
     """Product: everything to what is gated, nothing to the gate, which counts as a constant factor.
 

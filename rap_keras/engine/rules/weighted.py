@@ -9,7 +9,9 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from rap_keras.engine.equations import linear as equations
+from rap_keras.engine.equations.gates import Way
 from rap_keras.engine.equations.linear import ContributionSums
+from rap_keras.engine.equations.shares import sum_shares
 from rap_keras.engine.rules.linear_layers import Linear
 
 Bounds = tuple[tf.Tensor, tf.Tensor]
@@ -70,6 +72,17 @@ def backward(steps: Sequence[Step], R: tf.Tensor, bounds: Bounds | None, referen
             signed = reference and linear.convolution
             R = equations.relative_attribution(linear.function, x, w, R, sums, nonnegative, signed)
     return R
+
+
+def way(reference: bool) -> Way:
+    """RAP's way through layers with gates: relative attribution (Eq. 7-9), and shares in proportion to |x|.
+
+    `reference` follows the authors' program, where shares are in proportion to x.
+    """
+    return Way(
+        linear=lambda linear, x, w, b, R: equations.relative_attribution(linear, x, w, R),
+        shares=lambda xs, R: sum_shares(xs, R, signed=reference),
+    )
 
 
 def _position_in_chain(position: Position, index: int, length: int) -> Position:

@@ -16,7 +16,9 @@ from rap_keras.engine.equations import contrast, seed
 from rap_keras.engine.errors import NotAnalyzeableModelException
 from rap_keras.engine.execution import compiled
 from rap_keras.engine.network import Call, Network, flatten, specs
+from rap_keras.engine.plan import PlannedCall
 from rap_keras.engine.rules import functional
+from rap_keras.engine.rules.gated import gated_rule
 from rap_keras.engine.samples import (
     Arrays,
     Samples,
@@ -161,16 +163,18 @@ class Analyzer:
         positions = (self._neuron_selection_mode == "index") + (self._contrast is not None)
         return specs(self._model) + [position] * positions
 
-    def _begin(self, positions: list[tf.Tensor], weighted: Collection[str] = ()) -> Begin:
+    def _begin(self, positions: list[tf.Tensor], planned: Collection[PlannedCall] = ()) -> Begin:
         """What relevance begins with.
 
         Args:
             positions: the tensors behind the model's inputs, shaped as `specs` says.
-            weighted: names of the calls that have weights.
+            planned: the calls; those with weights or gates say where a head begins.
         """
         if self._contrast is None:
             return at_output(lambda output: self._seed(output, positions))
-        return behind_head(lambda output: self._score_weights(output, positions), weighted)
+        weighted = [p.call.name for p in planned if p.linears]
+        gated = [p.call.name for p in planned if p.gated]
+        return behind_head(lambda output: self._score_weights(output, positions), weighted, gated)
 
     def _score_weights(self, output: tf.Tensor, positions: list[tf.Tensor]) -> tf.Tensor:
         """The weights of the logits in the score that is explained."""
@@ -245,6 +249,11 @@ def is_relu(call: Call) -> bool:
 def require_relus(network: Network, method: str) -> None:
     """Raises NotAnalyzeableModelException if an activation is anything but a ReLU or the identity."""
     for call in network.calls:
+        if gated_rule(call):
+            raise NotAnalyzeableModelException(
+                f"{method} is not for recurrent layers, attention and products of tensors, and layer "
+                f"'{call.name}' is one: use rap, gradient or an lrp method"
+            )
         operation = functional.operation(call)
         activation = getattr(call.layer, "activation", None)
         other = operation is not None and operation.activation is not None

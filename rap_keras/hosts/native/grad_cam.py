@@ -56,12 +56,11 @@ class GradCAM(Analyzer):
                 "use 'rap.contrastive', which takes any input"
             )
         self._plan = plan(self.network, allow_lambda=True)
-        self._weighted = [p.call.name for p in self._plan if p.linears]
 
     def _attributions(self, tensors: list[tf.Tensor]) -> list[tf.Tensor]:
         image = as_float(tensors[0])
         values = self.network.values([image])
-        found = self._begin(tensors[1:], self._weighted)(self.network, values, Call.run)
+        found = self._begin(tensors[1:], self._plan)(self.network, values, Call.run)
         self._require_places_in_order(found, values)
         first = keras.backend.image_data_format() == "channels_first"
         maps = [(values[number], gradient) for number, gradient in found.gradients.items()]
@@ -92,5 +91,7 @@ def _may_rearrange(p: PlannedCall) -> bool:
     """Whether places may come out in another order; so they may in a layer of the user's or a Lambda."""
     layer = p.call.layer
     if isinstance(layer, (keras.layers.Permute, keras.layers.Reshape)) or (p.own and p.rule is not unchanged):
+        return True
+    if p.gated:
         return True
     return keras_graph.operation_name(layer) in _REARRANGING

@@ -11,6 +11,7 @@ from tensorflow import keras
 
 from rap_keras.engine import checks, keras_graph
 from rap_keras.engine.equations import lrp as equations
+from rap_keras.engine.equations.gates import Way
 from rap_keras.engine.equations.linear import LinearMap, z_b
 from rap_keras.engine.network import Call, Network, as_float
 from rap_keras.engine.plan import PlannedCall, plan
@@ -128,15 +129,20 @@ class LRP(Analyzer):
 
     def _attributions(self, tensors: list[tf.Tensor]) -> list[tf.Tensor]:
         inputs = [as_float(x) for x in tensors[: len(self.network.inputs)]]
-        weighted = [p.call.name for p in self._planned.values() if p.linears]
-        return reverse(self.network, inputs, self._begin(tensors[len(inputs) :], weighted), self._back)
+        return reverse(
+            self.network, inputs, self._begin(tensors[len(inputs) :], self._planned.values()), self._back
+        )
 
     def _back(self, call: Call, Xs: Tensors, Ys: Tensors, Rs: Tensors) -> Tensors:
         p = self._planned[call.name]
         if p.linears:
             return [self._through_linear(p, Xs[0], Rs[0])]
+        if p.gated is not None:
+            return p.gated(call, Xs, Rs, self._way(call), p.gates)
         if isinstance(call.layer, keras.layers.BatchNormalization):
             return [self._through_batch_norm(call, Xs[0], Rs[0])]
+        if p.rule is unweighted.squared_difference:
+            return _shares([Xs[0], -Xs[1]], Rs[0])
         if isinstance(call.layer, keras.layers.Average) and not p.own:
             # In equal parts, where Add shares in proportion: so does iNNvestigate.
             return gradient(call, Xs, Ys, Rs)
@@ -148,6 +154,11 @@ class LRP(Analyzer):
             state = {"layer": call.layer, "call": call, "gates": p.gates, "reference": False}
             return p.rule(Xs, Ys, Rs, state)
         return gradient(call, Xs, Ys, Rs)
+
+    def _way(self, call: Call) -> Way:
+        """The way through a layer with gates: its rule at linear maps, LRP-z at sums."""
+        rule = self._rules[call.name]
+        return Way(lambda linear, x, w, b, R: rule(linear, x, w, b, R, False), _shares)
 
     def _through_linear(self, p: PlannedCall, x: tf.Tensor, R: tf.Tensor) -> tf.Tensor:
         """Back through the linear maps of a layer; its activation lets relevance pass."""
@@ -175,15 +186,21 @@ class LRP(Analyzer):
         return self._rules[call.name](_scaled, x, tf.reshape(w, shape), tf.reshape(b, shape), R, False)
 
 
+def _shares(xs: Sequence[tf.Tensor], R: tf.Tensor) -> Tensors:
+    """LRP-z of a sum: to each addend in proportion to its value."""
+    each = equations.safe_divide(R, tf.add_n(list(xs)))
+    return [x * each for x in xs]
+
+
 def rules_by_call(rule: Rule | Composite, network: Network, planned: list[PlannedCall]) -> dict[str, Rule]:
-    """The rule of every weighted call and BatchNormalization by the call's name.
+    """The rule of every weighted call, call with gates and BatchNormalization by the call's name.
 
     Raises:
         TypeError: `rule` is neither a function nor a list of pairs.
         ValueError: no condition of a composite holds for a call, one of them is no condition, or one names a layer
             that there is not.
     """
-    calls = [p.call for p in planned if p.linears or isinstance(p.call.layer, keras.layers.BatchNormalization)]
+    calls = [p.call for p in planned if p.mixes or isinstance(p.call.layer, keras.layers.BatchNormalization)]
     if callable(rule):
         return {call.name: rule for call in calls}
     _require_composite(rule, [call.name for call in calls])

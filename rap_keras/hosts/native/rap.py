@@ -137,7 +137,7 @@ class RAP(Analyzer):
             self.network,
             self.plan,
             inputs,
-            begin=self._begin(tensors[len(inputs) :], [p.call.name for p in self.plan if p.linears]),
+            begin=self._begin(tensors[len(inputs) :], self.plan),
             bounds=input_bounds.tensors(self._input_rules, inputs),
             reference=self.variant == "reference",
             finish=finish,
@@ -189,8 +189,13 @@ class RAP(Analyzer):
                 return [relevance.calls[name] for name in key]
 
             self._layer_functions[key] = compiled(back, self.specs())
-        values = self._layer_functions[key](self.samples(X, neuron_selection, against).feeds())
-        return {name: value[0] if len(value) == 1 else list(value) for name, value in zip(key, values)}
+        samples = self.samples(X, neuron_selection, against)
+        found = {}
+        for name, values in zip(key, self._layer_functions[key](samples.feeds())):
+            # Within a TimeDistributed every time step is a sample.
+            arrays = [R if len(R) == len(samples) else R.reshape(len(samples), -1, *R.shape[1:]) for R in values]
+            found[name] = arrays[0] if len(arrays) == 1 else arrays
+        return found
 
     def save_npz(self, fname: str | Path) -> None:
         """Saves the analyzer with its model to a file that `RAP.load_npz` reads, without pickle.

@@ -1,0 +1,74 @@
+"""Layers of Keras that are nothing but a use of other layers, and what stands between these."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+from tensorflow import keras
+
+from rap_keras.engine.errors import NotAnalyzeableModelException
+
+_NAMES = ("TimeDistributed", "Bidirectional", "SpectralNormalization")
+_WRAPPERS = tuple(getattr(keras.layers, name) for name in _NAMES if hasattr(keras.layers, name))
+
+
+def is_wrapper(layer: Any) -> bool:
+    """Whether a layer only calls others at inference, in a way that is known here."""
+    return type(layer) in _WRAPPERS
+
+
+def require_one_tensor(layer: Any, args: tuple, kwargs: dict[str, Any]) -> None:
+    """Raises NotAnalyzeableModelException if a wrapper is called with more than one tensor, as with a mask."""
+    more = [
+        *args[1:],
+        *(value for name, value in kwargs.items() if name not in ("training", "inputs", "sequences")),
+    ]
+    nested = bool(args) and isinstance(args[0], (list, tuple, dict))
+    if nested or any(value is not None for value in more):
+        raise NotAnalyzeableModelException(
+            f"layer '{layer.name}' ({type(layer).__name__}) is called with more than one tensor, as a mask or an "
+            "initial state: call it with the sequences alone"
+        )
+
+
+def outputs(layer: Any) -> int:
+    """How many tensors a layer gives for one: a recurrent one may give its states, too."""
+    if not getattr(layer, "return_state", False):
+        return 1
+    sizes = layer.cell.state_size
+    return 1 + (len(sizes) if isinstance(sizes, (list, tuple)) else 1)
+
+
+def merge(mode: str) -> Any:
+    """The layer that makes one tensor of the two of a Bidirectional."""
+    kinds = {"concat": "Concatenate", "sum": "Add", "ave": "Average", "mul": "Multiply"}
+    layer = getattr(keras.layers, kinds[mode])()
+    layer.build([(None, 1), (None, 1)])  # else Keras takes its inputs for tensors of different ranks
+    return layer
+
+
+class FoldTime(keras.layers.Layer):
+    """(N, time, ...) as (N * time, ...), so that every time step is a sample."""
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        """The time steps of all samples, those of the first sample first."""
+        return tf.ensure_shape(tf.reshape(x, tf.concat([[-1], tf.shape(x)[2:]], 0)), [None, *x.shape[2:]])
+
+
+class UnfoldTime(keras.layers.Layer):
+    """(N * time, ...) as (N, time, ...) again."""
+
+    def call(self, inputs: Any) -> tf.Tensor:
+        """The first of two tensors, with as many time steps as the second has."""
+        y, sequence = inputs
+        unfolded = tf.reshape(y, tf.concat([tf.shape(sequence)[:2], tf.shape(y)[1:]], 0))
+        return tf.ensure_shape(unfolded, [None, sequence.shape[1], *y.shape[1:]])
+
+
+class ReverseTime(keras.layers.Layer):
+    """A sequence from behind."""
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        """Its time steps, the last one first."""
+        return tf.reverse(x, axis=[1])
