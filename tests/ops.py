@@ -30,16 +30,23 @@ def _max_pool(x: Any, size: int, strides: int, padding: str = "valid") -> Any:
     return tf.nn.max_pool(x, size, strides, padding.upper())
 
 
+def _sum(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    return tf.reduce_sum(x, axis, keepdims)
+
+
 _OF_KERAS_2 = SimpleNamespace(
+    abs=tf.abs,
     average_pool=_average_pool,
     cast=tf.cast,
     clip=tf.clip_by_value,
     concatenate=tf.concat,
+    einsum=tf.einsum,
     elu=tf.nn.elu,
     exp=tf.exp,
     expand_dims=tf.expand_dims,
     leaky_relu=tf.nn.leaky_relu,
     log_softmax=tf.nn.log_softmax,
+    matmul=tf.matmul,
     max=tf.reduce_max,
     max_pool=_max_pool,
     maximum=tf.maximum,
@@ -53,11 +60,13 @@ _OF_KERAS_2 = SimpleNamespace(
     silu=tf.nn.swish,
     softmax=tf.nn.softmax,
     softplus=tf.nn.softplus,
-    split=_split,
     sin=tf.sin,
+    split=_split,
+    sqrt=tf.sqrt,
+    square=tf.square,
     squeeze=tf.squeeze,
     stop_gradient=tf.stop_gradient,
-    sum=tf.reduce_sum,
+    sum=_sum,
     tile=tf.tile,
     transpose=tf.transpose,
 )

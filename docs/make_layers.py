@@ -1,0 +1,105 @@
+"""Makes the tables of docs/layers.md: every layer and operation of Keras, and what relevance does there.
+
+python docs/make_layers.py      # with Keras 3
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from pathlib import Path
+
+from tensorflow import keras
+
+from rap_keras.engine import conservation, keras_graph, wrappers
+from rap_keras.engine.rules import attention, functional, kinds, linear_layers, recurrent
+
+PAGE = Path(__file__).parent / "layers.md"
+BEGIN, END = "<!-- made by docs/make_layers.py -->", "<!-- end -->"
+
+
+def rules() -> dict[str, str]:
+    """The rule of every layer class by its name, in alphabetical order."""
+    found = {}
+    for name in sorted(dir(keras.layers)):
+        layer = getattr(keras.layers, name)
+        if inspect.isclass(layer) and issubclass(layer, keras.layers.Layer) and name not in _NOT_IN_MODELS:
+            found[name] = _rule(layer)
+    return found
+
+
+_NOT_IN_MODELS = {"Layer", "Wrapper", "InputLayer", "AbstractRNNCell", "StackedRNNCells", "DenseFeatures"}
+_BY_NAME = {
+    "Activation": "unchanged",
+    "ReLU": "unchanged",
+    "Lambda": "only with `allow_lambda_layers=True`: unchanged, or moved where the shape changes",
+    "Masking": "none, as masks are not followed",
+}
+
+
+def _rule(layer: type) -> str:
+    name = layer.__name__
+    if name in _BY_NAME:
+        return _BY_NAME[name]
+    if layer in linear_layers._LINEARS:
+        return "relative attribution (Eq. 7-9); Eq. 5 and 6 in front of the output, z<sup>B</sup> at the image"
+    if layer in wrappers._WRAPPERS:
+        return "that of the layer within"
+    if layer in recurrent._LAYERS:
+        return conservation._GATED[recurrent.recurrent]
+    if layer in attention._LAYERS:
+        return conservation._GATED[attention._LAYERS[layer]]
+    if layer in kinds._LAYERS:
+        kind = kinds._LAYERS[layer]
+        return conservation._RULES[kind.rule].format(x="\\|x\\|")
+    return "none"
+
+
+def operations() -> dict[str, list[str]]:
+    """Names of functional operations by the rule that they have."""
+    table = {
+        kind: conservation._RULES[known.rule].format(x="\\|x\\|") for kind, known in kinds._OPERATIONS.items()
+    }
+    groups = {
+        "elementwise": functional._ACTIVATIONS,
+        "affine": functional._AFFINE,
+        "moved": functional._MOVED | functional._CHOSEN,
+        "padded": functional._PADDED,
+        "averaged": functional._AVERAGED,
+        "added": functional._ADDED,
+        "subtracted": functional._SUBTRACTED,
+        "squared difference": functional._SQUARED_DIFFERENCE,
+        "multiplied": functional._MULTIPLIED,
+        "divided": functional._DIVIDED,
+    }
+    found: dict[str, list[str]] = {}
+    for kind, names in groups.items():
+        found.setdefault(table[kind], []).extend(sorted(names))
+    found[conservation._GATED[attention.product]] = sorted(functional.PRODUCTS)
+    return found
+
+
+def tables() -> str:
+    """Both tables in Markdown."""
+    by_rule: dict[str, list[str]] = {}
+    for name, rule in rules().items():
+        by_rule.setdefault(rule, []).append(name)
+    without = by_rule.pop("none", [])
+    lines = ["| layer | relevance |", "|---|---|"]
+    lines += [f"| {', '.join(names)} | {rule} |" for rule, names in by_rule.items()]
+    lines += [f"| {', '.join(without)} | none: refused by name |", ""]
+    lines += [
+        "Functional operations, as `x + y` or `keras.ops.relu(x)`, by their names in Keras and TensorFlow:",
+        "",
+    ]
+    lines += ["| operation | relevance |", "|---|---|"]
+    lines += [f"| {', '.join(sorted(set(names)))} | {rule} |" for rule, names in operations().items()]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    if not keras_graph.KERAS_3:
+        sys.exit("this needs Keras 3, which has the layers that models have today")
+    before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
+    after = rest.partition(END)[2]
+    PAGE.write_text(f"{before}{BEGIN}\n\n{tables()}\n\n{END}{after}", encoding="utf-8")
