@@ -23,7 +23,7 @@ from tensorflow import keras
 from rap_keras import build_quickly, create_analyzer, models
 from rap_keras.engine.conservation import lively_weights
 from rap_keras.engine.execution import compiled
-from rap_keras.engine.network import specs
+from rap_keras.engine.network import predictor, specs
 from rap_keras.hosts import choice, methods
 
 SLOW = " (slow build)"
@@ -37,7 +37,7 @@ def first_heatmap(network: str, size: int, method: str, batch: int) -> dict[str,
     The model has made a prediction before, so that its own start-up does not count.
     """
     model, x = _model_and_input(network, size, batch)
-    model.predict_on_batch(x[:1])
+    _runner(model, "forward")(x[:1])
     start = perf_counter()
     run = _runner(model, method)
     run(x[:1])
@@ -79,7 +79,7 @@ def _model_and_input(network: str, size: int, batch: int) -> tuple[keras.Model, 
 def _runner(model: keras.Model, method: str, copied: bool = False) -> Callable[[np.ndarray], Any]:
     """What applies a method to a batch; its graph may be built by the first call."""
     if method == "forward":
-        return model.predict_on_batch
+        return predictor(model)  # Keras 3 has XLA compile what it predicts with on a GPU, for minutes
     if method == "bare gradient":
         function = compiled(
             lambda x: tf.gradients(tf.reduce_max(model(x, training=False), axis=1), x), specs(model)
