@@ -48,10 +48,19 @@ def without_kernel(name, model):
     if name.startswith("pattern."):
         analyzer.analyze(x)  # makes the variables that hold the patterns
     function = tf.function(lambda *tensors: analyzer._attributions(list(tensors)), autograph=False)
-    operations = function.get_concrete_function(*analyzer.specs()).graph.get_operations()
+    operations = all_operations(function.get_concrete_function(*analyzer.specs()).graph)
     floats = [op for op in operations if any(t.dtype.is_floating for t in (*op.inputs, *op.outputs))]
     assert len(floats) > 10
     return {op.type for op in floats if not runs_on_gpus(op)}
+
+
+def all_operations(graph):
+    """Those of a graph, and of the loops in it."""
+    found = graph.get_operations()
+    for op in graph.get_operations():
+        if op.type in ("While", "StatelessWhile"):
+            found += all_operations(graph._get_function(op.get_attr("body").name).graph)
+    return found
 
 
 def runs_on_gpus(op):
@@ -92,6 +101,14 @@ def test_rap_on_an_embedded_network():
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in ("input", "random")])
 def test_every_method_on_the_embedded_networks(name, network):
     assert without_kernel(name, to_logits(shapes.load_network(network))) == set()
+
+
+@pytest.mark.parametrize("name", ["rap", "rap.contrastive", "lrp.epsilon", "gradient"])
+def test_recurrent_layers_and_attention(name):
+    x = keras.Input((6, 4))
+    y = keras.layers.LSTM(5, return_sequences=True)(keras.layers.MultiHeadAttention(2, 3)(x, x))
+    model = keras.Model(x, keras.layers.Dense(3)(keras.layers.GRU(4)(y)))
+    assert without_kernel(name, model) == set()
 
 
 @pytest.mark.slow
