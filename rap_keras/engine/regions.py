@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -70,8 +71,8 @@ def region(model: keras.Model, target_class: int, mask: Any) -> np.ndarray:
     return found
 
 
-def resized(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A mask (..., H, W) in another (height, width), by nearest neighbour."""
+def resized(mask: np.ndarray, size: Sequence[int]) -> np.ndarray:
+    """A mask (..., H, W) in another size, (height, width), by nearest neighbour."""
     rows, columns = (((np.arange(new) + 0.5) * old / new).astype(int) for old, new in zip(mask.shape[-2:], size))
     return mask[..., rows[:, None], columns]
 

@@ -73,7 +73,7 @@ def two_classes(model: keras.Model) -> keras.Model:
     Raises:
         ValueError: the model has not one output of one unit or channel.
     """
-    shape = tuple(model.output_shape) if len(model.outputs) == 1 else ()
+    shape = tuple(model.outputs[0].shape) if len(model.outputs) == 1 else ()
     axis = class_axis(len(shape))
     if len(shape) < 2 or shape[axis] != 1:
         raise ValueError(
