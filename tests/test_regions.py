@@ -113,6 +113,17 @@ def test_relevance_lies_in_the_region_and_at_the_channel_of_the_class():
     np.testing.assert_allclose(heatmap, 2 * x[0, ..., 0] * mask, rtol=1e-5)
 
 
+def test_rap_shares_the_sum_of_logits_of_both_signs_by_absolute_influence():
+    """Eq. 6 of the paper, over all neurons of the region: relevance has the sign of their sum."""
+    model, x = pixelwise([0.0, 5.0], [2.0, 0.0]), np.ones((1, 4, 4, 2), np.float32)
+    x[0, :, 1, 0] = -4
+    mask = np.zeros((4, 4), bool)
+    mask[:2] = True
+    logits = 2 * x[0, ..., 0] * mask  # 6 times 2, and 2 times -8
+    found = by_index("rap", model).analyze(x, rap_keras.region(model, 1, mask))[0].sum(-1)
+    np.testing.assert_allclose(found, np.abs(logits) / 28 * -4, rtol=1e-5)
+
+
 def softmax(z: np.ndarray) -> np.ndarray:
     return np.exp(z) / np.exp(z).sum(-1, keepdims=True)
 
