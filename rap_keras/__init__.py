@@ -15,6 +15,7 @@ from rap_keras.hosts import choice, startup
 
 if TYPE_CHECKING:
     from rap_keras.engine.errors import NotAnalyzeableModelException
+    from rap_keras.engine.regions import region
     from rap_keras.engine.rules.kinds import register_rule
     from rap_keras.hosts.native.contrastive_rap import ContrastiveRAP
     from rap_keras.hosts.native.creation import create_analyzer
@@ -31,6 +32,7 @@ __all__ = [
     "PatternNet",
     "build_quickly",
     "create_analyzer",
+    "region",
     "register_rule",
     "to_logits",
     "without_softmax",
@@ -46,6 +48,7 @@ _NAMES = {
     "RAP": "hosts.native.rap",
     "create_analyzer": "hosts.native.creation",
     "build_quickly": "hosts.plugin.quick_build",
+    "region": "engine.regions",
     "register_rule": "engine.rules.kinds",
     "to_logits": "models.final_activation",
     "without_softmax": "models",

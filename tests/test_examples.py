@@ -53,6 +53,7 @@ model.compile("adam", "sparse_categorical_crossentropy")
 x = np.random.default_rng(0).normal(0, 50, (30, 32, 32, 3))
 model.fit(x, np.arange(30) % 3, epochs=2, verbose=0)
 model.save("my_model.h5")
+keras.Sequential([keras.Input((32, 32, 3)), layers.Conv2D(4, 3, activation="softmax")]).save("segmentation.h5")
 """
 
 # What the text beside an example says of its results.
@@ -69,6 +70,10 @@ CLAIMS = {
     "layers = analyzer.analyze_layers(x)": """
         assert list(layers)[0] == "conv2d", list(layers)
         assert np.allclose(layers["conv2d"], relevance)
+        """,
+    "relevance = of_maps.analyze": """
+        logit = (segmentation.predict(x) * region).sum()
+        assert abs(relevance.sum() - logit) < 1e-3 * abs(logit), (relevance.sum(), logit)
         """,
     "for relevance in analyzer.analyze_batches": """
         assert len(relevance) == 100 % 32
@@ -115,13 +120,14 @@ def start(page: str) -> str:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """A folder with my_model.h5, photo.jpg and the folder `photos`, as the examples have them."""
+    """A folder with the two networks, photo.jpg, mask.png and the folder `photos`, as the examples have them."""
     folder = tmp_path_factory.mktemp("examples")
     run(folder, sys.executable, "-c", NETWORK)
     random = np.random.default_rng(0)
     (folder / "photos").mkdir()
     for name in ("photo.jpg", *(f"photos/{number}.jpg" for number in range(8))):
         Image.fromarray(random.integers(0, 256, (48, 64, 3), np.uint8)).save(folder / name)
+    Image.fromarray(np.eye(48, 64, dtype=np.uint8) * 255).save(folder / "mask.png")
     return folder
 
 

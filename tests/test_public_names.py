@@ -46,7 +46,7 @@ print(json.dumps(names))
 """
     )
     modules = {page.stem for page in PAGES.glob("*.md")} - {"rap_keras"}
-    functions = {"build_quickly", "create_analyzer", "register_rule", "to_logits", "without_softmax"}
+    functions = {"build_quickly", "create_analyzer", "region", "register_rule", "to_logits", "without_softmax"}
     classes = {"ContrastiveRAP", "NotAnalyzeableModelException", "PatternAttribution", "PatternNet", "RAP"}
     assert found["kinds"] == {
         **dict.fromkeys(modules, "module"),

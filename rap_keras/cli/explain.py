@@ -16,7 +16,9 @@ import click
 
 from rap_keras.cli.classes import name_of
 from rap_keras.cli.inputs import Job, blaming, know_custom_objects, prepare
+from rap_keras.cli.maps import on_input
 from rap_keras.cli.options import custom_objects_option, output_option, photo_options
+from rap_keras.cli.questions import Question, questions
 from rap_keras.cli.results import ExplainedPhoto, free_name, lines, write
 from rap_keras.hosts import startup
 
@@ -71,6 +73,13 @@ _SHAPES = 5
     "then.",
 )
 @click.option(
+    "--region",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="For networks with scores at every place, as of segmentation: a PNG of the photo's area, in any size, "
+    "that is not black where the class is to be explained. Default: where it is the highest of all classes.",
+)
+@click.option(
     "--classes",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     metavar="FILE",
@@ -99,6 +108,7 @@ def explain(
     patterns: Path | None,
     targets: tuple[str, ...],
     against: str | None,
+    region: Path | None,
     classes: Path | None,
     layers: bool,
     output: Path,
@@ -111,6 +121,10 @@ def explain(
     first photo includes preparing the network. With a negative logit red and blue change places,
     except in contrastive methods. With several targets NAME.png has a row for each, and the numbers
     are in NAME-CLASS.npz, CLASS being the number of the class.
+
+    Of a network whose output is a map, with scores of all classes at every place, it explains the sum of
+    a class's logits over a region: the places where the class is the highest, or those of --region.
+    Without --target it is the class that is the highest at most places. The region is in NAME.npz too.
 
     Without IMAGE and --model it explains images that come with the package, of known truth, by a
     network trained on them.
@@ -153,6 +167,7 @@ def explain(
         patterns=patterns,
         targets=targets,
         against=against,
+        region=region,
         classes=classes,
         layers=layers,
         output=output,
@@ -200,22 +215,20 @@ def start_tensorflow() -> None:
 
 def _run(job: Job, paths: list[Path], output: Path) -> int:
     """Explains all photos and tells about it; the exit status."""
-    import numpy as np
     from tqdm import tqdm
 
     skipped = spoilt = 0
     taken: set[str] = set()
     for path in tqdm(paths, unit="photo", disable=None if len(paths) > 1 else True):
         try:
-            photo, batch = _read(job, path)
-            logits = np.ravel(job.logits(batch))
-            targets = _targets(job, logits, path)
+            photo, batch, region = _read(job, path)
+            asked = questions(job, batch, region, path)
         except (OSError, ValueError) as error:
             skipped += 1
             with tqdm.external_write_mode():
                 click.echo(f"skipped: {error}", err=True)
             continue
-        answers = [_explain(job, photo, batch, logits, target) for target in targets]
+        answers = [_explain(job, photo, batch, question) for question in asked]
         write(answers, output, free_name(path.stem, taken))
         with tqdm.external_write_mode():
             for line in (line for answer in answers for line in lines(path, answer)):
@@ -232,35 +245,26 @@ def _run(job: Job, paths: list[Path], output: Path) -> int:
     return 1 if skipped or spoilt else 0
 
 
-def _read(job: Job, path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """A photo in the network's size, and as a batch of one network input."""
+def _read(job: Job, path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """A photo in the network's size, and as a batch of one network input; and the region that it sees."""
     from rap_keras.datasets import images
 
     network = job.network
-    photo = images.fit(images.load_photo(path), network.size, network.short_side)
+    whole = images.load_photo(path)
+    photo, region = images.fit(whole, network.size, network.short_side), job.region
+    if region is not None:
+        region = on_input(region, whole, network.size, network.short_side)
     try:
-        return photo, images.preprocess([photo], network.preprocessing)
+        return photo, images.preprocess([photo], network.preprocessing), region
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
 
-def _targets(job: Job, logits: np.ndarray, path: Path) -> list[int]:
-    """The classes to explain, each once; raises ValueError for one that is compared with itself."""
-    first = int(logits.argmax())
-    targets = list(dict.fromkeys(first if target is None else target for target in job.targets))
-    if job.against in targets:
-        name = name_of(first, job.names)
-        raise ValueError(f"{path}: the first choice is {name} itself: with --against {name} give another --target")
-    return targets
-
-
-def _explain(job: Job, photo: np.ndarray, batch: np.ndarray, logits: np.ndarray, target: int) -> ExplainedPhoto:
-    """The answer of every method to one target."""
+def _explain(job: Job, photo: np.ndarray, batch: np.ndarray, question: Question) -> ExplainedPhoto:
+    """The answer of every method to one question."""
     import numpy as np
 
-    choice = {"neuron_selection": target} if job.by_index else {}
-    if job.against is not None:
-        choice["against"] = job.against
+    target, choice = question.target, question.choice
     relevances, milliseconds = {}, {}
     for method, analyzer in job.analyzers.items():
         start = perf_counter()
@@ -271,7 +275,8 @@ def _explain(job: Job, photo: np.ndarray, batch: np.ndarray, logits: np.ndarray,
         target=target,
         label=name_of(target, job.names),
         against=None if job.against is None else name_of(job.against, job.names),
-        logit=float(logits[target]),
+        logit=question.logit,
+        places=question.places,
         probability=float(job.probabilities(batch)[target]) if job.probabilities else None,
         relevances=relevances,
         milliseconds=milliseconds,

@@ -70,7 +70,7 @@ def fit_patterns(
         output.resolve().parent.mkdir(parents=True, exist_ok=True)
     if images:
         network = network_of(model_name, preprocessing, resize, crop, output_layer)
-        model, photos = network.model, _photos(images, network, batch_size)
+        model, photos = network.scores, _photos(images, network, batch_size)
     else:
         model, photos = _embedded(model_name)
     with blaming("MODEL", "IMAGE..."):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from rap_keras.cli import classes as class_names
+from rap_keras.cli import maps
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,11 +22,14 @@ if TYPE_CHECKING:
 class PhotoNetwork(NamedTuple):
     """A network up to its logits, and how photos become its input.
 
-    `whole` is the network with its final activation, which is `activation`, one of `final_activation.NAMES`; that
-    is None where it has none. `size` and `short_side` are as `images.fit` takes them.
+    `model` has all its scores along one axis. `map` is the network before that, if its output is a map, which has
+    scores of all classes at several places; else None. `whole` is the network with its final activation, which is
+    `activation`, one of `final_activation.NAMES`; that is None where it has none. `size` and `short_side` are as
+    `images.fit` takes them.
     """
 
     model: keras.Model
+    map: keras.Model | None
     whole: keras.Model
     activation: str | None
     preprocessing: Preprocessing
@@ -34,16 +38,24 @@ class PhotoNetwork(NamedTuple):
 
     @property
     def classes(self) -> int:
-        """How many classes it has."""
-        return int(self.model.output_shape[-1])
+        """How many scores it has: classes, for a map those of all places."""
+        return maps.count_classes(self.model)
+
+    @property
+    def scores(self) -> keras.Model:
+        """The network up to the logits that are explained."""
+        return self.model if self.map is None else self.map
 
     def probabilities(self) -> Callable[[np.ndarray], np.ndarray] | None:
-        """A function from one network input to the probability of each class; None where the network has none."""
+        """A function from one network input to the probability of each class.
+
+        None where the network has none, or one for each place of a map.
+        """
         import numpy as np
 
         from rap_keras.engine.network import predictor
 
-        if self.activation is None:
+        if self.activation is None or self.map is not None:
             return None
         predict = predictor(self.whole)
 
@@ -60,8 +72,9 @@ class Job(NamedTuple):
     """What is the same for all photos.
 
     `logits` and `probabilities` are functions from one network input to those of each class, the latter None where
-    the network makes none; a target is None for the class with the largest logit, `against` is the class that
-    targets are compared with or None, `names` is None where the classes have only numbers.
+    the network makes none; a target is None for the class with the largest logit, of a map the one that is the
+    highest at most places; `against` is the class that targets are compared with or None; `region` is where maps
+    are explained, boolean, (H, W), or None; `names` is None where the classes have only numbers.
     """
 
     network: PhotoNetwork
@@ -70,13 +83,14 @@ class Job(NamedTuple):
     analyzers: Mapping[str, Any]
     targets: list[int | None]
     against: int | None
+    region: np.ndarray | None
     names: list[str] | None
     layers: bool
 
     @property
     def by_index(self) -> bool:
         """Whether the analyzers are told which class to explain."""
-        return self.targets != [None] or self.against is not None
+        return self.network.map is not None or self.targets != [None] or self.against is not None
 
 
 @contextmanager
@@ -117,6 +131,7 @@ def prepare(
     patterns: Path | None,
     targets: tuple[str, ...],
     against: str | None,
+    region: Path | None,
     classes: Path | None,
     layers: bool,
     output: Path,
@@ -134,10 +149,13 @@ def prepare(
     with blaming("--method"):
         for name in methods:
             analyzers.find(name)
+    with blaming("--region"):
+        where = None if region is None else maps.read_region(region)
     if patterns is None and any(map(analyzers.needs_patterns, methods)):
         patterns = embedded_patterns(model_name)
     network = network_of(model_name, preprocessing, resize, crop, output_layer)
-    count = network.classes
+    _require_map_for(network, where is not None, against is not None)
+    count = maps.count_classes(network.scores)
     with blaming("--classes"):
         names = class_names.read_names(classes, count) if classes else None
     if names is None and model_name.lower() in models.EMBEDDED:
@@ -153,14 +171,39 @@ def prepare(
     with blaming("--output"):
         output.mkdir(parents=True, exist_ok=True)
     built: dict[str, Any] = {}
-    logits = predictor(network.model)
-    job = Job(network, logits, network.probabilities(), built, numbers, other, names, layers)
+    logits = predictor(network.scores)
+    job = Job(network, logits, network.probabilities(), built, numbers, other, where, names, layers)
     for name in methods:
         click.echo(f"building {name} ...", err=True)
         with blaming(*(["--patterns"] if analyzers.needs_patterns(name) else ["--model", "--method"])):
-            mode = "index" if job.by_index else "max_activation"
-            built[name] = analyzers.create(name, network.model, mode, patterns)
+            if network.map is not None:
+                built[name] = analyzers.create_for_regions(name, network.map, patterns)
+            else:
+                mode = "index" if job.by_index else "max_activation"
+                built[name] = analyzers.create(name, network.model, mode, patterns)
     return job
+
+
+def _require_map_for(network: PhotoNetwork, region: bool, against: bool) -> None:
+    """Raises click.UsageError for --region with a network that it cannot be laid over, or --against with a map."""
+    if network.map is None:
+        if region:
+            raise click.UsageError(
+                "--region is for networks whose output is a map, with scores at every place of the photo, and "
+                "this one has one score for each class: leave --region out."
+            )
+        return
+    if region and len(maps.places_of(network.map)) != 2:
+        shape = tuple(network.map.outputs[0].shape)
+        raise click.UsageError(
+            f"--region is laid over a map of height and width, and this network's output, of shape {shape}, has "
+            "no such places: leave --region out, and a class is explained where it is the highest of all."
+        )
+    if against:
+        raise click.UsageError(
+            "--against is for networks that have one score for each class, and this one's output is a map: leave "
+            "--against out. A contrastive method compares a class with all others at each place."
+        )
 
 
 def network_of(
@@ -186,12 +229,14 @@ def network_of(
     with blaming(model_parameter(), way_out=_IN_PYTHON):
         fixed = models.photo_size(whole)
     with blaming(model_parameter()):
-        model, activation = _flat_logits(whole)
+        logits, activation = _logits(whole)
+        model = _flat(logits, activation)
+        scores_of_places = maps.map_of_classes(logits)
     how = require_preprocessing(how)
     size, short_side = _geometry(fixed, resize, crop)
     # A function of the wrong kind is found on noise, before an analyzer is built.
     network_input(np.random.default_rng(0).integers(0, 256, (1, *size, 3), np.uint8), how, model)
-    return PhotoNetwork(model, models.flat_output(whole), activation, how, size, short_side)
+    return PhotoNetwork(model, scores_of_places, models.flat_output(whole), activation, how, size, short_side)
 
 
 _IN_PYTHON = (
@@ -207,22 +252,29 @@ def model_parameter() -> str:
     return "MODEL" if is_argument else "--model"
 
 
-def _flat_logits(whole: keras.Model) -> tuple[keras.Model, str | None]:
-    """A model up to its logits, with one axis of classes, and the final activation that was removed."""
+def _logits(whole: keras.Model) -> tuple[keras.Model, str | None]:
+    """A model up to its logits, and the final activation that was removed."""
     from rap_keras import models
     from rap_keras.engine.network import flatten
     from rap_keras.models import final_activation
 
     found = final_activation.find(flatten(whole))
-    activation = found[0].kind if found else None
-    flat = models.flat_output(models.to_logits(whole))
-    if flat.output_shape[-1] is None:
+    shape = tuple(whole.outputs[0].shape)
+    if None in shape[1:]:
         raise ValueError(
-            f"model {whole.name!r} has an output of no fixed size, {whole.output_shape}: build it for photos of "
+            f"model {whole.name!r} has an output of no fixed size, {shape}: build it for photos of "
             "one size, with keras.Input((height, width, 3))"
         )
-    one_unit = activation == "sigmoid" and flat.output_shape[-1] == 1
-    return models.two_classes(flat) if one_unit else flat, activation
+    return models.to_logits(whole), found[0].kind if found else None
+
+
+def _flat(logits: keras.Model, activation: str | None) -> keras.Model:
+    """The model with all its scores along one axis; one unit behind a sigmoid as two classes."""
+    from rap_keras import models
+
+    flat = models.flat_output(logits)
+    one_unit = activation == "sigmoid" and maps.count_classes(flat) == 1
+    return models.two_classes(flat) if one_unit else flat
 
 
 def chosen_output(model: keras.Model, output_layer: str | None) -> keras.Model:

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 class ExplainedPhoto(NamedTuple):
     """What was found out about one photo.
 
-    `label` is the name of the class explained, `against` that of the class which it is compared with, if any.
+    `label` is the name of the class explained, `against` that of the class which it is compared with, if any. Of a
+    map `places` is where the class was explained, boolean, in the shape of the map's places, and `logit` the sum
+    of its logits there; else `places` is None.
     `photo` is as the network saw it, uint8, (H, W, 3); `probability` is None where the network makes none of its
     logits; `relevances` has the relevance at the input,
     (H, W, C), of each method, `milliseconds` how long it took; `layers` is what
@@ -26,10 +28,15 @@ class ExplainedPhoto(NamedTuple):
     label: str
     against: str | None
     logit: float
+    places: np.ndarray | None
     probability: float | None
     relevances: dict[str, np.ndarray]
     milliseconds: dict[str, float]
     layers: dict[str, Any]
+
+    def of_places(self) -> str:
+        """How many places of a map it is about; nothing for other networks."""
+        return "" if self.places is None else f"{self.places.sum()} of {self.places.size} places"
 
     def not_finite(self) -> list[str]:
         """The methods whose relevance has NaN or infinite values."""
@@ -45,10 +52,12 @@ class ExplainedPhoto(NamedTuple):
 def lines(path: Path, explained: ExplainedPhoto) -> Iterator[str]:
     """What is printed of a photo: a line per method."""
     label = explained.label if explained.against is None else f"{explained.label} against {explained.against}"
+    places = f"{explained.of_places()}  " if explained.of_places() else ""
+    logit = "sum of logits" if places else "logit"
     probability = "" if explained.probability is None else f"probability {explained.probability:.4g}  "
     for method, relevance in explained.relevances.items():
         yield (
-            f"{path}  {method}  {label}  {probability}logit {explained.logit:.6g}  "
+            f"{path}  {method}  {label}  {places}{probability}{logit} {explained.logit:.6g}  "
             f"sum {relevance.sum(dtype=float):.6g}  {explained.milliseconds[method]:.0f} ms"
         )
 
@@ -79,6 +88,8 @@ def _label(explained: ExplainedPhoto) -> str:
     # Of ImageNet's "tench, Tinca tinca" a picture has room for the first.
     names = [name.split(",")[0] for name in (explained.label, explained.against) if name is not None]
     label = "\nagainst ".join(names)
+    if explained.places is not None:
+        label += f"\n{explained.of_places()}"
     contrastive = [method.endswith(".contrastive") for method in explained.relevances]
     if explained.logit < 0 and not all(contrastive):
         # The sum of RAP's relevance is the logit, so with it all its signs are the other way round.
@@ -100,6 +111,8 @@ def _write_numbers(explained: ExplainedPhoto, output: Path, name: str) -> None:
         "logit": np.array(explained.logit),
         "methods": np.array(list(explained.relevances)),
     }
+    if explained.places is not None:
+        arrays["region"] = explained.places
     if explained.probability is not None:
         arrays["probability"] = np.array(explained.probability)
     buffer = io.BytesIO()  # on a full disk numpy would leave a half-closed archive, and a traceback when it goes

@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
-from rap_keras.engine import keras_graph
+from rap_keras.engine import keras_graph, regions
 from rap_keras.engine.progress import progress_bar
 
 Arrays = Union[np.ndarray, list[np.ndarray], dict[str, np.ndarray]]
@@ -29,7 +29,8 @@ class Samples:
         arrays: by input name in the model's order, (N, ...) each.
         selection: indices of output neurons, (M, axes of the output without the batch); None where the analyzer
             chooses the neuron. M is N, or a multiple of it for wrappers that make several samples of one, such as
-            SmoothGrad: the first M / N rows belong to the first sample.
+            SmoothGrad: the first M / N rows belong to the first sample. Or regions, boolean, (N, shape of the
+            output), of which all neurons are explained together.
         by_name: whether the samples were given by input name, and their relevance is to be given so.
         against: indices of the neurons to compare with, shaped as `selection`, -1 where there is none; None where
             the analyzer compares with nothing.
@@ -42,6 +43,11 @@ class Samples:
 
     def __len__(self) -> int:
         return len(next(iter(self.arrays.values())))
+
+    @property
+    def regions(self) -> np.ndarray | None:
+        """The selection, if it is regions and not indices."""
+        return self.selection if self.selection is not None and regions.is_region(self.selection) else None
 
     def part(self, start: int, stop: int) -> Samples:
         """The samples from number `start` to before number `stop`, each with its own neurons."""
@@ -66,14 +72,10 @@ class Samples:
     def feeds(self) -> list[np.ndarray]:
         """What the graph is fed with: the arrays, and behind them the selection and what it is compared with.
 
-        The graph takes whole positions, so each row of these begins with its own number.
+        The graph takes whole positions, which begin with the number of the sample.
         """
-        positions = [
-            np.hstack([np.arange(len(indices))[:, None], indices]).astype(np.int32)
-            for indices in (self.selection, self.against)
-            if indices is not None
-        ]
-        return [*self.arrays.values(), *positions]
+        chosen = [_positions(given) for given in (self.selection, self.against) if given is not None]
+        return [*self.arrays.values(), *chosen]
 
     def like_given(self, arrays: list[np.ndarray]) -> Arrays:
         """One array per input in the form that the samples were given in: by name, as a list, or an array."""
@@ -89,12 +91,14 @@ def valid_samples(X: Any, model: keras.Model, selection: Any = None) -> Samples:
         X: the model's inputs, as Keras takes them; not batches.
         model: what takes them.
         selection: the output neuron to explain, one index for all samples or one for each; for outputs of several
-            dimensions an index is a tuple.
+            dimensions an index is a tuple, or it is a region, boolean, (shape of the output) or (N, shape of the
+            output).
 
     Raises:
         ValueError: inputs are missing, too many, or of another shape; batches are empty or of different size;
             there are no numbers, or NaN or Inf, or values that an input of integers cannot hold, in which case the
-            sample is named; an index is out of range, no integer, or there are not as many as samples.
+            sample is named; an index is out of range, no integer, or there are not as many as samples; a region
+            has another shape, or no neuron in it.
         TypeError: a tensor has no value, as it is part of a graph.
     """
     names, tensors = keras_graph.input_names(model), model.inputs
@@ -104,8 +108,11 @@ def valid_samples(X: Any, model: keras.Model, selection: Any = None) -> Samples:
     sizes = [len(array) for array in arrays.values()]
     if len(set(sizes)) > 1:
         raise ValueError(f"inputs have batches of different size: {sizes}")
-    chosen = None if selection is None else _valid_selection(selection, sizes[0], model.outputs[0])
-    return Samples(arrays, chosen, by_name)
+    if selection is None:
+        return Samples(arrays, None, by_name)
+    if regions.is_region(selection):
+        return Samples(arrays, regions.valid_region(selection, sizes[0], model), by_name)
+    return Samples(arrays, _valid_selection(selection, sizes[0], model.outputs[0]), by_name)
 
 
 def compared(samples: Samples, model: keras.Model, against: Any) -> Samples:
@@ -117,12 +124,18 @@ def compared(samples: Samples, model: keras.Model, against: Any) -> Samples:
         against: as `selection` in `valid_samples`; None for none.
 
     Raises:
-        ValueError: as `valid_samples` has it of a selection; or a neuron is compared with itself.
+        ValueError: as `valid_samples` has it of a selection; or a neuron is compared with itself, or a region with
+            anything.
     """
     rows = len(samples if samples.selection is None else samples.selection)
     if against is None:
         indices = np.full((rows, len(model.outputs[0].shape) - 1), -1)
         return replace(samples, against=indices)
+    if samples.regions is not None:
+        raise ValueError(
+            "against is for one neuron, and neuron_selection is a region: leave against out, and every place is "
+            "compared with its other classes, contrast='log_odds'"
+        )
     indices = _valid_selection(against, len(samples), model.outputs[0], "against")
     if model.outputs[0].shape[1:] == (1,):
         raise ValueError(
@@ -282,7 +295,11 @@ def _valid_selection(selection: Any, batch: int, output: tf.Tensor, name: str = 
     shape = tuple(output.shape)[1:]
     indices = np.asarray(selection)
     if indices.dtype.kind not in "iu":
-        raise ValueError(f"{name}={selection!r}: must be integers")
+        raise ValueError(f"{name}={selection!r}: must be integers{_OR_REGION * (len(shape) > 1)}")
+    if indices.shape in (shape, (batch, *shape)) and indices.ndim > 2 and indices.size > batch * len(shape):
+        raise ValueError(
+            f"{name} has integers in the shape of the output, {indices.shape}: must be an index{_OR_REGION}"
+        )
     if indices.size == len(shape):
         indices = np.tile(indices.reshape(1, -1), (batch, 1))
     if indices.size == 0 or indices.size % (batch * len(shape)):
@@ -301,6 +318,16 @@ def _valid_selection(selection: Any, batch: int, output: tf.Tensor, name: str = 
                 f"the output has shape {shape}.{one_unit}"
             )
     return indices
+
+
+_OR_REGION = ", or booleans in the shape of the output for a region, such as mask > 0"
+
+
+def _positions(selection: np.ndarray) -> np.ndarray:
+    """The neurons of a selection, sample first: of indices row by row, of regions all that are True."""
+    if regions.is_region(selection):
+        return np.argwhere(selection).astype(np.int32)
+    return np.hstack([np.arange(len(selection))[:, None], selection]).astype(np.int32)
 
 
 def _plain(index: np.ndarray) -> Any:

@@ -73,28 +73,66 @@ def create(
         NotAnalyzeableModelException: The method cannot explain such a model.
     """
     find(name)
-    if needs_patterns(name) and patterns is None:
-        raise ValueError(
-            f"{name} needs patterns of the model: compute them with rap_keras.patterns.PatternComputer or "
-            "`rap-keras fit-patterns`, and give them as patterns="
-        )
-    own = {"patterns": patterns} if needs_patterns(name) else {}
+    own = _patterns_for(name, patterns)
     from rap_keras.hosts import native
 
     if choice.is_plugin() and (name in RAP_METHODS or name not in native.BEYOND_INNVESTIGATE):
         from rap_keras.hosts.plugin import innvestigate_methods
 
         return innvestigate_methods.create(name, model, neuron_selection_mode, output, **own)
+    require_model_of_this_mode(model)
+    model = one_output(model, output)
+    refuse_final_activation(flatten(model))
+    return _native(name, model if name in RAP_METHODS else flat_output(model), neuron_selection_mode, **own)
+
+
+def _patterns_for(name: str, patterns: Any) -> dict[str, Any]:
+    """The option of a method that needs patterns; raises ValueError if there are none."""
+    if not needs_patterns(name):
+        return {}
+    if patterns is None:
+        raise ValueError(
+            f"{name} needs patterns of the model: compute them with rap_keras.patterns.PatternComputer or "
+            "`rap-keras fit-patterns`, and give them as patterns="
+        )
+    return {"patterns": patterns}
+
+
+def _native(name: str, model: keras.Model, neuron_selection_mode: str, **own: Any) -> Any:
+    """A native analyzer; raises ValueError if the method needs options of its own."""
+    from rap_keras.hosts import native
+
     if name in native.WITHOUT_DEFAULTS:
         raise ValueError(
             f"{name} cannot be created with its defaults: give its parameters to "
             f"rap_keras.create_analyzer({name!r}, model, {native.WITHOUT_DEFAULTS[name]})"
         )
-    require_model_of_this_mode(model)
-    model = one_output(model, output)
-    refuse_final_activation(flatten(model))
-    given = model if name in RAP_METHODS else flat_output(model)
-    return native.create_analyzer(name, given, neuron_selection_mode=neuron_selection_mode, **own)
+    return native.create_analyzer(name, model, neuron_selection_mode=neuron_selection_mode, **own)
+
+
+def create_for_regions(name: str, model: keras.Model, patterns: Patterns | str | Path | None = None) -> Any:
+    """An analyzer of regions of a model whose output is a map, with neuron_selection_mode="index".
+
+    It is a native one in both hosts: iNNvestigate's own explain one neuron at a time.
+
+    Args:
+        name: one of `names()`.
+        model: as for `create`.
+        patterns: as for `create`.
+
+    Raises:
+        ValueError: as `create` has it; or the method is iNNvestigate's alone.
+        NotAnalyzeableModelException: the method cannot explain such a model.
+    """
+    find(name)
+    from rap_keras.hosts import native
+
+    if name not in native.NAMES:
+        raise ValueError(
+            f"{name} is a method of iNNvestigate alone, which explains one neuron and no region of a map: use one "
+            f"of {', '.join(native.NAMES)}"
+        )
+    return _native(name, model, "index", **_patterns_for(name, patterns))
 
 
 def explains_single_images(analyzer: Any) -> bool:

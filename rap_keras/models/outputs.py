@@ -7,6 +7,7 @@ from tensorflow import keras
 
 from rap_keras.engine.errors import NotAnalyzeableModelException
 from rap_keras.engine.keras_graph import output_names, producer
+from rap_keras.engine.regions import class_axis
 from rap_keras.engine.rules.kinds import lookup
 
 
@@ -65,27 +66,30 @@ def two_classes(model: keras.Model) -> keras.Model:
     logit is the one decided for.
 
     Args:
-        model: (N, ...) to (N, 1), without sigmoid: see `to_logits`. The new model shares its layers except a last
-            Dense layer, whose weights are copied.
+        model: (N, ...) to (N, 1), or to a map of one channel, (N, height, width, 1); without sigmoid: see
+            `to_logits`. The new model shares its layers except a last Dense layer or convolution, whose weights
+            are copied.
 
     Raises:
-        ValueError: the output is not of shape (N, 1).
+        ValueError: the model has not one output of one unit or channel.
     """
-    shape = tuple(model.output_shape) if len(model.outputs) == 1 else ()
-    if shape[1:] != (1,):
+    shape = tuple(model.outputs[0].shape) if len(model.outputs) == 1 else ()
+    axis = class_axis(len(shape))
+    if len(shape) < 2 or shape[axis] != 1:
         raise ValueError(
             f"model '{model.name}' must have one output of shape (None, 1), but it has {model.output_shape}"
         )
     (logit,) = model.outputs
     node, _ = producer(logit)
     layer = node.layer
-    if lookup(layer, {keras.layers.Dense: True}) and layer.activation is keras.activations.linear:
-        # LRP must see the weights of class 0: behind a Dense layer of one unit it would follow those of class 1.
-        config = {**layer.get_config(), "units": 2}
+    size = lookup(layer, {keras.layers.Dense: "units", keras.layers.Conv2D: "filters"})
+    if size and layer.activation is keras.activations.linear:
+        # LRP must see the weights of class 0: behind a layer of one unit it would follow those of class 1.
+        config = {**layer.get_config(), size: 2}
         twin = type(layer).from_config(config)
         both = twin(node.args[0])
         twin.set_weights([np.concatenate([-weight, weight], axis=-1) for weight in layer.get_weights()])
     else:
         minus = keras.layers.Rescaling(-1.0, name=f"{layer.name}_class_0")(logit)
-        both = keras.layers.Concatenate(name=f"{layer.name}_classes")([minus, logit])
+        both = keras.layers.Concatenate(axis, name=f"{layer.name}_classes")([minus, logit])
     return keras.Model(model.inputs, both, name=model.name)

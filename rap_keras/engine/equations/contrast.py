@@ -18,7 +18,8 @@ def log_odds(z: tf.Tensor, chosen: tf.Tensor, axis: int = -1) -> tf.Tensor:
 
     Args:
         z: logits, (N, ..., classes).
-        chosen: 1 at one class of each sample, 0 elsewhere, shaped as z.
+        chosen: 1 at the class of a sample, or at one class of each place that is explained, 0 elsewhere, shaped
+            as z.
         axis: that of the classes; there must be two or more.
     """
     others = tf.nn.softmax(tf.where(chosen > 0, z.dtype.min, z), axis=axis)

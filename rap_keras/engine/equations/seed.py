@@ -20,6 +20,6 @@ def highest(output: tf.Tensor) -> tf.Tensor:
 def at_index(output: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
     """The outputs at `index`, 0 elsewhere.
 
-    `index` (N, rank of output) is made of whole positions, the sample first.
+    `index` (M, rank of output) is made of whole positions, the sample first; a sample may have several.
     """
     return tf.scatter_nd(index, tf.gather_nd(output, index), tf.shape(output, out_type=index.dtype))

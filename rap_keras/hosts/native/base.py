@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
-from rap_keras.engine import checks
+from rap_keras.engine import checks, regions
 from rap_keras.engine.beginning import Begin, at_output, behind_head
 from rap_keras.engine.equations import contrast, seed
 from rap_keras.engine.errors import NotAnalyzeableModelException
@@ -85,7 +85,10 @@ class Analyzer:
                 list or tuple of them, or a dict by input name, which gives a dict; or a generator, a
                 `keras.utils.Sequence` or a `tf.data.Dataset` of batches, as `analyze_batches` takes them.
             neuron_selection: with neuron_selection_mode="index" the output to explain: one index for all
-                samples or one for each. For outputs of several dimensions an index is a tuple.
+                samples or one for each. For outputs of several dimensions an index is a tuple. There it may also
+                be a region, a boolean array in the shape of one sample's output, (height, width, classes) say, for
+                all samples, or (N, height, width, classes) with one for each: the sum of the logits where it is
+                True is explained. `rap_keras.region` makes one of a class and a mask.
             batch_size: this many samples at a time, with a progress bar, where all at once would not fit into
                 memory. X may be a `numpy.memmap`.
             against: another output, as `neuron_selection` gives one: what speaks for the explained output and
@@ -96,8 +99,9 @@ class Analyzer:
 
         Raises:
             ValueError: X has another shape than the model's input, NaN or Inf in a sample, or values outside of
-                the bounds of `input_rule`; an index is out of range, missing, or given in another mode;
-                `batch_size` is no positive integer, or given with batches.
+                the bounds of `input_rule`; an index is out of range, missing, or given in another mode; a region
+                has another shape, is False everywhere, or is given with `against`; `batch_size` is no positive
+                integer, or given with batches.
             TypeError: X is a tensor without a value.
         """
         require_batch_size(batch_size)
@@ -184,8 +188,10 @@ class Analyzer:
         chosen = seed.at_index(ones, positions[0]) if mode == "index" else seed.highest(output)
         if output.shape[1:].num_elements() == 1:
             return chosen if mode == "index" else contrast.decided(output)
-        first = keras.backend.image_data_format() == "channels_first" and output.shape.rank > 2
-        of_all = contrast.log_odds(output, chosen, 1 if first else -1) if self._contrast == "log_odds" else chosen
+        axis = regions.class_axis(output.shape.rank)
+        # A map of one channel has no other classes: its logit is the log-odds itself.
+        alone = self._contrast == "logit" or output.shape[axis] == 1
+        of_all = chosen if alone else contrast.log_odds(output, chosen, axis)
         other = positions[-1]
         given = tf.reshape(other[:, -1] >= 0, [-1] + [1] * (output.shape.rank - 1))
         return tf.where(given, chosen - seed.at_index(ones, tf.maximum(other, 0)), of_all)
@@ -217,7 +223,11 @@ class Analyzer:
         if against is not None and self._neuron_selection_mode == "all":
             raise ValueError("against is for one class: create the analyzer with neuron_selection_mode='index'")
         samples = valid_samples(X, self._model, neuron_selection)
-        return samples if self._contrast is None else compared(samples, self._model, against)
+        if self._contrast is None:
+            return samples
+        if self._contrast == "log_odds" and samples.regions is not None:
+            regions.require_one_class(samples.regions)
+        return compared(samples, self._model, against)
 
     def _set_contrast(self, value: str | None) -> None:
         """Has relevance begin with a score, "log_odds" or "logit"; with None, at the output.
