@@ -25,8 +25,8 @@ PHOTOS = (
 def test_red_lies_on_the_object_where_the_logit_is_negative(shared):
     """Positive relevance per pixel is higher on the object than elsewhere; by RAP the colours are turned round.
 
-    Not on three photos, and there the object does not speak for the class: hiding it leaves the score as it was, or
-    raises it.
+    Not on three photos, and there the object does not speak for the class: hiding it leaves the score as it was,
+    or raises it.
     """
     model = rap_keras.to_logits(rap_keras.models.load_model(shared / "models/vgg16_voc.h5"))
     photos = voc2012(shared / "data")
