@@ -89,6 +89,15 @@ def test_each_factor_of_a_product_has_half(normalize):
             np.testing.assert_allclose(found[side][sample].ravel(), expected, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize(("activation", "share"), [("sigmoid", 0), ("tanh", 0.5)])
+def test_one_side_is_taken_for_a_gate_only_if_it_is_never_negative(activation, share):
+    a, b = keras.Input((5,)), keras.Input((5,))
+    model = keras.Model([a, b], layers.Dot(1)([layers.Activation(activation)(a), b]))
+    R_a, R_b = back(model, pair(), np.ones((3, 1)))
+    np.testing.assert_allclose(R_a.sum(1), share, atol=1e-10)
+    np.testing.assert_allclose(R_b.sum(1), 1 - share, rtol=1e-10)
+
+
 def test_lrp_of_a_product_is_its_terms():
     a, b = keras.Input((5,)), keras.Input((5,))
     model = keras.Model([a, b], layers.Dot(1)([a, b]))

@@ -49,6 +49,7 @@ LAYERS = {
     "backwards": lambda **o: layers.LSTM(5, go_backwards=True, **o),
     "cell": lambda **o: layers.RNN(layers.GRUCell(5), **o),
     "cells": lambda **o: layers.RNN([layers.LSTMCell(5), layers.SimpleRNNCell(3), layers.GRUCell(4)], **o),
+    "convolutions in one dimension": lambda **o: layers.ConvLSTM1D(3, 2, **o),
     "convolutions": lambda **o: layers.ConvLSTM2D(3, 3, **o),
     "strided convolutions": lambda **o: layers.ConvLSTM2D(3, (3, 2), strides=(2, 1), padding="same", **o),
     "dilated convolutions": lambda **o: layers.ConvLSTM2D(3, 2, dilation_rate=2, use_bias=False, **o),
@@ -56,6 +57,8 @@ LAYERS = {
 
 
 def shape_of(name):
+    if "one dimension" in name:
+        return FILM[:2] + FILM[-1:]
     return FILM if "convolutions" in name else SEQUENCE
 
 

@@ -119,6 +119,25 @@ def mirrored(model):
     }
 
 
+def test_states_of_both_directions():
+    x = keras.Input((5, 4))
+    y, *states = layers.Bidirectional(layers.LSTM(3, return_state=True))(x)
+    assert len(states) == 4
+    model = random_weights(keras.Model(x, layers.Dense(2)(layers.Concatenate()([y, *states]))))
+    X = frames(shape=(5, 4))
+    np.testing.assert_allclose(RAP(model).analyze(X).sum((1, 2)), model.predict_on_batch(X).max(1), rtol=1e-8)
+
+
+def test_tokens_of_every_time_step():
+    x = keras.Input((4, 3), dtype="int32")
+    y = layers.LSTM(3)(layers.TimeDistributed(layers.Flatten())(layers.TimeDistributed(layers.Embedding(9, 2))(x)))
+    model = random_weights(keras.Model(x, layers.Dense(2)(y)))
+    X = np.random.default_rng(1).integers(0, 9, (3, 4, 3))
+    R = RAP(model).analyze(X)
+    assert R.shape == X.shape
+    np.testing.assert_allclose(R.sum((1, 2)), model.predict_on_batch(X).max(1), rtol=1e-7)
+
+
 @pytest.mark.skipif(not hasattr(layers, "SpectralNormalization"), reason="this Keras has none")
 def test_spectral_normalization_is_the_layer_within():
     x = keras.Input((6, 6, 2))

@@ -208,12 +208,15 @@ def _with_facts(planned: list[PlannedCall], bounded_inputs: Collection[int]) -> 
         identity = p.folded or (not p.linears and kind is not None)
         signs = all(number in nonnegative for number in p.call.inputs)
         saturated = [number in saturating for number in p.call.inputs]
+        gates = saturated
+        if p.gated:  # attention weights are never negative, and a tanh may be one side of a pair
+            gates = [number in saturating & nonnegative for number in p.call.inputs]
         follows = not p.linears and kind is not None and (kind.keeps_order or p.folded)
         has_bounds = all(number in bounded for number in p.call.inputs)
         if p.own and has_bounds and not follows:
             _warn_of_lost_bounds(p.call)
         follows = follows and has_bounds
-        result.append(replace(p, nonnegative=signs, gates=tuple(saturated), bounded=follows))
+        result.append(replace(p, nonnegative=signs, gates=tuple(gates), bounded=follows))
         if kind is not None:
             if kind.nonnegative or (identity and signs and (kind.keeps_sign or p.folded)):
                 nonnegative.update(p.call.outputs)

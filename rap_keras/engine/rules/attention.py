@@ -22,17 +22,39 @@ def attention_rule(call: Call) -> Callable[..., Tensors] | None:
     """The rule of an attention layer, or of a product of two tensors; None for a call of another kind.
 
     Raises:
-        NotAnalyzeableModelException: the layer gives its attention weights as an output, too.
+        NotAnalyzeableModelException: the layer gives its attention weights as an output, too, or has a mask that
+            relevance does not follow.
     """
     rule = lookup(call.layer, _LAYERS)
     if rule is product or keras_graph.operation_name(call.layer) in functional.PRODUCTS:
         return product if len(call.inputs) == 2 else None
+    if rule is not None:
+        _refuse_masks(call)
     if rule is not None and len(call.outputs) > 1:
         raise NotAnalyzeableModelException(
             f"layer '{call.name}' ({type(call.layer).__name__}) gives its attention scores as a second output, "
             "whose relevance cannot be followed: build the model without return_attention_scores=True"
         )
     return rule
+
+
+def _refuse_masks(call: Call) -> None:
+    masks = {name: given for name, given in call.kwargs.items() if name.endswith("mask") and given is not None}
+    own = masks.get("mask")
+    of_queries = isinstance(own, (list, tuple)) and own[0] is not None
+    if of_queries or any(isinstance(part, Ref) for part in _parts(list(masks.values()))):
+        raise NotAnalyzeableModelException(
+            f"layer '{call.name}' ({type(call.layer).__name__}) has a mask of queries, or one that depends on the "
+            "model's input, which relevance does not follow: build the model without it, or with a constant mask "
+            "of the values"
+        )
+
+
+def _parts(given: Any) -> list[Any]:
+    """What lists and tuples hold, theirs among it; a Ref is one part."""
+    if isinstance(given, (list, tuple)) and not isinstance(given, Ref):
+        return [part for item in given for part in _parts(item)]
+    return [given]
 
 
 def attention(call: Call, Xs: Tensors, Rs: Tensors, way: Way, bounded: Sequence[bool]) -> Tensors:
@@ -61,7 +83,8 @@ def multi_head(call: Call, Xs: Tensors, Rs: Tensors, way: Way, bounded: Sequence
 def product(call: Call, Xs: Tensors, Rs: Tensors, way: Way, bounded: Sequence[bool]) -> Tensors:
     """A product of two tensors that adds up: all to the one that is no gate, else half through each.
 
-    Where one side is known to be bounded and the other is not, it is taken for attention weights. A Dot that
+    Where one side is known to be bounded and never negative, as behind a softmax, and the other is not, it is
+    taken for attention weights. A Dot that
     normalizes multiplies unit vectors, whose relevance is that of the vectors.
     """
     layer = call.layer
