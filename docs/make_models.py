@@ -41,6 +41,7 @@ METHODS: dict[str, dict[str, Any]] = {
 }
 TITLES = {"lrp.epsilon": "LRP ε", "random": "random numbers"}
 TRAINING_SEED, TEST_SEED = 1, 2
+BATCH, RATE = 32, 2e-3
 TESTED, EXPLAINED, CHECKED, DRAWS = 400, 100, 4, 1000
 
 HEAD = """\
@@ -79,7 +80,8 @@ class Result(NamedTuple):
 
     parameters: int
     accuracy: float
-    training_seconds: float
+    seconds: float
+    negative: int
     rows: list[Row]
 
 
@@ -109,21 +111,39 @@ def examine(module: ModuleType) -> Result:
     keras.backend.clear_session()
     keras.utils.set_random_seed(0)
     model = module.build()
-    model.compile(keras.optimizers.Adam(2e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    x, labels, _ = module.data(module.TRAINING["count"], TRAINING_SEED)
     start = perf_counter()
-    model.fit(x, labels, batch_size=32, epochs=module.TRAINING["epochs"], verbose=0)
+    train(model, module)
     seconds = perf_counter() - start
 
     x, labels, truth = module.data(TESTED, TEST_SEED)
-    correct = model.predict(x, verbose=0).argmax(1) == labels
+    logits = model.predict(x, verbose=0)
+    correct = decisions(logits) == labels
     has_truth = as_list(truth)[0].reshape(TESTED, -1).any(1)
     which = np.flatnonzero(correct & has_truth)[:EXPLAINED]
     x, truth = take(x, which), take(truth, which)
     rows = [explained(name, model, x, truth) for name in METHODS]
     noise = np.random.default_rng(0)
     rows.append(Row("random", ratios([noise.normal(size=part.shape) for part in as_list(x)], truth), ""))
-    return Result(model.count_params(), float(correct.mean()), seconds, rows)
+    negative = int((logits[which].max(1) < 0).sum())
+    return Result(model.count_params(), float(correct.mean()), seconds, negative, rows)
+
+
+def train(model: keras.Model, module: ModuleType) -> None:
+    """Trains a network on its data; one unit is a sigmoid's, several are a softmax's."""
+    count, epochs = module.TRAINING["count"], module.TRAINING["epochs"]
+    x, labels, _ = module.data(count, TRAINING_SEED)
+    steps = epochs * -(-count // BATCH)
+    rate = keras.optimizers.schedules.CosineDecay(RATE, steps)
+    several = model.output_shape[-1] > 1
+    losses = keras.losses
+    loss = (losses.SparseCategoricalCrossentropy if several else losses.BinaryCrossentropy)(from_logits=True)
+    model.compile(keras.optimizers.Adam(rate), loss)
+    model.fit(x, labels, batch_size=BATCH, epochs=epochs, verbose=0)
+
+
+def decisions(logits: np.ndarray) -> np.ndarray:
+    """The class that a network decides for; of one unit class 1 if it is positive."""
+    return logits.argmax(1) if logits.shape[1] > 1 else (logits[:, 0] > 0).astype(int)
 
 
 def explained(name: str, model: keras.Model, x: Any, truth: Any) -> Row:
@@ -167,8 +187,8 @@ def section(module: ModuleType, result: Result) -> str:
         f"## {module.NAME}\n",
         module.TEXT,
         f"{result.parameters:,} parameters, {module.TRAINING['count']:,} samples for training, "
-        f"{result.training_seconds:.0f} s. Held-out accuracy **{result.accuracy:.3f}** on {TESTED} samples, "
-        f"{len(result.rows[0].ratios)} explained.\n",
+        f"{result.seconds:.0f} s. Held-out accuracy **{result.accuracy:.3f}** on {TESTED} samples, "
+        f"{len(result.rows[0].ratios)} explained, {result.negative} of them with a logit below 0.\n",
         "| method | ratio ↓ | conserved |",
         "|---|---|---|",
     ]

@@ -8,6 +8,7 @@ Every module has
   and true where an input was changed. A sample in which nothing was changed has no truth and is not explained.
   With several inputs, inputs and truth are lists;
 - `build()`: the network up to its logits, of layers that Keras 2 and Keras 3 share;
+- `CLASSES`, `WITH_TRUTH`: how many classes there are, and which of them have a truth;
 - `TRAINING`: how many samples and epochs.
 """
 

@@ -14,7 +14,7 @@ down. Truth: the 40 steps of this beat; class 1 has none and is not explained. T
 residual blocks.
 """
 TIMES, BEATS, SPAN = 256, 5, 40
-CLASSES = 2
+CLASSES, WITH_TRUTH = 2, (1,)
 TRAINING = {"count": 1200, "epochs": 10}
 
 # Height, place in steps from R, and width of P, Q, R, S and T.
@@ -63,13 +63,13 @@ def data(count: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def _block(x, filters: int, strides: int):
     """Two convolutions and what goes past them."""
     y = layers.Conv1D(filters, 5, strides=strides, padding="same", use_bias=False)(x)
-    y = layers.BatchNormalization()(y)
+    y = layers.BatchNormalization(momentum=0.9)(y)
     y = layers.Activation("relu")(y)
     y = layers.Conv1D(filters, 5, padding="same", use_bias=False)(y)
-    y = layers.BatchNormalization()(y)
+    y = layers.BatchNormalization(momentum=0.9)(y)
     if strides > 1 or x.shape[-1] != filters:
         x = layers.Conv1D(filters, 1, strides=strides, use_bias=False)(x)
-        x = layers.BatchNormalization()(x)
+        x = layers.BatchNormalization(momentum=0.9)(x)
     return layers.Activation("relu")(layers.Add()([x, y]))
 
 
@@ -77,7 +77,7 @@ def build() -> keras.Model:
     """A ResNet with three blocks of 16, 32 and 32 channels."""
     x = keras.Input((TIMES, 1))
     y = layers.Conv1D(16, 7, padding="same", use_bias=False)(x)
-    y = layers.BatchNormalization()(y)
+    y = layers.BatchNormalization(momentum=0.9)(y)
     y = layers.Activation("relu")(y)
     for filters, strides in ((16, 1), (32, 2), (32, 2)):
         y = _block(y, filters, strides)

@@ -18,7 +18,7 @@ a convolution over time, a depthwise one over channels with a maximum norm, a se
 average pooling.
 """
 CHANNELS, TIMES, BURST, PERIOD = 9, 128, 40, 10
-CLASSES = 3
+CLASSES, WITH_TRUTH = 3, (0, 1, 2)
 TRAINING = {"count": 1500, "epochs": 12}
 
 
@@ -47,17 +47,17 @@ def build() -> keras.Model:
     """EEGNet with 8 filters in time and 2 in space for each of them."""
     x = keras.Input((CHANNELS, TIMES, 1))
     y = layers.Conv2D(8, (1, 32), padding="same", use_bias=False)(x)
-    y = layers.BatchNormalization()(y)
+    y = layers.BatchNormalization(momentum=0.9)(y)
     in_space = keras.constraints.MaxNorm(1.0, axis=0)
     y = layers.DepthwiseConv2D(
         (CHANNELS, 1), depth_multiplier=2, use_bias=False, depthwise_constraint=in_space
     )(y)
-    y = layers.BatchNormalization()(y)
+    y = layers.BatchNormalization(momentum=0.9)(y)
     y = layers.Activation("elu")(y)
     y = layers.AveragePooling2D((1, 4))(y)
     y = layers.Dropout(0.25)(y)
     y = layers.SeparableConv2D(16, (1, 16), padding="same", use_bias=False)(y)
-    y = layers.BatchNormalization()(y)
+    y = layers.BatchNormalization(momentum=0.9)(y)
     y = layers.Activation("elu")(y)
     y = layers.AveragePooling2D((1, 8))(y)
     y = layers.Dropout(0.25)(y)

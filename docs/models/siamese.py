@@ -16,10 +16,10 @@ TEXT = """\
 Two images of 32 x 32 pixels of one random scene, each with noise of its own. In class 2 a disc of one of them, the first or
 the second, is brighter. Truth: the pixels of the disc, in both images; class 1 has none and is not explained. The ratio is
 that of both heatmaps together. The network has one encoder for both images, takes the square of the difference of their
-feature maps, and ends in two Dense layers.
+feature maps, and ends in two Dense layers, the last with one unit: the logit of class 2.
 """
 SIDE = 32
-CLASSES = 2
+CLASSES, WITH_TRUTH = 2, (1,)
 TRAINING = {"count": 1500, "epochs": 12}
 
 
@@ -60,4 +60,4 @@ def build() -> keras.Model:
     difference = layers.Subtract()([encoder(first), encoder(second)])
     y = layers.GlobalAveragePooling2D()(layers.Multiply()([difference, difference]))
     y = layers.Dense(16, activation="relu")(y)
-    return keras.Model([first, second], layers.Dense(CLASSES)(y))
+    return keras.Model([first, second], layers.Dense(1)(y))

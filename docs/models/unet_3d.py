@@ -17,7 +17,7 @@ in class 1 and hollow in class 2. Truth: the voxels of the ball; the hollow insi
 U-Net with two steps down and up; it makes a map of scores for each class, whose mean over the volume is the logit.
 """
 SIDE, LARGEST = 16, 3.5
-CLASSES = 2
+CLASSES, WITH_TRUTH = 2, (0, 1)
 TRAINING = {"count": 600, "epochs": 8}
 
 
@@ -56,9 +56,10 @@ def data(count: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _two(y, filters: int):
-    """Two convolutions."""
+    """Two convolutions, each with BatchNormalization and ReLU."""
     for _ in range(2):
-        y = layers.Conv3D(filters, 3, padding="same", activation="relu")(y)
+        y = layers.Conv3D(filters, 3, padding="same", use_bias=False)(y)
+        y = layers.Activation("relu")(layers.BatchNormalization(momentum=0.9)(y))
     return y
 
 

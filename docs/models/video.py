@@ -13,7 +13,7 @@ the classes. Truth: the pixels of the shape in this frame. The network applies a
 and an LSTM to what comes of it.
 """
 FRAMES, SIDE, SHAPE = 8, 20, 7
-CLASSES = 3
+CLASSES, WITH_TRUTH = 3, (0, 1, 2)
 TRAINING = {"count": 1500, "epochs": 10}
 
 

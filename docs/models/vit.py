@@ -17,7 +17,7 @@ are the classes. Truth: the pixels of the disc. The network is a Vision Transfor
 each position, two blocks of attention and MLP, the mean over all patches.
 """
 SIDE, PATCH, WIDTH, HEADS, BLOCKS = 32, 4, 32, 2, 2
-CLASSES = 3
+CLASSES, WITH_TRUTH = 3, (0, 1, 2)
 TRAINING = {"count": 2000, "epochs": 12}
 
 
