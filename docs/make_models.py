@@ -24,22 +24,23 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
-from rap_keras import NotAnalyzeableModelException, create_analyzer, methods
+from rap_keras import NotAnalyzeableModelException, create_analyzer
 from rap_keras.engine.conservation import check
 from rap_keras.engine.keras_graph import version
-from rap_keras.metrics import outside_inside_ratio
+from rap_keras.metrics import confusion, marked, mean_iou, outside_inside_ratio
 
 PAGE = Path(__file__).parent / "models.md"
-METHODS: dict[str, dict[str, Any]] = {
-    "rap": {},
-    "rap.contrastive": {},
-    "lrp.alpha_1_beta_0": {},
-    "lrp.epsilon": {},
-    "input_t_gradient": {},
-    "gradient": {},
-    "integrated_gradients": {"steps": 16},
-}
-TITLES = {"lrp.epsilon": "LRP ε", "random": "random numbers"}
+# What the page calls a method, its name, and its options.
+METHODS: tuple[tuple[str, str, dict[str, Any]], ...] = (
+    ("RAP", "rap", {}),
+    ("RAP, `input_rule=None`", "rap", {"input_rule": None}),
+    ("Contrastive RAP", "rap.contrastive", {}),
+    ("LRP α1β0", "lrp.alpha_1_beta_0", {}),
+    ("LRP ε", "lrp.epsilon", {}),
+    ("Input*Gradient", "input_t_gradient", {}),
+    ("Gradient", "gradient", {}),
+    ("Integrated Gradients, 16 steps", "integrated_gradients", {"steps": 16}),
+)
 TRAINING_SEED, TEST_SEED = 1, 2
 BATCH, RATE = 32, 2e-3
 TESTED, EXPLAINED, CHECKED, DRAWS = 400, 100, 4, 1000
@@ -54,7 +55,8 @@ depends on. {explained} held-out samples are then explained by every method.
 The figure is the POS [outside-inside ratio](guide/benchmark.md#metrics): mean positive relevance outside of the truth over
 that inside, lower is better, 1 for a heatmap that knows nothing. It is the median over the first {explained} held-out samples
 that have a truth and are classified correctly, with a bootstrap 95 % interval. Relevance is summed over channels first.
-A heatmap without positive relevance inside counts as worse than any other. "Conserved" is what
+A heatmap without positive relevance inside counts as worse than any other. mIOU is the mean of the POS case: what is above
+the mean of positive relevance, against the truth. "Conserved" is what
 [`rap-keras check`](guide/check.md) says of {checked} of the samples. Data is simple and networks are small: what follows
 shows that the methods run and where they look here, not how they rank on recordings of patients or on photos.
 
@@ -67,11 +69,12 @@ The networks and their data are in `docs/models`.
 
 
 class Row(NamedTuple):
-    """What a method did: the ratio of each sample, and whether relevance is conserved, where that is a question."""
+    """What a method did: ratio and mIOU of each sample, and whether relevance is conserved, where RAP claims it."""
 
-    name: str
+    title: str
     ratios: np.ndarray
-    conserved: str
+    mean_ious: np.ndarray
+    conserved: str = ""
     refused: str = ""
 
 
@@ -95,15 +98,15 @@ def take(value: Any, which: np.ndarray) -> Any:
     return [array[which] for array in value] if isinstance(value, list) else value[which]
 
 
-def ratios(relevance: Any, truth: Any) -> np.ndarray:
-    """The POS outside-inside ratio of each sample, over all its inputs together, whatever their shape."""
+def measured(relevance: Any, truth: Any) -> tuple[np.ndarray, np.ndarray]:
+    """The POS outside-inside ratio and mIOU of each sample, over all its inputs together, whatever their shape."""
     maps = [np.sum(R, axis=-1, dtype=np.float64) for R in as_list(relevance)]
     values, inside = (
         np.concatenate([array.reshape(len(array), 1, -1) for array in arrays], axis=-1)
         for arrays in (maps, as_list(truth))
     )
-    found = outside_inside_ratio(values, inside)
-    return np.where(np.isnan(found), np.inf, found)
+    ratios = outside_inside_ratio(values, inside)
+    return np.where(np.isnan(ratios), np.inf, ratios), mean_iou(confusion(marked(values, "pos"), inside))
 
 
 def examine(module: ModuleType) -> Result:
@@ -121,9 +124,9 @@ def examine(module: ModuleType) -> Result:
     has_truth = as_list(truth)[0].reshape(TESTED, -1).any(1)
     which = np.flatnonzero(correct & has_truth)[:EXPLAINED]
     x, truth = take(x, which), take(truth, which)
-    rows = [explained(name, model, x, truth) for name in METHODS]
+    rows = [explained(*method, model, x, truth) for method in METHODS]
     noise = np.random.default_rng(0)
-    rows.append(Row("random", ratios([noise.normal(size=part.shape) for part in as_list(x)], truth), ""))
+    rows.append(Row("random numbers", *measured([noise.normal(size=part.shape) for part in as_list(x)], truth)))
     negative = int((logits[which].max(1) < 0).sum())
     return Result(model.count_params(), float(correct.mean()), seconds, negative, rows)
 
@@ -146,18 +149,17 @@ def decisions(logits: np.ndarray) -> np.ndarray:
     return logits.argmax(1) if logits.shape[1] > 1 else (logits[:, 0] > 0).astype(int)
 
 
-def explained(name: str, model: keras.Model, x: Any, truth: Any) -> Row:
+def explained(title: str, name: str, options: dict[str, Any], model: keras.Model, x: Any, truth: Any) -> Row:
     """The row of one method."""
     try:
-        analyzer = create_analyzer(name, model, **METHODS[name])
+        analyzer = create_analyzer(name, model, **options)
     except NotAnalyzeableModelException as error:
-        return Row(name, np.array([]), "", " ".join(str(error).split()))
-    found = ratios(analyzer.analyze(x, batch_size=20), truth)
-    conserved = ""
-    if name.startswith("rap"):
-        checked = check(analyzer, take(x, np.arange(CHECKED)))
-        conserved = "yes" if checked.passed() else f"**no**: {', '.join(checked.not_conserved())}"
-    return Row(name, found, conserved)
+        return Row(title, np.array([]), np.array([]), refused=" ".join(str(error).split()))
+    found = measured(analyzer.analyze(x, batch_size=20), truth)
+    if not name.startswith("rap"):
+        return Row(title, *found)
+    checked = check(analyzer, take(x, np.arange(CHECKED)))
+    return Row(title, *found, "yes" if checked.passed() else f"**no**: {', '.join(checked.not_conserved())}")
 
 
 def median(values: np.ndarray) -> float:
@@ -175,47 +177,46 @@ def figure(row: Row) -> str:
     return f"{median(row.ratios):.3f} [{low:.3f}, {high:.3f}]" + (f", {without} have none" if without else "")
 
 
-def title(name: str) -> str:
-    """What the page calls a method."""
-    return TITLES.get(name) or methods.title(name)
+def least(result: Result) -> float:
+    """The lowest median of all methods."""
+    return min(median(row.ratios) for row in result.rows if not row.refused)
 
 
 def section(module: ModuleType, result: Result) -> str:
     """The part of the page about one network."""
-    best = min((row for row in result.rows if not row.refused), key=lambda row: median(row.ratios))
     lines = [
         f"## {module.NAME}\n",
         module.TEXT,
-        f"{result.parameters:,} parameters, {module.TRAINING['count']:,} samples for training, "
-        f"{result.seconds:.0f} s. Held-out accuracy **{result.accuracy:.3f}** on {TESTED} samples, "
-        f"{len(result.rows[0].ratios)} explained, {result.negative} of them with a logit below 0.\n",
-        "| method | ratio ↓ | conserved |",
-        "|---|---|---|",
+        f"{result.parameters:,} parameters, {module.TRAINING['count']:,} samples for training, {result.seconds:.0f} s. "
+        f"Held-out accuracy **{result.accuracy:.3f}** on {TESTED} samples, {len(result.rows[0].ratios)} explained, "
+        f"{result.negative} of them with a logit below 0.\n",
+        "| method | ratio ↓ | mIOU ↑ | conserved |",
+        "|---|---|---|---|",
     ]
     for row in result.rows:
         text = figure(row)
-        if row is best:
+        if not row.refused and median(row.ratios) == least(result):
             number, interval = text.split(" ", 1)
             text = f"**{number}** {interval}"
-        lines.append(f"| {title(row.name)} | {text} | {row.conserved} |")
-    remark = getattr(module, "REMARK", "")
-    return "\n".join(lines) + "\n" + (f"\n{remark}" if remark else "")
+        iou = "" if row.refused else f"{row.mean_ious.mean():.3f}"
+        lines.append(f"| {row.title} | {text} | {iou} | {row.conserved} |")
+    rap, *others = (row for row in result.rows if not row.refused)
+    lower = [row.title for row in others if median(row.ratios) < median(rap.ratios)]
+    told = f"Lower than RAP: {'; '.join(lower)}." if lower else "No method is lower than RAP."
+    return "\n".join([*lines, f"\n{told}", getattr(module, "REMARK", "")])
 
 
 def summary(results: dict[ModuleType, Result]) -> str:
     """All medians in one table."""
-    names = [row.name for row in next(iter(results.values())).rows]
     head = " | ".join(f"[{module.NAME}](#{anchor(module.NAME)})" for module in results)
     lines = [f"| | {head} |", "|---" * (len(results) + 1) + "|"]
     lines.append("| held-out accuracy | " + " | ".join(f"{r.accuracy:.3f}" for r in results.values()) + " |")
-    for number, name in enumerate(names):
+    for rows in zip(*(result.rows for result in results.values())):
         cells = []
-        for result in results.values():
-            row = result.rows[number]
-            least = min(median(other.ratios) for other in result.rows if not other.refused)
+        for row, result in zip(rows, results.values()):
             value = "refused" if row.refused else f"{median(row.ratios):.3f}"
-            cells.append(f"**{value}**" if not row.refused and median(row.ratios) == least else value)
-        lines.append(f"| {title(name)} | {' | '.join(cells)} |")
+            cells.append(f"**{value}**" if not row.refused and median(row.ratios) == least(result) else value)
+        lines.append(f"| {rows[0].title} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -227,7 +228,7 @@ def anchor(name: str) -> str:
 
 def main(names: list[str]) -> None:
     """Examines the networks of these names, or all, and then writes the page."""
-    results = {}
+    results: dict[ModuleType, Result] = {}
     for name in names or models.ALL:
         module = models.ALL[name]
         start = perf_counter()

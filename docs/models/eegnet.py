@@ -49,9 +49,7 @@ def build() -> keras.Model:
     y = layers.Conv2D(8, (1, 32), padding="same", use_bias=False)(x)
     y = layers.BatchNormalization(momentum=0.9)(y)
     in_space = keras.constraints.MaxNorm(1.0, axis=0)
-    y = layers.DepthwiseConv2D(
-        (CHANNELS, 1), depth_multiplier=2, use_bias=False, depthwise_constraint=in_space
-    )(y)
+    y = layers.DepthwiseConv2D((CHANNELS, 1), depth_multiplier=2, use_bias=False, depthwise_constraint=in_space)(y)
     y = layers.BatchNormalization(momentum=0.9)(y)
     y = layers.Activation("elu")(y)
     y = layers.AveragePooling2D((1, 4))(y)

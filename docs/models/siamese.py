@@ -44,8 +44,8 @@ def data(count: int, seed: int) -> tuple[list[np.ndarray], np.ndarray, list[np.n
     return inputs, labels, [truth, truth]
 
 
-def build() -> keras.Model:
-    """Three convolutions for each image, and what is made of the difference."""
+def build(units: int = 1) -> keras.Model:
+    """Three convolutions for each image, and what is made of the difference; 2 units are those of a softmax."""
     encoder = keras.Sequential(
         [
             keras.Input((SIDE, SIDE, 1)),
@@ -60,4 +60,4 @@ def build() -> keras.Model:
     difference = layers.Subtract()([encoder(first), encoder(second)])
     y = layers.GlobalAveragePooling2D()(layers.Multiply()([difference, difference]))
     y = layers.Dense(16, activation="relu")(y)
-    return keras.Model([first, second], layers.Dense(1)(y))
+    return keras.Model([first, second], layers.Dense(units)(y))
