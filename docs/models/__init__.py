@@ -2,7 +2,8 @@
 
 Every module has
 
-- `NAME`, `TEXT`: the title of its section in docs/models.md, and what it says of data and network;
+- `NAME`, `TEXT`: the title of its section in docs/models.md, and what it says of data and network; `REMARK` if
+  there is more to say of the results, which is written after a run;
 - `background(count, seed)`: the inputs before anything that tells the classes apart is put into them;
 - `data(count, seed)`: inputs, labels and truth. The truth is bool, of the inputs' shape without the channel axis,
   and true where an input was changed. A sample in which nothing was changed has no truth and is not explained.

@@ -8,10 +8,10 @@ from tensorflow.keras import layers
 
 NAME = "1-D ResNet"
 TEXT = """\
-Series of 256 steps with five beats, each a sum of five bumps as in an electrocardiogram (P, Q, R, S, T), of random size
-and at slightly irregular times, in noise. In class 2 one of the beats is abnormal: without P, with a wide R and T upside
-down. Truth: the 40 steps of this beat; class 1 has none and is not explained. The network is a 1-D ResNet with three
-residual blocks.
+Series of 256 steps with five beats, each a sum of five bumps as in an electrocardiogram (P, Q, R, S, T), of
+random size and at slightly irregular times, in noise. In class 2 one of the beats is abnormal: without P, with a
+wide R and T upside down. Truth: the 40 steps of this beat; class 1 has none and is not explained. The network is
+a 1-D ResNet with three residual blocks.
 """
 TIMES, BEATS, SPAN = 256, 5, 40
 CLASSES, WITH_TRUTH = 2, (1,)

@@ -12,10 +12,10 @@ from tensorflow.keras import layers
 
 NAME = "EEGNet"
 TEXT = """\
-Nine channels of white noise, 128 time steps. An oscillation of 40 steps is in channels 1 to 3, 4 to 6 or 7 to 9, and
-these are the classes; its time and phase are random. Truth: the three channels during these steps. The network is EEGNet:
-a convolution over time, a depthwise one over channels with a maximum norm, a separable one, BatchNormalization, ELU and
-average pooling.
+Nine channels of white noise, 128 time steps. An oscillation of 40 steps is in channels 1 to 3, 4 to 6 or 7 to 9,
+and these are the classes; its time and phase are random. Truth: the three channels during these steps. The
+network is EEGNet: a convolution over time, a depthwise one over channels with a maximum norm, a separable one,
+BatchNormalization, ELU and average pooling.
 """
 CHANNELS, TIMES, BURST, PERIOD = 9, 128, 40, 10
 CLASSES, WITH_TRUTH = 3, (0, 1, 2)

@@ -12,9 +12,10 @@ from tensorflow.keras import layers
 
 NAME = "3-D U-Net"
 TEXT = """\
-Volumes of 16 x 16 x 16 voxels of noise with a bright box, which is in every volume, and a bright ball apart from it, solid
-in class 1 and hollow in class 2. Truth: the voxels of the ball; the hollow inside is not among them. The network is a 3-D
-U-Net with two steps down and up; it makes a map of scores for each class, whose mean over the volume is the logit.
+Volumes of 16 x 16 x 16 voxels of noise with a bright box, which is in every volume, and a bright ball apart from
+it, solid in class 1 and hollow in class 2. Truth: the voxels of the ball; the hollow inside is not among them.
+The network is a 3-D U-Net with two steps down and up; it makes a map of scores for each class, whose mean over
+the volume is the logit.
 """
 SIDE, LARGEST = 16, 3.5
 CLASSES, WITH_TRUTH = 2, (0, 1)

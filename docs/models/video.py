@@ -8,9 +8,9 @@ from tensorflow.keras import layers
 
 NAME = "TimeDistributed CNN + LSTM"
 TEXT = """\
-Films of 8 frames of noise, 20 x 20 pixels. In one frame a bright shape appears: a square frame, a plus or a cross, which are
-the classes. Truth: the pixels of the shape in this frame. The network applies a small CNN to each frame (`TimeDistributed`)
-and an LSTM to what comes of it.
+Films of 8 frames of noise, 20 x 20 pixels. In one frame a bright shape appears: a square frame, a plus or a
+cross, which are the classes. Truth: the pixels of the shape in this frame. The network applies a small CNN to
+each frame (`TimeDistributed`) and an LSTM to what comes of it.
 """
 FRAMES, SIDE, SHAPE = 8, 20, 7
 CLASSES, WITH_TRUTH = 3, (0, 1, 2)

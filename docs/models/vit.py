@@ -12,9 +12,9 @@ from tensorflow.keras import layers
 
 NAME = "Vision Transformer"
 TEXT = """\
-Images of 32 x 32 pixels of noise in three colours, with a disc that is striped upright, striped across or chequered: these
-are the classes. Truth: the pixels of the disc. The network is a Vision Transformer: patches of 4 x 4 pixels, a constant for
-each position, two blocks of attention and MLP, the mean over all patches.
+Images of 32 x 32 pixels of noise in three colours, with a disc that is striped upright, striped across or
+chequered: these are the classes. Truth: the pixels of the disc. The network is a Vision Transformer: patches of
+4 x 4 pixels, a constant for each position, two blocks of attention and MLP, the mean over all patches.
 """
 SIDE, PATCH, WIDTH, HEADS, BLOCKS = 32, 4, 32, 2, 2
 CLASSES, WITH_TRUTH = 3, (0, 1, 2)
