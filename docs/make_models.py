@@ -72,9 +72,10 @@ Relevance of RAP and of contrastive RAP is conserved in all six networks. What e
 do not:
 
 - **RAP is well below the random control everywhere, and in its default setting the lowest nowhere.** By the
-  ratio, Integrated Gradients lead in four networks, {LRP} in the 1-D ResNet, and RAP with `input_rule=None` in the siamese network. By mIOU, RAP with
-  `input_rule=None` leads in EEGNet and the Vision Transformer, contrastive RAP in the 1-D ResNet and, by 0.001,
-  in the siamese network, and Integrated Gradients in the 3-D U-Net and the video model.
+  ratio, Integrated Gradients lead in four networks, {LRP} in the 1-D ResNet, and RAP with `input_rule=None` in
+  the siamese network. By mIOU, RAP with `input_rule=None` leads in EEGNet and the Vision Transformer, contrastive
+  RAP in the 1-D ResNet and the siamese network, in both by 0.001, and Integrated Gradients in the 3-D U-Net and
+  the video model.
 - **Part of the distance is z<sup>B</sup>**, the rule of the layer that sees the input. It measures a value from
   the lowest and the highest one of the sample. For photos these are black and white. Here most values lie
   about 0, between the two, and [Eq. 10](method.md#zb) gives relevance to a value of 0, too. With
@@ -84,8 +85,7 @@ do not:
   over 6 and about 18 times what it is from 0.
 - **A logit below 0 turns RAP's heatmap round.** It does not occur in these tables; [what it
   does](#siamese-network) is below, at the siamese network. Contrastive RAP is not concerned.
-- **{LRP} is worse than random numbers in EEGNet.** We
-  did not find why. iNNvestigate's [rule for
+- **{LRP} is worse than random numbers in EEGNet.** We did not find why. iNNvestigate's [rule for
   BatchNormalization](native_methods.md#what-innvestigate-does-and-so-do-these), which LRP has here, is not the
   reason: in a trial that passed relevance through it unchanged the ratio was 1.504.
 - Data is made and simple, and networks are small. This shows that the methods run, and where they look here. It
