@@ -88,8 +88,8 @@ do not:
 - **{LRP} is worse than random numbers in EEGNet.** We did not find why. iNNvestigate's [rule for
   BatchNormalization](native_methods.md#what-innvestigate-does-and-so-do-these), which LRP has here, is not the
   reason: in a trial that passed relevance through it unchanged the ratio was 1.504.
-- The rows `input_rule=None` and "from 0.5" were added after the first run, to find reasons. The siamese network had
-  two units at first, and has one since the first run showed what is told at its table.
+- The rows `input_rule=None` and "from 0.5" were added after the first run, to find reasons. The siamese network
+  had two units at first, and has one since the first run showed what is told at its table.
 - Data is made and simple, and networks are small. This shows that the methods run, and where they look here. It
   does not rank them for recordings of patients or for films.
 """
