@@ -6,7 +6,7 @@ import jacobian
 import layer_rules
 import numpy as np
 import pytest
-from host import KERAS_3, PLUGIN, NotAnalyzeableModelException
+from host import KERAS_3, PLUGIN
 from ops import ops
 from tensorflow import keras
 from tensorflow.keras import layers
@@ -219,12 +219,6 @@ def test_dot_with_one_constant_side_is_a_weighted_layer(tensor_first):
     R = RAP(model, input_rule=None).analyze_layers(x)
     expected = jacobian.relative_attribution(x.reshape(3, -1), J, R["flatten"].reshape(3, -1), signed=False)
     assert R["dot"].reshape(3, -1) == pytest.approx(expected)
-
-
-def test_dot_of_two_tensors_is_refused():
-    tensor = keras.Input((4, 2))
-    with pytest.raises(NotAnalyzeableModelException, match=r"\(Dot\)"):
-        RAP(keras.Model(tensor, layers.Flatten()(layers.Dot((1, 1))([tensor, tensor]))))
 
 
 def test_mixed_precision_is_explained_in_single():
