@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from tensorflow import keras
 
+    from rap_keras.cli.networks import Inputs
     from rap_keras.datasets.images import Preprocessing
 
 
@@ -30,8 +31,8 @@ class Job(NamedTuple):
     """
 
     network: Network
-    logits: Callable[[np.ndarray], np.ndarray]
-    probabilities: Callable[[np.ndarray], np.ndarray] | None
+    logits: Callable[[Inputs], np.ndarray]
+    probabilities: Callable[[Inputs], np.ndarray] | None
     analyzers: Mapping[str, Any]
     targets: list[int | None]
     against: int | None
@@ -163,7 +164,7 @@ def network_of(
     output_layer: str | None = None,
     grey: bool = False,
 ) -> PhotoNetwork:
-    """The network that the options describe, for photos. One with a single sigmoid unit has the logits of two classes.
+    """The network that the options describe, for photos; one with a single sigmoid unit has two logits.
 
     Args:
         model_name: what load_model takes.
@@ -196,7 +197,10 @@ def network_of(
     return found
 
 
-AS_ARRAYS = "Samples of any other kind are explained as arrays: numpy.save('x.npy', x), then `rap-keras explain x.npy`"
+AS_ARRAYS = (
+    "Samples of any other kind are explained as arrays: numpy.save('x.npy', x), then "
+    "`rap-keras explain x.npy --model FILE`"
+)
 
 
 def network_of_arrays(model_name: str, output_layer: str | None = None) -> Network:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Union
 
 from rap_keras.cli import maps
 
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from tensorflow import keras
 
     from rap_keras.datasets.images import Preprocessing
+
+    Inputs = Union[np.ndarray, list[np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Network:
         """The network up to the logits that are explained."""
         return self.model if self.map is None else self.map
 
-    def probabilities(self) -> Callable[[np.ndarray], np.ndarray] | None:
+    def probabilities(self) -> Callable[[Inputs], np.ndarray] | None:
         """A function from one network input to the probability of each class.
 
         None where the network has none, or one for each place of a map.
@@ -52,7 +54,7 @@ class Network:
             return None
         predict = predictor(self.whole)
 
-        def probabilities(x: np.ndarray) -> np.ndarray:
+        def probabilities(x: Inputs) -> np.ndarray:
             given = np.ravel(predict(x)).astype(float)
             if self.activation == "log_softmax":
                 given = np.exp(given)

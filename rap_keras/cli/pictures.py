@@ -1,13 +1,12 @@
 """Pictures of arrays beside their relevance: series, vectors, volumes, videos, and images of any channels.
 
-All take one sample at a time, without the batch axis. The colours are those of `visualization.to_rgb`. matplotlib is
-imported where it draws.
+All take one sample at a time, without the batch axis. The colours are those of `visualization.to_rgb`.
 """
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -40,9 +39,9 @@ class Cell(NamedTuple):
 
 
 def as_photo(image: np.ndarray, low: float | None = None, high: float | None = None) -> np.ndarray:
-    """An image of any channels as one that can be looked at: 3 are red, green and blue, a fourth is opacity, over white.
+    """An image of any channels as a photo: of 1 grey, of 3 RGB, of 4 RGB and opacity, over white.
 
-    Any other number of channels is shown by their mean, in grey.
+    Of any other number of channels it is the mean, in grey.
 
     Args:
         image: real numbers, (H, W, C).
@@ -82,9 +81,11 @@ def curves(values: np.ndarray, relevance: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 def segments(curve: np.ndarray) -> np.ndarray:
-    """A curve in one piece per step, (T, 3, 2) points: from half a step before it, by the step, to half a step behind.
+    """A curve, (T,), in one piece per step, so that each step can have the colour of its own relevance.
 
-    So each step has the colour of its own relevance. The curve ends level.
+    Returns:
+        The points (x, y) of each piece, (T, 3, 2): half a step before it, at it and half a step behind. The curve
+        ends level.
     """
     steps = np.arange(len(curve), dtype=float)
     padded = np.concatenate([curve[:1], curve, curve[-1:]]).astype(float)
@@ -94,7 +95,7 @@ def segments(curve: np.ndarray) -> np.ndarray:
 
 
 def strongest(relevance: np.ndarray, count: int) -> np.ndarray:
-    """The places along the first axis where the sum over |relevance| is largest, at most `count`, in their order."""
+    """The places along the first axis where the sum of |relevance| is largest, at most `count`, in their order."""
     sums = np.abs(relevance.astype(np.float64)).reshape(len(relevance), -1).sum(axis=1)
     return np.sort(np.argsort(-sums, kind="stable")[:count])
 
@@ -108,8 +109,8 @@ def stacked(cells: Sequence[Sequence[Cell]]) -> Figure:
     """Cells below and beside each other, each drawn by how many axes its sample has.
 
     Args:
-        cells: row by row. In a row all samples have as many axes: 1 for vectors, 2 for series, 3 for images and 4 for
-            volumes and videos; more are cut into slices along all axes but the last three.
+        cells: row by row. Samples of 1 axis are vectors, of 2 series, of 3 images and of 4 volumes and videos;
+            those of more are cut into slices along all axes but the last three.
 
     Returns:
         The figure; every cell has a colour bar of its own, which is as far up as down.
@@ -177,11 +178,11 @@ def _series(figure: Any, values: np.ndarray, relevance: np.ndarray) -> tuple[flo
     limit = _limit(of_it)
     for channel, axes in enumerate(figure.subplots(drawn.shape[1], 1, sharex=True, squeeze=False)[:, 0]):
         pieces, order = segments(drawn[:, channel]), np.argsort(np.abs(of_it[:, channel]), kind="stable")
-        # White is no relevance, and would not show without the grey line behind it. The strongest comes last: where
-        # there are more steps than pixels it is on top.
-        axes.add_collection(LineCollection(pieces, colors="0.6", linewidths=2.6))
+        # White is no relevance, and would not show without the grey line behind it. The strongest comes last:
+        # where there are more steps than pixels it is on top.
+        axes.add_collection(LineCollection(list(pieces), colors="0.6", linewidths=2.6))
         shades = colours(of_it[:, channel], limit)
-        axes.add_collection(LineCollection(pieces[order], colors=shades[order], linewidths=1.8))
+        axes.add_collection(LineCollection(list(pieces[order]), colors=shades[order], linewidths=1.8))
         axes.autoscale_view()
         axes.tick_params(labelsize=_SMALL)
         if not note:
@@ -229,12 +230,3 @@ def _colour_bar(figure: Any, limit: float) -> None:
     scale = ListedColormap(colours(np.linspace(-1, 1, 201), 1.0))
     bar = figure.colorbar(ScalarMappable(Normalize(-limit, limit), scale), ax=figure.axes, pad=0.02, aspect=30)
     bar.ax.tick_params(labelsize=_SMALL)
-
-
-def titles(methods: Mapping[str, str], inputs: Sequence[str], label: str) -> dict[tuple[str, str], str]:
-    """What stands above each cell: the method, of several inputs the input's name, and what is explained."""
-    return {
-        (method, name): ", ".join([title, *([name] if len(inputs) > 1 else []), *label.split("\n")])
-        for method, title in methods.items()
-        for name in inputs
-    }

@@ -35,8 +35,8 @@ def load(path: Path, inputs: Mapping[str, Shape]) -> tuple[dict[str, np.ndarray]
 
     Raises:
         OSError: the file cannot be opened.
-        ValueError: it is no file of numpy, is damaged, or holds other objects than finite real numbers; an array has
-            another shape, or the arrays have other names than the inputs, or not as many samples as each other.
+        ValueError: it is no file of numpy, is damaged, or holds other objects than finite real numbers; an array
+            has another shape, or the arrays have other names than the inputs, or are not equally many samples.
     """
     found: dict[str, np.ndarray] = {}
     batches: dict[str, bool] = {}
@@ -48,7 +48,9 @@ def load(path: Path, inputs: Mapping[str, Shape]) -> tuple[dict[str, np.ndarray]
         held = ", ".join(
             f"{name} {f'a batch of {counts[name]}' if batches[name] else 'one sample'}" for name in found
         )
-        raise ValueError(f"{path}: {held}: give each input as many samples, or each one sample without a batch axis")
+        raise ValueError(
+            f"{path}: {held}: give each input as many samples, or each one sample without a batch axis"
+        )
     return found, any(batches.values())
 
 
@@ -72,7 +74,9 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
                     f"{path}: an array of Python objects: save numbers, numpy.save('x.npy', x.astype('float32'))"
                 ) from None
             wanted = "numpy.save('x.npy', x)" if path.suffix.lower() == ".npy" else "numpy.savez('x.npz', x=x)"
-            raise ValueError(f"{path}: no file of numpy, or a damaged one: save the array with {wanted}") from error
+            raise ValueError(
+                f"{path}: no file of numpy, or a damaged one: save the array with {wanted}"
+            ) from error
 
 
 def _by_input(path: Path, arrays: dict[str, np.ndarray], inputs: Mapping[str, Shape]) -> dict[str, Any]:
@@ -124,8 +128,9 @@ def _as_batch(array: np.ndarray, shape: Shape, where: str) -> tuple[np.ndarray, 
             return array, is_batch
     without = f", or without the last axis, {_text(shape[:-1])}" if one_channel else ""
     raise ValueError(
-        f"{where}: shape {array.shape}, and the model takes {_text(shape)} for one sample, or {_text(['N', *shape])} "
-        f"for N of them{without}: save it in such a shape, with numpy.reshape or numpy.transpose"
+        f"{where}: shape {array.shape}, and the model takes {_text(shape)} for one sample, or "
+        f"{_text(['N', *shape])} for N of them{without}: save it in such a shape, with numpy.reshape or "
+        "numpy.transpose"
     )
 
 
