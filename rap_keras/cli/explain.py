@@ -118,6 +118,12 @@ def explain(
     except in contrastive methods. With several targets NAME.png has a row for each, and the numbers
     are in NAME-CLASS.npz, CLASS being the number of the class.
 
+    For networks whose input is anything else, and for images that are no photos, IMAGE is a .npy or .npz
+    file. It holds one sample in the shape of the input, such as (H, W, channels), (time, channels),
+    (features) or (depth, H, W, channels), or a batch of them; a last axis of length 1 may be missing. For
+    several inputs it is a .npz file with an array for each, by its name; their relevance is METHOD/INPUT in
+    NAME.npz. Arrays are fed to the network as they are. The samples of a batch are NAME-0, NAME-1 and so on.
+
     Of a network whose output is a map, with scores of all classes at every place, it explains the sum of
     a class's logits over a region: the places where the class is the highest, or those of --region.
     Without --target it is the class that is the highest at most places. The region is in NAME.npz too.
@@ -125,7 +131,7 @@ def explain(
     Without IMAGE and --model it explains images that come with the package, of known truth, by a
     network trained on them.
 
-    Exit status: 0 all photos were explained, 1 some were skipped or have a heatmap that is not
+    Exit status: 0 all samples were explained, 1 some were skipped or have a heatmap that is not
     finite, 2 wrong usage.
     """
     embedded = not images and model_name is None

@@ -324,13 +324,14 @@ def network_input(photos: np.ndarray, how: Preprocessing, model: keras.Model) ->
     from rap_keras.datasets import images
     from rap_keras.engine.samples import valid_samples
 
-    with blaming("--preprocessing"):
+    with blaming("--preprocessing", way_out=_FOR_GREY if photos.shape[-1] == 1 else ""):
         batch = images.preprocess(photos, how)
     with blaming("--preprocessing", way_out=_AS_THEY_ARE):
         valid_samples(batch, model)
     return batch
 
 
+_FOR_GREY = "The network takes grey photos, (N, H, W, 1): give --preprocessing tf, or MODULE:FUNCTION for a function that does"
 _AS_THEY_ARE = "For photos as they are: --preprocessing keras.applications.efficientnet:preprocess_input"
 
 

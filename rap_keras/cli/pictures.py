@@ -184,6 +184,7 @@ def _series(figure: Any, values: np.ndarray, relevance: np.ndarray) -> tuple[flo
         shades = colours(of_it[:, channel], limit)
         axes.add_collection(LineCollection(list(pieces[order]), colors=shades[order], linewidths=1.8))
         axes.autoscale_view()
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.tick_params(labelsize=_SMALL)
         if not note:
             axes.set_ylabel(f"channel {channel}", fontsize=_SMALL)
