@@ -331,7 +331,9 @@ def network_input(photos: np.ndarray, how: Preprocessing, model: keras.Model) ->
     return batch
 
 
-_FOR_GREY = "The network takes grey photos, (N, H, W, 1): give --preprocessing tf, or MODULE:FUNCTION for a function that does"
+_FOR_GREY = (
+    "The network takes grey photos, (N, H, W, 1): give --preprocessing tf, or a function of yours that does"
+)
 _AS_THEY_ARE = "For photos as they are: --preprocessing keras.applications.efficientnet:preprocess_input"
 
 
