@@ -157,7 +157,7 @@ def explain(
 
     if embedded:
         images, methods = (_write_shapes(output / "images"),), methods or tuple(TITLES)
-    with blaming("IMAGE..."):
+    with blaming("IMAGE...", way_out="Of arrays give the files: FOLDER/*.npy"):
         paths = expand(images)
     name, arrays = model_name or "shapes-vgg", are_arrays(images, preprocessing, resize, crop, output)
 
