@@ -124,7 +124,7 @@ def start(page: str) -> str:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """A folder with the networks, photo.jpg, mask.png, the folder `photos` and arrays, as the examples have them."""
+    """A folder with the networks, photo.jpg, mask.png, `photos` and arrays, as the examples have them."""
     folder = tmp_path_factory.mktemp("examples")
     run(folder, sys.executable, "-c", NETWORK)
     random = np.random.default_rng(0)
