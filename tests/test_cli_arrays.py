@@ -77,6 +77,7 @@ def checked_logit(output: str) -> float:
 
 
 def logits_of(model: keras.Model, x) -> np.ndarray:
+    """To be called before the command, which may switch eager execution off."""
     return np.asarray(models.to_logits(model).predict_on_batch(x))
 
 
@@ -86,8 +87,9 @@ def test_a_series(ending):
     model.save(f"net.{ending}")
     x = RANDOM.normal(size=(6, 2))
     np.save("x.npy", x)
+    logits = logits_of(model, x[None].astype("float32"))[0]
     output = accepted("explain", "x.npy", "--model", f"net.{ending}", "--layers")
-    data, logits = written("x"), logits_of(model, x[None].astype("float32"))[0]
+    data = written("x")
     assert set(data) == {"rap", "target", "logit", "methods", "probability"}
     assert data["rap"].shape == (6, 2)
     assert data["target"] == logits.argmax()
@@ -123,8 +125,9 @@ def test_a_volume_without_its_channel(ending):
     model.save(f"net.{ending}")
     x = RANDOM.normal(size=(7, 4, 5)).astype("float32")
     np.save("x.npy", x)
+    logits = logits_of(model, x[None, ..., None])[0]
     accepted("explain", "x.npy", "--model", f"net.{ending}", "--method", "rap", "--method", "gradient")
-    data, logits = written("x"), logits_of(model, x[None, ..., None])[0]
+    data = written("x")
     assert data["rap"].shape == data["gradient"].shape == (7, 4, 5, 1)
     np.testing.assert_allclose(data["rap"].sum(), logits.max(), rtol=1e-3)
     assert "probability" not in data
@@ -136,17 +139,17 @@ def test_two_inputs(ending):
     model.save(f"net.{ending}")
     series, facts = RANDOM.normal(size=(6, 2)).astype("float32"), RANDOM.normal(size=5).astype("float32")
     np.savez("x.npz", facts=facts, series=series)
+    logits = logits_of(model, [series[None], facts[None]])[0]
+    target, step = logits.argmax(), np.float32(1e-2) * np.eye(5, dtype="float32")[0]
+    there = [logits_of(model, [series[None], (facts + sign * step)[None]])[0, target] for sign in (1, -1)]
     output = accepted("explain", "x.npz", "--model", f"net.{ending}", "--method", "rap", "--method", "gradient")
-    data, logits = written("x"), logits_of(model, [series[None], facts[None]])[0]
+    data = written("x")
     assert data["rap/series"].shape == data["gradient/series"].shape == (6, 2)
     assert data["rap/facts"].shape == data["gradient/facts"].shape == (5,)
     total = data["rap/series"].sum() + data["rap/facts"].sum()
     np.testing.assert_allclose(total, logits.max(), rtol=1e-3)
     (line,) = [line for line in output.splitlines() if line.startswith("x.npz  rap  ")]
     np.testing.assert_allclose(float(line.split("  sum ")[1].split()[0]), total, rtol=1e-4)
-    target = logits.argmax()
-    step = np.float32(1e-2) * np.eye(5, dtype="float32")[0]
-    there = [logits_of(model, [series[None], (facts + sign * step)[None]])[0, target] for sign in (1, -1)]
     np.testing.assert_allclose(data["gradient/facts"][0], (there[0] - there[1]) / 2e-2, rtol=1e-2, atol=1e-4)
 
 
@@ -199,11 +202,11 @@ def test_arrays_are_fed_as_they_are():
     model.save("net.h5")
     pixels = RANDOM.integers(0, 256, (8, 10, 3), np.uint8)
     np.save("x.npy", pixels)
+    expected = logits_of(model, pixels[None].astype("float32")).max()
     for option, value in (("--preprocessing", "tf"), ("--resize", 8), ("--crop", 8)):
         said = refused("explain", "x.npy", "--model", "net.h5", option, value)
         assert f"{option} is for photos, and arrays are fed to the network as they are: leave {option} out" in said
     accepted("explain", "x.npy", "--model", "net.h5")
-    expected = logits_of(model, pixels[None].astype("float32")).max()
     np.testing.assert_allclose(written("x")["logit"], expected, rtol=1e-4)
     assert "--preprocessing is for photos" in refused(
         "check", "net.h5", "--input", "x.npy", "--preprocessing", "tf"
@@ -262,12 +265,13 @@ def test_check_with_a_sample():
     model.save("net.h5")
     x = RANDOM.normal(size=(2, 6, 2)).astype("float32")
     np.save("x.npy", x)
+    expected = logits_of(model, x[:1]).max()
     said = refused("check", "net.h5", "--input", "x.npy")
     assert "x.npy: 2 samples, and one is checked at a time: numpy.save('one.npy', x[0])" in said
     np.save("one.npy", x[0])
     output = accepted("check", "net.h5", "--input", "one.npy")
     assert "checking net.h5 with one.npy, 6x2 ..." in output
-    np.testing.assert_allclose(checked_logit(output), logits_of(model, x[:1]).max(), rtol=1e-4)
+    np.testing.assert_allclose(checked_logit(output), expected, rtol=1e-4)
     np.save("one.npy", x[0, 0])
     assert "the model takes (6, 2)" in refused("check", "net.h5", "--input", "one.npy")
 
@@ -286,6 +290,7 @@ def test_photos_in_grey():
     Image.new("RGB", (20, 16), (255, 0, 0)).save("red.png")
     Image.new("L", (20, 16), 90).save("grey.png")
     given = ("--model", "net.h5", "--preprocessing", "tf", "--method", "input_t_gradient", "--target", 1)
+    expected = logits_of(model, np.full((1, 8, 10, 1), 76 / 127.5 - 1, "float32")).max()
     accepted("explain", "red.png", "grey.png", *given)
     kernel = model.get_weights()[0][:, 1].reshape(8, 10, 1)
     for name, grey in (("red", 76), ("grey", 90)):
@@ -293,7 +298,6 @@ def test_photos_in_grey():
         picture = np.asarray(Image.open(f"rap-keras-output/{name}.png").convert("RGB"))
         assert (picture == grey).all(axis=-1).mean() > 0.1
     output = accepted("check", "net.h5", "--input", "red.png", "--preprocessing", "tf")
-    expected = logits_of(model, np.full((1, 8, 10, 1), 76 / 127.5 - 1, "float32")).max()
     np.testing.assert_allclose(checked_logit(output), expected, rtol=1e-4)
     said = refused("explain", "red.png", "--model", "net.h5", "--preprocessing", "caffe")
     assert "The network takes grey photos, (N, H, W, 1): give --preprocessing tf" in said
