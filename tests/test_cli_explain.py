@@ -258,7 +258,7 @@ def test_geometry(here, network):
         ([], "gone.h5", "gone.h5: no such model file"),
         ([], "vgg61", "unknown network 'vgg61': did you mean"),
         ([], "photo.png", "photo.png: no Keras model"),
-        ([], "grey.h5", "it must take RGB photos"),
+        ([], "rgba.h5", "it must take RGB photos"),
         ([], "lambda.h5", "Lambda layer 'twice'"),
         (["--method", "rapp"], "gone.h5", "unknown method 'rapp', did you mean rap"),
         (
@@ -286,7 +286,7 @@ def test_wrong_usage(here, photo, network, arguments, model, message):
     (here / "empty").mkdir()
     for name, shape, layer in (
         ("any.h5", (None, None, 3), layers.GlobalAveragePooling2D()),
-        ("grey.h5", (8, 8, 1), layers.Flatten()),
+        ("rgba.h5", (8, 8, 4), layers.Flatten()),
         ("lambda.h5", (8, 8, 3), layers.Lambda(lambda x: 2 * x, name="twice")),
     ):
         if name == model:

@@ -54,6 +54,10 @@ x = np.random.default_rng(0).normal(0, 50, (30, 32, 32, 3))
 model.fit(x, np.arange(30) % 3, epochs=2, verbose=0)
 model.save("my_model.h5")
 keras.Sequential([keras.Input((32, 32, 3)), layers.Conv2D(4, 3, activation="softmax")]).save("segmentation.h5")
+keras.Sequential([keras.Input((100, 2)), layers.LSTM(4), layers.Dense(3, activation="softmax")]).save("lstm.h5")
+series, facts = keras.Input((100, 2), name="series"), keras.Input((5,), name="facts")
+joined = layers.Concatenate()([layers.LSTM(4)(series), layers.Dense(4, activation="relu")(facts)])
+keras.Model([series, facts], layers.Dense(3)(joined)).save("two_inputs.h5")
 """
 
 # What the text beside an example says of its results.
@@ -120,7 +124,7 @@ def start(page: str) -> str:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """A folder with the two networks, photo.jpg, mask.png and the folder `photos`, as the examples have them."""
+    """A folder with the networks, photo.jpg, mask.png, `photos` and arrays, as the examples have them."""
     folder = tmp_path_factory.mktemp("examples")
     run(folder, sys.executable, "-c", NETWORK)
     random = np.random.default_rng(0)
@@ -128,6 +132,9 @@ def folder(tmp_path_factory) -> Path:
     for name in ("photo.jpg", *(f"photos/{number}.jpg" for number in range(8))):
         Image.fromarray(random.integers(0, 256, (48, 64, 3), np.uint8)).save(folder / name)
     Image.fromarray(np.eye(48, 64, dtype=np.uint8) * 255).save(folder / "mask.png")
+    series = random.normal(size=(100, 2))
+    np.save(folder / "series.npy", series)
+    np.savez(folder / "both.npz", series=series, facts=np.ones(5))
     return folder
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rap_keras.cli.explain import start_tensorflow
+from rap_keras.cli.given import load_arrays, require_no_photo_options
 from rap_keras.cli.inputs import (
     blaming,
     chosen_output,
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
     from rap_keras.engine.influence import Influence
 
 _SIDE = 224  # of networks that take any size
+_AS_ARRAY = (
+    "Give the sample as an array, numpy.save('x.npy', x), --input x.npy; or leave --input out, and the model is "
+    "checked with random values"
+)
 
 
 @click.command()
@@ -39,13 +44,14 @@ _SIDE = 224  # of networks that take any size
     "--input",
     "photo",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    metavar="IMAGE",
-    help="Check with this photo, resized to the network's input, instead of random values.",
+    metavar="IMAGE|ARRAY",
+    help="Check with this photo, resized to the network's input, or with this sample, a .npy or .npz file as of "
+    "`rap-keras explain`, instead of random values.",
 )
 @click.option(
     "--preprocessing",
     metavar="caffe|tf|torch|MODULE:FUNCTION",
-    help="As in `rap-keras explain`; with a model file, --input needs it.",
+    help="As in `rap-keras explain`; with a model file, a photo as --input needs it.",
 )
 @click.option(
     "--method",
@@ -130,20 +136,40 @@ def _input(
 
     from rap_keras import models
     from rap_keras.datasets import images
+    from rap_keras.datasets.array_files import is_array_file
 
+    if photo is not None and is_array_file(photo):
+        require_no_photo_options(preprocessing)
+        with blaming("--input"):
+            return _sample(photo, analyzer.model)
     how = preprocessing_of(model_name, preprocessing)
     if photo is None and how is None:
         return _random_values(analyzer), "random values"
     option = "--input" if photo else "--preprocessing"
-    with blaming(option, way_out=f"Leave {option} out, and the model is checked with random values"):
-        size = models.photo_size(analyzer.model) or (_SIDE, _SIDE)
+    way_out = _AS_ARRAY if photo else "Leave --preprocessing out, and the model is checked with random values"
+    with blaming(option, way_out=way_out):
+        size = models.photo_size(analyzer.model, grey=True) or (_SIDE, _SIDE)
+    is_grey = tuple(analyzer.model.inputs[0].shape)[-1] == 1
     how = require_preprocessing(how)
     with blaming("--input"):
         if photo:
-            pixels, origin = images.fit(images.load_photo(photo), size), f"{photo}, "
+            whole, origin = images.load_photo(photo), f"{photo}, "
+            pixels = images.fit(images.to_grey(whole) if is_grey else whole, size)
         else:
             pixels, origin = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8), "a photo of noise, "
+    if is_grey:
+        pixels = pixels[..., :1]
     return [network_input(pixels[None], how, analyzer.model)], f"{origin}{size[0]}x{size[1]}"
+
+
+def _sample(path: Path, model: keras.Model) -> tuple[list[np.ndarray], str]:
+    """The one sample in a file of arrays, and what it is; raises ValueError if there are several."""
+    arrays, _ = load_arrays(path, model)
+    count = len(next(iter(arrays.values())))
+    if count > 1:
+        raise ValueError(f"{path}: {count} samples, and one is checked at a time: numpy.save('one.npy', x[0])")
+    shapes = " and ".join("x".join(map(str, array.shape[1:])) for array in arrays.values())
+    return list(arrays.values()), f"{path}, {shapes}"
 
 
 def _random_values(analyzer: RAP) -> list[np.ndarray]:

@@ -1,4 +1,4 @@
-"""`rap-keras explain`: photos in, heatmaps out.
+"""`rap-keras explain`: photos or arrays in, heatmaps out.
 
 TensorFlow takes seconds to import: whatever needs it is imported within the functions.
 """
@@ -10,21 +10,17 @@ import os
 import warnings
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING
 
 import click
 
 from rap_keras.cli.classes import name_of
-from rap_keras.cli.inputs import Job, blaming, know_custom_objects, prepare
-from rap_keras.cli.maps import on_input
+from rap_keras.cli.given import Sample, are_arrays, read
+from rap_keras.cli.inputs import Job, blaming, know_custom_objects, network_of, network_of_arrays, prepare
+from rap_keras.cli.networks import Network
 from rap_keras.cli.options import custom_objects_option, output_option, photo_options
 from rap_keras.cli.questions import Question, questions
-from rap_keras.cli.results import ExplainedPhoto, free_name, lines, write
+from rap_keras.cli.results import Explained, free_name, lines, write
 from rap_keras.hosts import startup
-
-if TYPE_CHECKING:
-    import numpy as np
-
 
 _SHAPES = 5
 
@@ -122,6 +118,12 @@ def explain(
     except in contrastive methods. With several targets NAME.png has a row for each, and the numbers
     are in NAME-CLASS.npz, CLASS being the number of the class.
 
+    For networks whose input is anything else, and for images that are no photos, IMAGE is a .npy or .npz
+    file. It holds one sample in the shape of the input, such as (H, W, channels), (time, channels),
+    (features) or (depth, H, W, channels), or a batch of them; a last axis of length 1 may be missing. For
+    several inputs it is a .npz file with an array for each, by its name; their relevance is METHOD/INPUT in
+    NAME.npz. Arrays are fed to the network as they are. The samples of a batch are NAME-0, NAME-1 and so on.
+
     Of a network whose output is a map, with scores of all classes at every place, it explains the sum of
     a class's logits over a region: the places where the class is the highest, or those of --region.
     Without --target it is the class that is the highest at most places. The region is in NAME.npz too.
@@ -129,7 +131,7 @@ def explain(
     Without IMAGE and --model it explains images that come with the package, of known truth, by a
     network trained on them.
 
-    Exit status: 0 all photos were explained, 1 some were skipped or have a heatmap that is not
+    Exit status: 0 all samples were explained, 1 some were skipped or have a heatmap that is not
     finite, 2 wrong usage.
     """
     embedded = not images and model_name is None
@@ -155,14 +157,18 @@ def explain(
 
     if embedded:
         images, methods = (_write_shapes(output / "images"),), methods or tuple(TITLES)
-    with blaming("IMAGE..."):
+    with blaming("IMAGE...", way_out="Of arrays give the files: FOLDER/*.npy"):
         paths = expand(images)
+    name, arrays = model_name or "shapes-vgg", are_arrays(images, preprocessing, resize, crop, output)
+
+    def build() -> Network:
+        if arrays:
+            return network_of_arrays(name, output_layer)
+        return network_of(name, preprocessing, resize, crop, output_layer, grey=True)
+
     job = prepare(
-        model_name or "shapes-vgg",
-        preprocessing=preprocessing,
-        resize=resize,
-        crop=crop,
-        output_layer=output_layer,
+        name,
+        build,
         methods=methods,
         patterns=patterns,
         targets=targets,
@@ -214,53 +220,59 @@ def start_tensorflow() -> None:
 
 
 def _run(job: Job, paths: list[Path], output: Path) -> int:
-    """Explains all photos and tells about it; the exit status."""
+    """Explains all samples and tells about it; the exit status."""
     from tqdm import tqdm
 
-    skipped = spoilt = 0
+    explained = skipped = spoilt = 0
     taken: set[str] = set()
-    for path in tqdm(paths, unit="photo", disable=None if len(paths) > 1 else True):
+    for path in tqdm(paths, unit="file", disable=None if len(paths) > 1 else True):
         try:
-            photo, batch, region = _read(job, path)
-            asked = questions(job, batch, region, path)
+            samples = read(job.network, path, job.region)
         except (OSError, ValueError) as error:
             skipped += 1
-            with tqdm.external_write_mode():
-                click.echo(f"skipped: {error}", err=True)
+            _tell_skipped(error)
             continue
-        answers = [_explain(job, photo, batch, question) for question in asked]
-        write(answers, output, free_name(path.stem, taken))
-        with tqdm.external_write_mode():
-            for line in (line for answer in answers for line in lines(path, answer)):
-                click.echo(line)
-            for method in (method for answer in answers for method in answer.not_finite()):
-                spoilt += 1
-                click.echo(f"the heatmap of {method} for {path} is not finite", err=True)
-            for method in (method for answer in answers for method in answer.empty()):
-                click.echo(f"the heatmap of {method} for {path} is zero everywhere, so it says nothing", err=True)
-    summary = f"{len(paths) - skipped} explained, {skipped} skipped"
+        for sample in samples:
+            try:
+                asked = questions(job, sample)
+            except ValueError as error:
+                skipped += 1
+                _tell_skipped(error)
+                continue
+            explained += 1
+            answers = [_explain(job, sample, question) for question in asked]
+            write(answers, output, free_name(sample.stem, taken))
+            with tqdm.external_write_mode():
+                spoilt += _tell(answers)
+    summary = f"{explained} explained, {skipped} skipped"
     if spoilt:
         summary += f", not finite heatmaps (shown empty): {spoilt}"
     click.echo(f"{summary}; files in {output}")
     return 1 if skipped or spoilt else 0
 
 
-def _read(job: Job, path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """A photo in the network's size, and as a batch of one network input; and the region that it sees."""
-    from rap_keras.datasets import images
+def _tell_skipped(error: Exception) -> None:
+    from tqdm import tqdm
 
-    network = job.network
-    whole = images.load_photo(path)
-    photo, region = images.fit(whole, network.size, network.short_side), job.region
-    if region is not None:
-        region = on_input(region, whole, network.size, network.short_side)
-    try:
-        return photo, images.preprocess([photo], network.preprocessing), region
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+    with tqdm.external_write_mode():
+        click.echo(f"skipped: {error}", err=True)
 
 
-def _explain(job: Job, photo: np.ndarray, batch: np.ndarray, question: Question) -> ExplainedPhoto:
+def _tell(answers: list[Explained]) -> int:
+    """Prints what was found out about a sample; how many of its heatmaps are not finite."""
+    spoilt = 0
+    for line in (line for answer in answers for line in lines(answer)):
+        click.echo(line)
+    name = answers[0].sample.name
+    for method in (method for answer in answers for method in answer.not_finite()):
+        spoilt += 1
+        click.echo(f"the heatmap of {method} for {name} is not finite", err=True)
+    for method in (method for answer in answers for method in answer.empty()):
+        click.echo(f"the heatmap of {method} for {name} is zero everywhere, so it says nothing", err=True)
+    return spoilt
+
+
+def _explain(job: Job, sample: Sample, question: Question) -> Explained:
     """The answer of every method to one question."""
     import numpy as np
 
@@ -268,17 +280,19 @@ def _explain(job: Job, photo: np.ndarray, batch: np.ndarray, question: Question)
     relevances, milliseconds = {}, {}
     for method, analyzer in job.analyzers.items():
         start = perf_counter()
-        relevances[method] = np.asarray(analyzer.analyze(batch, **choice)[0], np.float32)
+        found = analyzer.analyze(sample.x, **choice)
         milliseconds[method] = 1000 * (perf_counter() - start)
-    return ExplainedPhoto(
-        photo=photo,
+        arrays = found if isinstance(found, list) else [found]
+        relevances[method] = {name: np.asarray(array[0], np.float32) for name, array in zip(sample.inputs, arrays)}
+    return Explained(
+        sample=sample,
         target=target,
         label=name_of(target, job.names),
         against=None if job.against is None else name_of(job.against, job.names),
         logit=question.logit,
         places=question.places,
-        probability=float(job.probabilities(batch)[target]) if job.probabilities else None,
+        probability=float(job.probabilities(sample.x)[target]) if job.probabilities else None,
         relevances=relevances,
         milliseconds=milliseconds,
-        layers=job.analyzers["rap"].analyze_layers(batch, **choice) if job.layers else {},
+        layers=job.analyzers["rap"].analyze_layers(sample.x, **choice) if job.layers else {},
     )

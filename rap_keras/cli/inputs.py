@@ -11,65 +11,18 @@ import click
 
 from rap_keras.cli import classes as class_names
 from rap_keras.cli import maps
+from rap_keras.cli.networks import Network, PhotoNetwork
 
 if TYPE_CHECKING:
     import numpy as np
     from tensorflow import keras
 
+    from rap_keras.cli.networks import Inputs
     from rap_keras.datasets.images import Preprocessing
 
 
-class PhotoNetwork(NamedTuple):
-    """A network up to its logits, and how photos become its input.
-
-    `model` has all its scores along one axis. `map` is the network before that, if its output is a map, which has
-    scores of all classes at several places; else None. `whole` is the network with its final activation, which is
-    `activation`, one of `final_activation.NAMES`; that is None where it has none. `size` and `short_side` are as
-    `images.fit` takes them.
-    """
-
-    model: keras.Model
-    map: keras.Model | None
-    whole: keras.Model
-    activation: str | None
-    preprocessing: Preprocessing
-    size: tuple[int, int]
-    short_side: int | None
-
-    @property
-    def classes(self) -> int:
-        """How many scores it has: classes, for a map those of all places."""
-        return maps.count_classes(self.model)
-
-    @property
-    def scores(self) -> keras.Model:
-        """The network up to the logits that are explained."""
-        return self.model if self.map is None else self.map
-
-    def probabilities(self) -> Callable[[np.ndarray], np.ndarray] | None:
-        """A function from one network input to the probability of each class.
-
-        None where the network has none, or one for each place of a map.
-        """
-        import numpy as np
-
-        from rap_keras.engine.network import predictor
-
-        if self.activation is None or self.map is not None:
-            return None
-        predict = predictor(self.whole)
-
-        def probabilities(x: np.ndarray) -> np.ndarray:
-            given = np.ravel(predict(x)).astype(float)
-            if self.activation == "log_softmax":
-                given = np.exp(given)
-            return np.array([1 - given[0], given[0]]) if len(given) == 1 < self.classes else given
-
-        return probabilities
-
-
 class Job(NamedTuple):
-    """What is the same for all photos.
+    """What is the same for all samples.
 
     `logits` and `probabilities` are functions from one network input to those of each class, the latter None where
     the network makes none; a target is None for the class with the largest logit, of a map the one that is the
@@ -77,9 +30,9 @@ class Job(NamedTuple):
     are explained, boolean, (H, W), or None; `names` is None where the classes have only numbers.
     """
 
-    network: PhotoNetwork
-    logits: Callable[[np.ndarray], np.ndarray]
-    probabilities: Callable[[np.ndarray], np.ndarray] | None
+    network: Network
+    logits: Callable[[Inputs], np.ndarray]
+    probabilities: Callable[[Inputs], np.ndarray] | None
     analyzers: Mapping[str, Any]
     targets: list[int | None]
     against: int | None
@@ -122,11 +75,8 @@ def know_custom_objects(module: str | None) -> None:
 
 def prepare(
     model_name: str,
+    build: Callable[[], Network],
     *,
-    preprocessing: str | None,
-    resize: int | None,
-    crop: int | None,
-    output_layer: str | None,
     methods: tuple[str, ...],
     patterns: Path | None,
     targets: tuple[str, ...],
@@ -136,7 +86,7 @@ def prepare(
     layers: bool,
     output: Path,
 ) -> Job:
-    """The network and the analyzers, and the folder for the results.
+    """The network, which `build` makes, and the analyzers, and the folder for the results.
 
     Raises:
         click.UsageError: An option is wrong. The quick checks come first.
@@ -153,7 +103,7 @@ def prepare(
         where = None if region is None else maps.read_region(region)
     if patterns is None and any(map(analyzers.needs_patterns, methods)):
         patterns = embedded_patterns(model_name)
-    network = network_of(model_name, preprocessing, resize, crop, output_layer)
+    network = build()
     _require_map_for(network, where is not None, against is not None)
     count = maps.count_classes(network.scores)
     with blaming("--classes"):
@@ -184,7 +134,7 @@ def prepare(
     return job
 
 
-def _require_map_for(network: PhotoNetwork, region: bool, against: bool) -> None:
+def _require_map_for(network: Network, region: bool, against: bool) -> None:
     """Raises click.UsageError for --region with a network that it cannot be laid over, or --against with a map."""
     if network.map is None:
         if region:
@@ -212,8 +162,17 @@ def network_of(
     resize: int | None,
     crop: int | None,
     output_layer: str | None = None,
+    grey: bool = False,
 ) -> PhotoNetwork:
-    """The network that the options describe. One with a single sigmoid unit has the logits of two classes.
+    """The network that the options describe, for photos; one with a single sigmoid unit has two logits.
+
+    Args:
+        model_name: what load_model takes.
+        preprocessing: as --preprocessing has it.
+        resize: likewise.
+        crop: likewise.
+        output_layer: likewise.
+        grey: whether the command makes photos grey for a network that takes them so.
 
     Raises:
         click.UsageError: an option is wrong.
@@ -226,23 +185,44 @@ def network_of(
     with blaming(model_parameter()):
         loaded = models.load_model(model_name)
     whole = chosen_output(loaded, output_layer)
-    with blaming(model_parameter(), way_out=_IN_PYTHON):
-        fixed = models.photo_size(whole)
+    with blaming(model_parameter(), way_out=AS_ARRAYS):
+        fixed = models.photo_size(whole, grey=grey)
+    network = _up_to_logits(whole)
+    how = require_preprocessing(how)
+    size, short_side = _geometry(fixed, resize, crop)
+    found = PhotoNetwork(network.model, network.map, network.whole, network.activation, how, size, short_side)
+    # A function of the wrong kind is found on noise, before an analyzer is built.
+    noise = np.random.default_rng(0).integers(0, 256, (1, *size, 1 if found.is_grey else 3), np.uint8)
+    network_input(noise, how, network.model)
+    return found
+
+
+AS_ARRAYS = (
+    "Samples of any other kind are explained as arrays: numpy.save('x.npy', x), then "
+    "`rap-keras explain x.npy --model FILE`"
+)
+
+
+def network_of_arrays(model_name: str, output_layer: str | None = None) -> Network:
+    """The network for samples of any kind, fed as they are; of a single sigmoid unit as `network_of` has it.
+
+    Raises:
+        click.UsageError: an option is wrong.
+    """
+    from rap_keras import models
+
+    with blaming(model_parameter()):
+        loaded = models.load_model(model_name)
+    return _up_to_logits(chosen_output(loaded, output_layer))
+
+
+def _up_to_logits(whole: keras.Model) -> Network:
+    from rap_keras import models
+
     with blaming(model_parameter()):
         logits, activation = _logits(whole)
         model = _flat(logits, activation)
-        scores_of_places = maps.map_of_classes(logits)
-    how = require_preprocessing(how)
-    size, short_side = _geometry(fixed, resize, crop)
-    # A function of the wrong kind is found on noise, before an analyzer is built.
-    network_input(np.random.default_rng(0).integers(0, 256, (1, *size, 3), np.uint8), how, model)
-    return PhotoNetwork(model, scores_of_places, models.flat_output(whole), activation, how, size, short_side)
-
-
-_IN_PYTHON = (
-    "Explain samples of any other kind in Python: "
-    "rap_keras.RAP(rap_keras.to_logits(rap_keras.models.load_model('FILE'))).analyze(X)"
-)
+        return Network(model, maps.map_of_classes(logits), models.flat_output(whole), activation)
 
 
 def model_parameter() -> str:
@@ -263,7 +243,7 @@ def _logits(whole: keras.Model) -> tuple[keras.Model, str | None]:
     if None in shape[1:]:
         raise ValueError(
             f"model {whole.name!r} has an output of no fixed size, {shape}: build it for photos of "
-            "one size, with keras.Input((height, width, 3))"
+            "one size, with keras.Input((height, width, 3)), or for other samples of one size"
         )
     return models.to_logits(whole), found[0].kind if found else None
 
@@ -336,7 +316,7 @@ def require_preprocessing(how: Preprocessing | None) -> Preprocessing:
 
 
 def network_input(photos: np.ndarray, how: Preprocessing, model: keras.Model) -> np.ndarray:
-    """Photos, uint8, (N, H, W, 3), as a batch of the model's inputs.
+    """Photos, uint8, (N, H, W, 3 or 1), as a batch of the model's inputs.
 
     Raises:
         click.UsageError: the preprocessing fails, or makes values that the model cannot take.
@@ -344,13 +324,16 @@ def network_input(photos: np.ndarray, how: Preprocessing, model: keras.Model) ->
     from rap_keras.datasets import images
     from rap_keras.engine.samples import valid_samples
 
-    with blaming("--preprocessing"):
+    with blaming("--preprocessing", way_out=_FOR_GREY if photos.shape[-1] == 1 else ""):
         batch = images.preprocess(photos, how)
     with blaming("--preprocessing", way_out=_AS_THEY_ARE):
         valid_samples(batch, model)
     return batch
 
 
+_FOR_GREY = (
+    "The network takes grey photos, (N, H, W, 1): give --preprocessing tf, or a function of yours that does"
+)
 _AS_THEY_ARE = "For photos as they are: --preprocessing keras.applications.efficientnet:preprocess_input"
 
 

@@ -1,11 +1,11 @@
-"""What `rap-keras explain` asks of a photo: why this class, and of a map at which places."""
+"""What `rap-keras explain` asks of a sample: why this class, and of a map at which places."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rap_keras.cli.classes import name_of
+from rap_keras.cli.given import Sample
 from rap_keras.cli.inputs import Job
 
 if TYPE_CHECKING:
@@ -25,14 +25,12 @@ class Question(NamedTuple):
     choice: dict[str, Any]
 
 
-def questions(job: Job, batch: np.ndarray, region: np.ndarray | None, path: Path) -> list[Question]:
-    """What is asked of the photo in `path`, each class once.
+def questions(job: Job, sample: Sample) -> list[Question]:
+    """What is asked of a sample, each class once.
 
     Args:
-        job: what is the same for all photos.
-        batch: the photo as one network input.
-        region: boolean, (H, W), the places of the photo that are asked about; None to leave that to the network.
-        path: of the photo.
+        job: what is the same for all samples.
+        sample: what is asked about, at the places of its region, or where the network says if it has none.
 
     Raises:
         ValueError: a class is to be compared with itself, or there is no place to explain it at.
@@ -40,17 +38,19 @@ def questions(job: Job, batch: np.ndarray, region: np.ndarray | None, path: Path
     import numpy as np
 
     if job.network.map is not None:
-        return _of_map(job, job.logits(batch)[0], region, path)
-    logits = np.ravel(job.logits(batch))
-    return [_of_class(job, logits, target) for target in _targets(job, logits, path)]
+        return _of_map(job, job.logits(sample.x)[0], sample.region, sample.name)
+    logits = np.ravel(job.logits(sample.x))
+    return [_of_class(job, logits, target) for target in _targets(job, logits, sample.name)]
 
 
-def _targets(job: Job, logits: np.ndarray, path: Path) -> list[int]:
+def _targets(job: Job, logits: np.ndarray, sample: str) -> list[int]:
     first = int(logits.argmax())
     targets = list(dict.fromkeys(first if target is None else target for target in job.targets))
     if job.against in targets:
         name = name_of(first, job.names)
-        raise ValueError(f"{path}: the first choice is {name} itself: with --against {name} give another --target")
+        raise ValueError(
+            f"{sample}: the first choice is {name} itself: with --against {name} give another --target"
+        )
     return targets
 
 
@@ -61,7 +61,7 @@ def _of_class(job: Job, logits: np.ndarray, target: int) -> Question:
     return Question(target, float(logits[target]), None, choice)
 
 
-def _of_map(job: Job, logits: np.ndarray, region: np.ndarray | None, path: Path) -> list[Question]:
+def _of_map(job: Job, logits: np.ndarray, region: np.ndarray | None, sample: str) -> list[Question]:
     """Each class where it is the highest of all, or in the region."""
     import numpy as np
 
@@ -73,8 +73,8 @@ def _of_map(job: Job, logits: np.ndarray, region: np.ndarray | None, path: Path)
     within = np.ones(highest.shape, bool) if region is None else resized(region, highest.shape)
     if not within.any():
         raise ValueError(
-            f"{path}: no place of the network's map, {' x '.join(map(str, within.shape))}, lies in the region, or "
-            "the network does not see it: make the region larger"
+            f"{sample}: no place of the network's map, {' x '.join(map(str, within.shape))}, lies in the region, "
+            "or the network does not see it: make the region larger"
         )
     first = int(np.bincount(highest[within]).argmax())
     found = []
@@ -82,7 +82,7 @@ def _of_map(job: Job, logits: np.ndarray, region: np.ndarray | None, path: Path)
         places = within if region is not None else highest == target
         if not places.any():
             raise ValueError(
-                f"{path}: {name_of(target, job.names)} is the highest of all classes nowhere: say by "
+                f"{sample}: {name_of(target, job.names)} is the highest of all classes nowhere: say by "
                 "--region mask.png where to explain it"
             )
         neurons = np.moveaxis(places[..., np.newaxis] & (numbers == target), -1, axis)

@@ -131,6 +131,12 @@ def load_photo(path: str | Path) -> np.ndarray:
     return np.array(upright.convert("RGB"))
 
 
+def to_grey(photo: np.ndarray) -> np.ndarray:
+    """A photo, RGB, uint8, (H, W, 3), in grey, with three equal channels: the luma of ITU-R BT.601."""
+    grey = np.asarray(Image.fromarray(photo).convert("L"))
+    return np.repeat(grey[:, :, np.newaxis], 3, axis=2)
+
+
 def _from_deep(values: np.ndarray, may_be_12_bits: bool, path: str | Path) -> np.ndarray:
     """Values of more than 8 bits as uint8."""
     # Pillow before 11 gives 16-bit PNG files as 32-bit integers.

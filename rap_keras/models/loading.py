@@ -97,17 +97,22 @@ def _application(build: Callable[..., keras.Model], weights: str | None) -> kera
         ) from error
 
 
-def photo_size(model: keras.Model) -> tuple[int, int] | None:
+def photo_size(model: keras.Model, grey: bool = False) -> tuple[int, int] | None:
     """Height and width of the photos that a model takes, None if it takes any size.
+
+    Args:
+        model: What takes photos.
+        grey: Whether photos of one channel, (N, H, W, 1), will do as well as RGB.
 
     Raises:
         ValueError: The model takes anything else than one RGB photo per sample, (N, H, W, 3).
     """
     shapes = [tuple(tensor.shape) for tensor in model.inputs]
-    if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][3] not in (3, None):
+    channels = (1, 3, None) if grey else (3, None)
+    if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][3] not in channels:
         raise ValueError(
             f"model {model.name!r} takes {' and '.join(map(str, shapes))}: it must take RGB "
-            "photos, (None, height, width, 3)"
+            f"photos, (None, height, width, 3){', or grey ones, (None, height, width, 1)' * grey}"
         )
     _, height, width, _ = shapes[0]
     return None if height is None or width is None else (height, width)
