@@ -250,6 +250,16 @@ def test_photos_and_arrays_together_are_refused(here):
     assert "x.npy is a file of arrays, and photo.png is none: explain photos and arrays by a command each" in said
 
 
+def test_a_photo_is_not_overwritten(here):
+    linear(8, 10, 3).save("net.h5")
+    Image.new("RGB", (10, 8)).save("photo.png")
+    before = Path("photo.png").read_bytes()
+    said = refused("explain", "photo.png", "--model", "net.h5", "--preprocessing", "tf", "--output", ".")
+    assert "where it could be overwritten: give another folder" in said
+    assert Path("photo.png").read_bytes() == before
+    accepted("explain", "photo.png", "--model", "net.h5", "--preprocessing", "tf", "--output", "out")
+
+
 def test_an_array_is_not_overwritten():
     linear(6, 2).save("net.h5")
     np.savez("x.npz", x=np.ones((6, 2)))

@@ -77,8 +77,13 @@ def takes(kernel, op):
     """Whether the kernel is for the data types of the operation."""
     for constraint in kernel.constraint:
         given = op.get_attr(constraint.name)
-        types = {t.as_datatype_enum for t in (given if isinstance(given, list) else [given])}
-        if not types <= set(constraint.allowed_values.list.type):
+        values = given if isinstance(given, list) else [given]
+        allowed = constraint.allowed_values.list
+        if isinstance(values[0], bytes):  # a text, as the policy of GatherNd
+            fits = set(values) <= set(allowed.s)
+        else:
+            fits = {t.as_datatype_enum for t in values} <= set(allowed.type)
+        if not fits:
             return False
     return True
 

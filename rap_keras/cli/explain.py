@@ -14,7 +14,7 @@ from time import perf_counter
 import click
 
 from rap_keras.cli.classes import name_of
-from rap_keras.cli.given import Sample, are_arrays, read
+from rap_keras.cli.given import Sample, are_arrays, read, require_kept
 from rap_keras.cli.inputs import Job, blaming, know_custom_objects, network_of, network_of_arrays, prepare
 from rap_keras.cli.networks import Network
 from rap_keras.cli.options import custom_objects_option, output_option, photo_options
@@ -159,7 +159,8 @@ def explain(
         images, methods = (_write_shapes(output / "images"),), methods or tuple(TITLES)
     with blaming("IMAGE...", way_out="Of arrays give the files: FOLDER/*.npy"):
         paths = expand(images)
-    name, arrays = model_name or "shapes-vgg", are_arrays(images, preprocessing, resize, crop, output)
+    require_kept(paths, output)
+    name, arrays = model_name or "shapes-vgg", are_arrays(images, preprocessing, resize, crop)
 
     def build() -> Network:
         if arrays:

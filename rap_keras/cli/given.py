@@ -38,13 +38,11 @@ class Sample(NamedTuple):
         return arrays[0] if len(arrays) == 1 else arrays
 
 
-def are_arrays(
-    paths: tuple[Path, ...], preprocessing: str | None, resize: int | None, crop: int | None, output: Path
-) -> bool:
+def are_arrays(paths: tuple[Path, ...], preprocessing: str | None, resize: int | None, crop: int | None) -> bool:
     """Whether files of arrays are given, and not photos.
 
     Raises:
-        click.UsageError: both are given, or options of photos with arrays; or a file would be overwritten.
+        click.UsageError: both are given, or options of photos with arrays.
     """
     from rap_keras.datasets.array_files import is_array_file
 
@@ -57,12 +55,16 @@ def are_arrays(
             f"{arrays[0]} is a file of arrays, and {other} is none: explain photos and arrays by a command each."
         )
     require_no_photo_options(preprocessing, resize, crop)
-    for path in arrays:
-        if path.suffix.lower() == ".npz" and path.resolve().parent == output.resolve():
+    return True
+
+
+def require_kept(paths: list[Path], output: Path) -> None:
+    """Raises click.UsageError if what is written into a folder could overwrite one of the files given."""
+    for path in paths:
+        if path.suffix.lower() in (".npz", ".png") and path.resolve().parent == output.resolve():
             raise click.UsageError(
                 f"{path} lies in the folder of --output, where it could be overwritten: give another folder."
             )
-    return True
 
 
 def require_no_photo_options(
