@@ -5,6 +5,7 @@ from __future__ import annotations
 import jacobian
 import numpy as np
 import pytest
+import tensorflow as tf
 from host import NotAnalyzeableModelException
 from layer_rules import back
 from ops import ops
@@ -198,6 +199,13 @@ def test_masks_that_depend_on_the_input_are_refused_and_constant_ones_hide_value
     assert (R[:, ~constant[0]] == 0).all()
     assert (R[:, constant[0]] != 0).all()
     np.testing.assert_allclose(R.sum((1, 2)), 3, rtol=1e-9)
+
+
+def test_values_that_are_constant_are_refused():
+    x = keras.Input((6, 4))
+    y = layers.MultiHeadAttention(2, 3, name="attention")(x, tf.constant(tokens(3, (3, 4))))
+    with pytest.raises(NotAnalyzeableModelException, match=r"'attention'.*do not depend on the.*use 'gradient'"):
+        RAP(keras.Model(x, layers.Dense(2)(layers.Flatten()(y))))
 
 
 def test_the_second_output_with_the_scores_is_refused():

@@ -78,6 +78,10 @@ class Call:
             kwargs = {**kwargs, "training": False}
         return tf.nest.flatten(layer.call(*args, **kwargs))
 
+    def arguments(self) -> dict[str, Any]:
+        """The arguments by the names that the layer's `call` has for them."""
+        return dict(inspect.signature(self.layer.call).bind(*self.args, **self.kwargs).arguments)
+
     def without_activation(self) -> Call:
         """The same use of the layer, the activation fused into it left out."""
         return replace(self, layer=keras_graph.twin(self.layer, activation=keras.activations.linear))
@@ -87,6 +91,13 @@ class Call:
         found: list[Any] = list((keras_graph.constants(self.layer) or {}).values())
         _map((self.args, self.kwargs), found.append)
         return any(_is_value(argument) for argument in found) or bool(self.kwargs.get("constant_values"))
+
+
+def has_tensors(argument: Any) -> bool:
+    """Whether an argument is, or holds, a tensor that depends on the network's inputs."""
+    found: list[Any] = []
+    _map(argument, found.append)
+    return any(isinstance(part, Ref) for part in found)
 
 
 def numbered_apart(call: Call) -> Call:

@@ -12,7 +12,7 @@ from tensorflow import keras
 from rap_keras.engine import keras_graph
 from rap_keras.engine.equations.gates import Tensors, Way
 from rap_keras.engine.errors import NotAnalyzeableModelException
-from rap_keras.engine.network import Call, Ref, numbered_apart
+from rap_keras.engine.network import Call, Ref, has_tensors, numbered_apart
 from rap_keras.engine.rules import functional
 from rap_keras.engine.rules.kinds import lookup
 from rap_keras.engine.rules.linear_layers import Linear, linear_maps
@@ -22,15 +22,21 @@ def attention_rule(call: Call) -> Callable[..., Tensors] | None:
     """The rule of an attention layer, or of a product of two tensors; None for a call of another kind.
 
     Raises:
-        NotAnalyzeableModelException: the layer gives its attention weights as an output, too, or has a mask that
-            relevance does not follow.
+        NotAnalyzeableModelException: the layer gives its attention weights as an output, too, has a mask that
+            relevance does not follow, or values that do not depend on the model's input.
     """
     rule = lookup(call.layer, _LAYERS)
     if rule is product or keras_graph.operation_name(call.layer) in functional.PRODUCTS:
         return product if len(call.inputs) == 2 else None
-    if rule is not None:
-        _refuse_masks(call)
-    if rule is not None and len(call.outputs) > 1:
+    if rule is None:
+        return None
+    _refuse_masks(call)
+    if not isinstance(_value_argument(call), Ref):
+        raise NotAnalyzeableModelException(
+            f"layer '{call.name}' ({type(call.layer).__name__}) has values that do not depend on the model's "
+            "input. The input only decides between them, which relevance cannot follow: use 'gradient'"
+        )
+    if len(call.outputs) > 1:
         raise NotAnalyzeableModelException(
             f"layer '{call.name}' ({type(call.layer).__name__}) gives its attention scores as a second output, "
             "whose relevance cannot be followed: build the model without return_attention_scores=True"
@@ -39,22 +45,15 @@ def attention_rule(call: Call) -> Callable[..., Tensors] | None:
 
 
 def _refuse_masks(call: Call) -> None:
-    masks = {name: given for name, given in call.kwargs.items() if name.endswith("mask") and given is not None}
-    own = masks.get("mask")
+    arguments = call.arguments()
+    own = arguments.get("mask")
     of_queries = isinstance(own, (list, tuple)) and own[0] is not None
-    if of_queries or any(isinstance(part, Ref) for part in _parts(list(masks.values()))):
+    if of_queries or any(has_tensors(given) for name, given in arguments.items() if name.endswith("mask")):
         raise NotAnalyzeableModelException(
             f"layer '{call.name}' ({type(call.layer).__name__}) has a mask of queries, or one that depends on the "
             "model's input, which relevance does not follow: build the model without it, or with a constant mask "
             "of the values"
         )
-
-
-def _parts(given: Any) -> list[Any]:
-    """What lists and tuples hold, theirs among it; a Ref is one part."""
-    if isinstance(given, (list, tuple)) and not isinstance(given, Ref):
-        return [part for item in given for part in _parts(item)]
-    return [given]
 
 
 def attention(call: Call, Xs: Tensors, Rs: Tensors, way: Way, bounded: Sequence[bool]) -> Tensors:
@@ -84,8 +83,8 @@ def product(call: Call, Xs: Tensors, Rs: Tensors, way: Way, bounded: Sequence[bo
     """A product of two tensors that adds up: all to the one that is no gate, else half through each.
 
     Where one side is known to be bounded and never negative, as behind a softmax, and the other is not, it is
-    taken for attention weights. A Dot that
-    normalizes multiplies unit vectors, whose relevance is that of the vectors.
+    taken for attention weights. A Dot that normalizes multiplies unit vectors, whose relevance is that of the
+    vectors.
     """
     layer = call.layer
     if getattr(layer, "normalize", False):
@@ -108,15 +107,14 @@ def _weights(call: Call, Xs: Tensors) -> tf.Tensor:
     return scored.run(Xs)[1]
 
 
+def _value_argument(call: Call) -> Any:
+    arguments = call.arguments()
+    return arguments["value"] if "value" in arguments else arguments["inputs"][1]
+
+
 def _place(call: Call) -> int:
     """Which of the inputs is the value."""
-    given = (
-        call.args[0]
-        if isinstance(call.args[0], (list, tuple)) and not isinstance(call.args[0], Ref)
-        else call.args
-    )
-    value = given[1] if len(given) > 1 else call.kwargs["value"]
-    return call.inputs.index(value.number)
+    return call.inputs.index(_value_argument(call).number)
 
 
 def _value(call: Call, Xs: Tensors) -> tf.Tensor:

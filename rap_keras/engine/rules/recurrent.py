@@ -35,7 +35,7 @@ def recurrent_rule(call: Call) -> Callable[..., Tensors] | None:
         reason = "is stateful, so that its output depends on earlier batches: build it with stateful=False"
     elif getattr(layer, "time_major", False):
         reason = "has time before the batch: build it with time_major=False"
-    elif len(call.inputs) not in (1, 1 + states) or (len(call.inputs) == 1 and _is_called_with_more(call)):
+    elif call.arguments().get("mask") is not None or len(call.inputs) != 1 + (states if _is_begun(call) else 0):
         reason = (
             "is called with a mask or with constant states, which relevance does not follow: call it with the "
             "sequences alone, or with an initial_state that depends on the model's input"
@@ -89,9 +89,10 @@ def _counts(layer: Any) -> list[int]:
     return [2 if _kind(cell) == "lstm" else 1 for cell in _cells(layer)]
 
 
-def _is_called_with_more(call: Call) -> bool:
-    given = [*call.args[1:], *(value for name, value in call.kwargs.items() if name != "training")]
-    return any(value is not None for value in given)
+def _is_begun(call: Call) -> bool:
+    """Whether initial states are given. Keras 2 has them behind the sequences, in one list."""
+    arguments = call.arguments()
+    return isinstance(call.args[0], list) or arguments.get("initial_state") is not None
 
 
 def _goes_below_0(cell: Any) -> bool:
