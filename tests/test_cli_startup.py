@@ -70,8 +70,8 @@ def test_an_interrupted_measurement_of_speed(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("seconds", [0.5, 2])
-def test_interrupted_while_tensorflow_is_imported(seconds):
-    process = start("check", "shapes-vgg")
+def test_interrupted_while_tensorflow_is_imported(seconds, tmp_path):
+    process = start("explain", "--output", tmp_path)  # of all methods, so that it is not done before
     time.sleep(seconds)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
