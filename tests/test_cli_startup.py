@@ -69,9 +69,13 @@ def test_an_interrupted_measurement_of_speed(monkeypatch, tmp_path):
     assert done.output.splitlines()[-1] == "interrupted"
 
 
-@pytest.mark.parametrize("seconds", [0.5, 2])
+@pytest.mark.skipif(not Path("/proc").exists(), reason="asks Linux how far a process is")
+@pytest.mark.parametrize("seconds", [0, 1])
 def test_interrupted_while_tensorflow_is_imported(seconds, tmp_path):
     process = start("explain", "--output", tmp_path)  # of all methods, so that it is not done before
+    deadline = time.monotonic() + 60
+    while "libtensorflow" not in Path(f"/proc/{process.pid}/maps").read_text() and time.monotonic() < deadline:
+        time.sleep(0.02)
     time.sleep(seconds)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
