@@ -15,6 +15,7 @@ import rap_keras
 from rap_keras.cli.classes import find_class
 from rap_keras.cli.commands import main
 from rap_keras.datasets import images
+from rap_keras.engine.keras_graph import input_names
 
 layers = keras.layers
 SIZE = 8
@@ -89,7 +90,7 @@ def of_tokens():
 OTHERS = {
     "vectors": lambda: of_shape(7),
     "series": lambda: of_shape(10, 4),
-    "grey": lambda: of_shape(SIZE, SIZE, 1),
+    "channels": lambda: of_shape(SIZE, SIZE, 5),
     "two": of_a_photo_and_numbers,
     "tokens": of_tokens,
 }
@@ -97,21 +98,32 @@ OTHERS = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("build", OTHERS.values(), ids=list(OTHERS))
-def test_a_network_that_takes_no_photo_is_explained_in_python_and_checked_by_random_values(build):
+def test_a_network_that_takes_no_photo_takes_arrays_and_is_checked_by_random_values(build):
     model = build()
     model.save("net.h5")
     message = refusal(*explain("net.h5"))  # without asking for a preprocessing, which would not help
     assert message == refusal(*explain("net.h5", "--preprocessing", "tf"))
     assert f"'--model': model '{model.name}' takes (None," in message
-    (advice,) = re.findall(r"in Python: (.*)$", message)
-    X = [np.random.default_rng(0).integers(0, 9, (2, *tensor.shape[1:])) for tensor in model.inputs]
-    found = eval(advice.replace("FILE", "net.h5"), {"rap_keras": rap_keras, "X": X})
-    logits = rap_keras.to_logits(model).predict_on_batch(X)
-    total = sum(R.reshape(2, -1).sum(1) for R in (found if isinstance(found, list) else [found]))
-    assert total == pytest.approx(logits.max(1), rel=1e-3, abs=1e-5)
-    assert "in Python" in refusal("fit-patterns", "net.h5", "photo.png", "--preprocessing", "tf")
+    (save, command) = re.findall(r"as arrays: (numpy.*\)), then `rap-keras (.*)`$", message)[0]
+    X = [np.random.default_rng(0).integers(0, 9, tensor.shape[1:]) for tensor in model.inputs]
+    given = dict(zip(input_names(model) if len(X) > 1 else ["x"], X))
+    exec(save, {"numpy": np, **given})
+    accepted(*command.replace("FILE", "net.h5").split())
+    with np.load("rap-keras-output/x.npz") as results:
+        total = sum(results[name].sum() for name in results.files if name.split("/")[0] == "rap")
+        assert total == pytest.approx(results["logit"], rel=1e-3, abs=1e-5)
     for option in (("--input", "photo.png"), ("--input", "photo.png", "--preprocessing", "tf")):
-        assert "Leave --input out, and the model is checked" in refusal("check", "net.h5", *option)
+        message = refusal("check", "net.h5", *option)
+        assert "Leave --input out, and the model is checked with random values" in message
+        (advised,) = re.findall(r"--input x\.np.$", message)
+        assert f"{save}, then {advised}" in message
+        accepted("check", "net.h5", *advised.split())
+    if all("int" not in str(tensor.dtype) for tensor in model.inputs):
+        message = refusal("fit-patterns", "net.h5", "photo.png", "--preprocessing", "tf")
+        (advice,) = re.findall(r"in Python: (.*)$", message)
+        batches = [x[None].astype(np.float32).repeat(2, 0) for x in X]
+        patterns = eval(advice.replace("FILE", "net.h5"), {"rap_keras": rap_keras, "X": batches})
+        assert all(np.isfinite(array).all() for array in patterns.arrays.values())
     assert "Leave --preprocessing out" in refusal("check", "net.h5", "--preprocessing", "tf")
     assert "checking net.h5 with random values" in accepted("check", "net.h5")
 

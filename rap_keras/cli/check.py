@@ -20,6 +20,7 @@ from rap_keras.cli.inputs import (
     network_input,
     preprocessing_of,
     require_preprocessing,
+    saved_as_arrays,
 )
 from rap_keras.cli.options import custom_objects_option, output_option
 
@@ -32,10 +33,6 @@ if TYPE_CHECKING:
     from rap_keras.engine.influence import Influence
 
 _SIDE = 224  # of networks that take any size
-_AS_ARRAY = (
-    "Give the sample as an array, numpy.save('x.npy', x), --input x.npy; or leave --input out, and the model is "
-    "checked with random values"
-)
 
 
 @click.command()
@@ -146,7 +143,10 @@ def _input(
     if photo is None and how is None:
         return _random_values(analyzer), "random values"
     option = "--input" if photo else "--preprocessing"
-    way_out = _AS_ARRAY if photo else "Leave --preprocessing out, and the model is checked with random values"
+    way_out = f"Leave {option} out, and the model is checked with random values"
+    if photo:
+        save, file = saved_as_arrays(analyzer.model)
+        way_out += f"; or give a sample as arrays: {save}, then --input {file}"
     with blaming(option, way_out=way_out):
         size = models.photo_size(analyzer.model, grey=True) or (_SIDE, _SIDE)
     is_grey = tuple(analyzer.model.inputs[0].shape)[-1] == 1

@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     from rap_keras.cli.inputs import PhotoNetwork
 
 
+_IN_PYTHON = (
+    "Compute the patterns for samples of any other kind in Python: rap_keras.patterns.PatternComputer("
+    "rap_keras.to_logits(rap_keras.models.load_model('FILE'))).compute(X)"
+)
+
+
 @click.command("fit-patterns")
 @click.argument("model_name", metavar="MODEL")
 @click.argument("images", nargs=-1, type=click.Path(exists=True, path_type=Path), metavar="IMAGE...")
@@ -69,7 +75,7 @@ def fit_patterns(
     with blaming("--output"):
         output.resolve().parent.mkdir(parents=True, exist_ok=True)
     if images:
-        network = network_of(model_name, preprocessing, resize, crop, output_layer)
+        network = network_of(model_name, preprocessing, resize, crop, output_layer, other_samples=_IN_PYTHON)
         model, photos = network.scores, _photos(images, network, batch_size)
     else:
         model, photos = _embedded(model_name)

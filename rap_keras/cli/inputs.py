@@ -163,6 +163,7 @@ def network_of(
     crop: int | None,
     output_layer: str | None = None,
     grey: bool = False,
+    other_samples: str = "",
 ) -> PhotoNetwork:
     """The network that the options describe, for photos; one with a single sigmoid unit has two logits.
 
@@ -173,6 +174,7 @@ def network_of(
         crop: likewise.
         output_layer: likewise.
         grey: whether the command makes photos grey for a network that takes them so.
+        other_samples: what to do with a network that takes no photos; without it, what `rap-keras explain` takes.
 
     Raises:
         click.UsageError: an option is wrong.
@@ -185,7 +187,9 @@ def network_of(
     with blaming(model_parameter()):
         loaded = models.load_model(model_name)
     whole = chosen_output(loaded, output_layer)
-    with blaming(model_parameter(), way_out=AS_ARRAYS):
+    save, file = saved_as_arrays(whole)
+    arrays = f"Explain samples of any other kind as arrays: {save}, then `rap-keras explain {file} --model FILE`"
+    with blaming(model_parameter(), way_out=other_samples or arrays):
         fixed = models.photo_size(whole, grey=grey)
     network = _up_to_logits(whole)
     how = require_preprocessing(how)
@@ -197,10 +201,14 @@ def network_of(
     return found
 
 
-AS_ARRAYS = (
-    "Samples of any other kind are explained as arrays: numpy.save('x.npy', x), then "
-    "`rap-keras explain x.npy --model FILE`"
-)
+def saved_as_arrays(model: keras.Model) -> tuple[str, str]:
+    """How a sample of any kind is saved for a command, in Python, and the file that it is in then."""
+    from rap_keras.engine.keras_graph import input_names
+
+    names = input_names(model)
+    if len(names) == 1:
+        return "numpy.save('x.npy', x)", "x.npy"
+    return f"numpy.savez('x.npz', {', '.join(f'{name}={name}' for name in names)})", "x.npz"
 
 
 def network_of_arrays(model_name: str, output_layer: str | None = None) -> Network:
