@@ -79,7 +79,7 @@ def _model_and_input(network: str, size: int, batch: int) -> tuple[keras.Model, 
 def _runner(model: keras.Model, method: str, copied: bool = False) -> Callable[[np.ndarray], Any]:
     """What applies a method to a batch; its graph may be built by the first call."""
     if method == "forward":
-        return predictor(model)  # Keras 3 has XLA compile what it predicts with on a GPU, for minutes
+        return predictor(model)  # Keras 3 has XLA compile what it predicts with on a GPU
     if method == "bare gradient":
         function = compiled(
             lambda x: tf.gradients(tf.reduce_max(model(x, training=False), axis=1), x), specs(model)
