@@ -37,6 +37,12 @@ def fresh_graph() -> Iterator[None]:
     tf.keras.backend.set_floatx("float32")
 
 
+@pytest.fixture
+def double_precision(fresh_graph: None) -> None:
+    """Models of float64; `fresh_graph` goes back to float32."""
+    tf.keras.backend.set_floatx("float64")
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of trained networks, photos and reference files."""

@@ -1,4 +1,4 @@
-"""Relevance through a whole model from any relevance of its output."""
+"""Models with random weights, and relevance through a whole model from any relevance of its output."""
 
 from __future__ import annotations
 
@@ -10,6 +10,13 @@ from rap_keras.engine.beginning import at_output
 from rap_keras.engine.network import flatten
 from rap_keras.engine.plan import plan
 from rap_keras.engine.propagation import propagate
+
+
+def random_weights(model, seed=0):
+    """The model with random weights and biases, N(0, 0.7)."""
+    random = np.random.default_rng(seed)
+    model.set_weights([random.normal(0, 0.7, w.shape) for w in model.get_weights()])
+    return model
 
 
 def back(model, X, R, reference=False, **options):

@@ -7,13 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
+from commands import accepted, refused
 from PIL import Image
 from tensorflow import keras
 
 import rap_keras
 from rap_keras.cli.classes import find_class
-from rap_keras.cli.commands import main
 from rap_keras.datasets import images
 from rap_keras.engine.keras_graph import input_names
 
@@ -32,28 +31,6 @@ def here(tmp_path, monkeypatch) -> Path:
 
 def pixels():
     return np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 3), np.uint8)
-
-
-def run(*arguments: object) -> Result:
-    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    return result
-
-
-def said(result: Result) -> str:
-    return " ".join(result.output.split())
-
-
-def refusal(*arguments: object) -> str:
-    result = run(*arguments)
-    assert result.exit_code == 2, result.output
-    return said(result)
-
-
-def accepted(*arguments: object) -> str:
-    result = run(*arguments)
-    assert result.exit_code == 0, result.output
-    return said(result)
 
 
 def explain(model: str, *arguments: object) -> tuple:
@@ -101,8 +78,8 @@ OTHERS = {
 def test_a_network_that_takes_no_photo_takes_arrays_and_is_checked_by_random_values(build):
     model = build()
     model.save("net.h5")
-    message = refusal(*explain("net.h5"))  # without asking for a preprocessing, which would not help
-    assert message == refusal(*explain("net.h5", "--preprocessing", "tf"))
+    message = refused(*explain("net.h5"))  # without asking for a preprocessing, which would not help
+    assert message == refused(*explain("net.h5", "--preprocessing", "tf"))
     assert f"'--model': model '{model.name}' takes (None," in message
     (save, command) = re.findall(r"as arrays: (numpy.*\)), then `rap-keras (.*)`$", message)[0]
     X = [np.random.default_rng(0).integers(0, 9, tensor.shape[1:]) for tensor in model.inputs]
@@ -113,18 +90,18 @@ def test_a_network_that_takes_no_photo_takes_arrays_and_is_checked_by_random_val
         total = sum(results[name].sum() for name in results.files if name.split("/")[0] == "rap")
         assert total == pytest.approx(results["logit"], rel=1e-3, abs=1e-5)
     for option in (("--input", "photo.png"), ("--input", "photo.png", "--preprocessing", "tf")):
-        message = refusal("check", "net.h5", *option)
+        message = refused("check", "net.h5", *option)
         assert "Leave --input out, and the model is checked with random values" in message
         (advised,) = re.findall(r"--input x\.np.$", message)
         assert f"{save}, then {advised}" in message
         accepted("check", "net.h5", *advised.split())
     if all("int" not in str(tensor.dtype) for tensor in model.inputs):
-        message = refusal("fit-patterns", "net.h5", "photo.png", "--preprocessing", "tf")
+        message = refused("fit-patterns", "net.h5", "photo.png", "--preprocessing", "tf")
         (advice,) = re.findall(r"in Python: (.*)$", message)
         batches = [x[None].astype(np.float32).repeat(2, 0) for x in X]
         patterns = eval(advice.replace("FILE", "net.h5"), {"rap_keras": rap_keras, "X": batches})
         assert all(np.isfinite(array).all() for array in patterns.arrays.values())
-    assert "Leave --preprocessing out" in refusal("check", "net.h5", "--preprocessing", "tf")
+    assert "Leave --preprocessing out" in refused("check", "net.h5", "--preprocessing", "tf")
     assert "checking net.h5 with random values" in accepted("check", "net.h5")
 
 
@@ -135,7 +112,7 @@ def test_a_network_of_pixels_as_integers_takes_photos_as_they_are():
     model.save("net.h5")
     for command in (explain("net.h5"), ("check", "net.h5", "--input", "photo.png")):
         for wrong in ("tf", "caffe", "torch"):
-            message = refusal(*command, "--preprocessing", wrong)
+            message = refused(*command, "--preprocessing", wrong)
             assert "Invalid value for '--preprocessing'" in message
             assert "whole numbers from 0 to 255, but sample 0 has" in message
         (advice,) = re.findall(r"For photos as they are: (--preprocessing) (\S+)", message)
@@ -144,7 +121,7 @@ def test_a_network_of_pixels_as_integers_takes_photos_as_they_are():
     assert written()["logit"] == pytest.approx(logit, rel=1e-4)
     assert written()["rap"].sum() == pytest.approx(logit, rel=1e-3)
     accepted("check", "net.h5")  # with pixels by chance
-    (logit,) = re.findall(r"the logit is (\S+),", said(run("check", "net.h5")))
+    (logit,) = re.findall(r"the logit is (\S+),", accepted("check", "net.h5"))
     x = np.random.default_rng(0).integers(0, 256, (1, SIZE, SIZE, 3))
     assert float(logit) == pytest.approx(model.predict_on_batch(x).max(), rel=1e-4)
 
@@ -155,13 +132,13 @@ def test_sizes_that_do_not_fit_the_network(size):
     keras.Model(inputs, convolutions(inputs)).save("net.h5")
     command = explain("net.h5", "--preprocessing", "tf", "--method", "gradient")
     for wrong in (("--resize", 9), ("--resize", 7), ("--crop", 7), ("--crop", 7, "--resize", 9)):
-        message = refusal(*command, *wrong)
+        message = refused(*command, *wrong)
         assert f"the network takes 8x{size[1]}: leave --resize and --crop out" in message
     accepted(*command)
     assert ("or give --crop 8, alone or with a --resize of at least 8" in message) == (size == (8, 8))
     if size == (8, 8):
         accepted(*command, "--crop", 8)
-        assert "--crop 8" in refusal(*command, "--crop", 8, "--resize", 7)
+        assert "--crop 8" in refused(*command, "--crop", 8, "--resize", 7)
         accepted(*command, "--crop", 8, "--resize", 8)
         accepted(*command, "--resize", 8)
 
@@ -171,7 +148,7 @@ def test_a_network_for_photos_of_any_size_needs_one():
     y = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3)(inputs))
     keras.Model(inputs, layers.Dense(2)(y)).save("net.h5")
     command = explain("net.h5", "--preprocessing", "tf", "--method", "gradient")
-    assert "photos of any size: say which by --resize" in refusal(*command)
+    assert "photos of any size: say which by --resize" in refused(*command)
     accepted(*command, "--resize", 9)
 
 
@@ -183,7 +160,7 @@ def test_a_network_of_a_class_for_each_pixel():
         return keras.Model(inputs, layers.Conv2D(2, 3, activation="softmax")(inputs))
 
     segmentation(None).save("any.h5")
-    message = refusal(*explain("any.h5", "--preprocessing", "tf", "--resize", 8))
+    message = refused(*explain("any.h5", "--preprocessing", "tf", "--resize", 8))
     assert "output of no fixed size, (None, None, None, 2): build it for photos of one size" in message
     network = segmentation(SIZE)
     network.save("net.h5")
@@ -195,14 +172,14 @@ def test_a_network_of_a_class_for_each_pixel():
     assert "probability" not in found
     inputs = keras.Input((SIZE, SIZE, 3))
     keras.Model(inputs, layers.Conv2D(2, SIZE, activation="softmax")(inputs)).save("one.h5")  # of one place
-    assert re.search(r"class [01] probability 0\.", accepted(*explain("one.h5", "--preprocessing", "tf")))
+    assert re.search(r"class [01]\s+probability 0\.", accepted(*explain("one.h5", "--preprocessing", "tf")))
 
 
 @pytest.mark.parametrize("command", ["check", "fit-patterns"])
 def test_commands_blame_the_model_by_their_own_name_for_it(command):
     arguments = ["photo.png", "--preprocessing", "tf"] if command == "fit-patterns" else []
     for name in ("gone.h5", "photo.png"):
-        message = refusal(command, name, *arguments)
+        message = refused(command, name, *arguments)
         assert "'MODEL'" in message
         assert "--model" not in message
 
@@ -213,8 +190,8 @@ def test_patterns_of_another_network_are_computed_anew():
         keras.Model(inputs, convolutions(inputs)).save(f"{name}.h5")
     accepted("fit-patterns", "a.h5", "photo.png", "--preprocessing", "tf")
     command = explain("b.h5", "--preprocessing", "tf", "--method", "pattern.net")
-    assert "compute them with `rap-keras fit-patterns`" in refusal(*command)
-    message = refusal(*command, "--patterns", "patterns.npz")
+    assert "compute them with `rap-keras fit-patterns`" in refused(*command)
+    message = refused(*command, "--patterns", "patterns.npz")
     assert "compute them anew" in message
     assert "`rap-keras fit-patterns`" in message
     accepted("fit-patterns", "b.h5", "photo.png", "--preprocessing", "tf")
@@ -226,9 +203,9 @@ def test_options_that_exclude_each_other():
     inputs = keras.Input((SIZE, SIZE, 3))
     keras.Model(inputs, convolutions(inputs)).save("net.h5")
     command = explain("net.h5", "--preprocessing", "tf", "--layers")
-    assert "--layers is for --method rap only" in refusal(*command, "--method", "gradient")
+    assert "--layers is for --method rap only" in refused(*command, "--method", "gradient")
     accepted(*command, "--method", "rap")
-    assert "give --preprocessing caffe, tf, torch or MODULE:FUNCTION" in refusal(*explain("net.h5"))
+    assert "give --preprocessing caffe, tf, torch or MODULE:FUNCTION" in refused(*explain("net.h5"))
     for how in ("caffe", "tf", "torch", "keras.applications.vgg16:preprocess_input"):
         accepted(*explain("net.h5", "--preprocessing", how))
 

@@ -7,24 +7,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from host import NotAnalyzeableModelException
-from layer_rules import back
+from layer_rules import back, random_weights
 from ops import ops
 from tensorflow import keras
 from tensorflow.keras import layers
 
 from rap_keras import RAP
+from rap_keras.engine.conservation import check
 from rap_keras.hosts.native.creation import create_analyzer as create_natively
 
-
-@pytest.fixture(autouse=True)
-def double_precision():
-    keras.backend.set_floatx("float64")
-
-
-def random_weights(model, seed=0):
-    random = np.random.default_rng(seed)
-    model.set_weights([random.normal(0, 0.7, w.shape) for w in model.get_weights()])
-    return model
+pytestmark = pytest.mark.usefixtures("double_precision")
 
 
 def tokens(count=3, shape=(5, 4), seed=1):
@@ -139,8 +131,10 @@ def over_two_axes():
 @pytest.mark.parametrize("name", NETWORKS)
 def test_relevance_is_conserved(name):
     model, x = NETWORKS[name](), tokens(shape=(6, 4))
-    R = RAP(model).analyze(x)
+    analyzer = RAP(model)
+    R = analyzer.analyze(x)
     np.testing.assert_allclose(R.sum((1, 2)), model.predict_on_batch(x).max(1), rtol=1e-8)
+    assert check(analyzer, x).passed()
     np.testing.assert_allclose(RAP(model).analyze(x[1:2]), R[1:2], rtol=1e-8, atol=1e-11)
     for method in ("rap.contrastive", "lrp.epsilon", "lrp.alpha_1_beta_0", "gradient"):
         assert np.isfinite(create_natively(method, model).analyze(x)).all()

@@ -7,13 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
+from commands import accepted, refused
 from host import KERAS_3
 from PIL import Image
 from tensorflow import keras
 
 from rap_keras import models
-from rap_keras.cli.commands import main
 
 layers = keras.layers
 RANDOM = np.random.default_rng(0)
@@ -45,24 +44,6 @@ def two_inputs() -> keras.Model:
     series, facts = keras.Input((6, 2), name="series"), keras.Input((5,), name="facts")
     joined = layers.Concatenate()([layers.LSTM(3)(series), layers.Dense(3, activation="relu")(facts)])
     return keras.Model([series, facts], layers.Dense(3)(joined))
-
-
-def run(*arguments: object) -> Result:
-    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    return result
-
-
-def accepted(*arguments: object) -> str:
-    result = run(*arguments)
-    assert result.exit_code == 0, result.output
-    return result.output
-
-
-def refused(*arguments: object, status: int = 2) -> str:
-    result = run(*arguments)
-    assert result.exit_code == status, result.output
-    return " ".join(result.output.split())
 
 
 def written(name: str) -> dict[str, np.ndarray]:

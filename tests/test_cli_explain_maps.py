@@ -7,12 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
+from commands import accepted, refused, run
 from PIL import Image
 from tensorflow import keras
 
 import rap_keras
-from rap_keras.cli.commands import main
 
 layers = keras.layers
 SIZE = 8
@@ -48,23 +47,15 @@ def coloured(end="softmax", weights=WEIGHTS, last=()) -> None:
     model.save("map.h5")
 
 
-def run(*arguments: object) -> Result:
-    given = ["explain", "photo.png", "--model", "map.h5", "--preprocessing", "unit_scaling:unit"]
-    result = CliRunner().invoke(main, [*given, *map(str, arguments)])
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    return result
+EXPLAIN = ("explain", "photo.png", "--model", "map.h5", "--preprocessing", "unit_scaling:unit")
 
 
 def explained(*arguments: object) -> str:
-    result = run(*arguments)
-    assert result.exit_code == 0, result.output
-    return result.output
+    return accepted(*EXPLAIN, *arguments)
 
 
-def refused(*arguments: object) -> str:
-    result = run(*arguments)
-    assert result.exit_code == 2, result.output
-    return " ".join(result.output.split())
+def not_explained(*arguments: object) -> str:
+    return refused(*EXPLAIN, *arguments)
 
 
 def written(name: str = "photo") -> dict[str, np.ndarray]:
@@ -160,14 +151,14 @@ def test_a_region_takes_the_way_of_the_photo_through_a_crop():
     np.testing.assert_array_equal(written()["region"], expected)
     np.testing.assert_allclose(written()["rap"].sum(-1), expected, rtol=1e-5)
     save_mask(np.eye(1, SIZE, dtype=bool).repeat(SIZE, axis=0))  # what is cut off
-    result = run("--crop", SIZE, "--region", "mask.png")
+    result = run(*EXPLAIN, "--crop", SIZE, "--region", "mask.png")
     assert result.exit_code == 1
     assert "skipped: photo.png: no place of the network's map, 8 x 8, lies in the region" in result.output
 
 
 def test_a_class_that_is_the_highest_nowhere_needs_a_region():
     coloured()
-    result = run("--target", 3)
+    result = run(*EXPLAIN, "--target", 3)
     assert result.exit_code == 1
     message = "skipped: photo.png: class 3 is the highest of all classes nowhere: say by --region mask.png where"
     assert message in result.output
@@ -188,7 +179,7 @@ def test_a_map_of_one_channel_has_two_classes(end):
         np.testing.assert_allclose(found["rap"].sum((0, 1, 2)), found["logit"], rtol=1e-5)
     assert "class 0  24 of 64 places  sum of logits 63 " in output
     assert "class 1  40 of 64 places  sum of logits 40 " in explained()
-    assert "there is no class 2: the network has classes 0 to 1" in refused("--target", 2)
+    assert "there is no class 2: the network has classes 0 to 1" in not_explained("--target", 2)
 
 
 def test_places_along_one_axis():
@@ -198,7 +189,7 @@ def test_places_along_one_axis():
     np.testing.assert_array_equal(written()["region"], red.ravel())
     np.testing.assert_allclose(written()["rap"].sum(-1), red, rtol=1e-5)
     save_mask(np.ones((2, 2)))
-    assert "(None, 64, 4), has no such places: leave --region out" in refused("--region", "mask.png")
+    assert "(None, 64, 4), has no such places: leave --region out" in not_explained("--region", "mask.png")
 
 
 def test_wrong_usage(here):
@@ -206,22 +197,24 @@ def test_wrong_usage(here):
     save_mask(np.ones((2, 2)), "mask.jpg")
     save_mask(np.zeros((2, 2)), "black.png")
     (here / "text.png").write_text("no picture")
-    assert "'--region': black.png: black everywhere: paint the region white" in refused("--region", "black.png")
-    assert "mask.jpg: a file of format JPEG: save the region as PNG" in refused("--region", "mask.jpg")
-    assert "'--region': text.png: not an image" in refused("--region", "text.png")
-    assert "leave --against out" in refused("--target", 0, "--against", 1)
+    assert "'--region': black.png: black everywhere: paint the region white" in not_explained(
+        "--region", "black.png"
+    )
+    assert "mask.jpg: a file of format JPEG: save the region as PNG" in not_explained("--region", "mask.jpg")
+    assert "'--region': text.png: not an image" in not_explained("--region", "text.png")
+    assert "leave --against out" in not_explained("--target", 0, "--against", 1)
     save_mask(np.ones((2, 2)))
     explained("--region", "mask.png", "--target", 0, "--method", "rap.contrastive")  # the ways out
     inputs = keras.Input((SIZE, SIZE, 3))
     keras.Model(inputs, layers.Dense(2)(layers.Flatten()(inputs))).save("map.h5")
-    assert "this one has one score for each class: leave --region out" in refused("--region", "mask.png")
+    assert "this one has one score for each class: leave --region out" in not_explained("--region", "mask.png")
     explained()
 
 
 @pytest.mark.plugin
 def test_methods_of_innvestigate_alone_explain_no_region():
     coloured()
-    message = refused("--method", "lrp.z_plus")
+    message = not_explained("--method", "lrp.z_plus")
     assert "lrp.z_plus is a method of iNNvestigate alone, which explains one neuron and no region" in message
     assert " lrp.alpha_1_beta_0, " in message
     explained("--method", "lrp.alpha_1_beta_0")
@@ -230,11 +223,7 @@ def test_methods_of_innvestigate_alone_explain_no_region():
 def test_patterns_and_check():
     for end, weights in (("softmax", WEIGHTS), ("sigmoid", WEIGHTS[:1])):
         coloured(end, weights)
-        given = ["map.h5", "photo.png", "--preprocessing", "unit_scaling:unit"]
-        result = CliRunner().invoke(main, ["fit-patterns", *given])
-        assert result.exit_code == 0, result.output
+        accepted("fit-patterns", "map.h5", "photo.png", "--preprocessing", "unit_scaling:unit")
         output = explained("--method", "pattern.attribution", "--patterns", "patterns.npz")
         assert "pattern.attribution  class " in output
-        result = CliRunner().invoke(main, ["check", "map.h5"])
-        assert result.exit_code == 0, result.output
-        assert "relevance is conserved at every layer" in result.output
+        assert "relevance is conserved at every layer" in accepted("check", "map.h5")

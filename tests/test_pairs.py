@@ -6,25 +6,17 @@ import jacobian
 import numpy as np
 import pytest
 import tensorflow as tf
-from host import KERAS_3
-from layer_rules import back
+from host import KERAS_3, NotAnalyzeableModelException
+from layer_rules import back, random_weights
 from ops import ops
 from tensorflow import keras
 from tensorflow.keras import layers
 
 from rap_keras import RAP
+from rap_keras.engine.conservation import check
 from rap_keras.hosts.native.creation import create_analyzer as create_natively
 
-
-@pytest.fixture(autouse=True)
-def double_precision():
-    keras.backend.set_floatx("float64")
-
-
-def random_weights(model, seed=0):
-    random = np.random.default_rng(seed)
-    model.set_weights([random.normal(0, 0.7, w.shape) for w in model.get_weights()])
-    return model
+pytestmark = pytest.mark.usefixtures("double_precision")
 
 
 def pair(shape=(5,), count=3):
@@ -64,7 +56,9 @@ def test_relevance_of_a_pair_is_conserved(name):
     y = layers.Flatten()(COMPARED[name](encode(a), encode(b)))
     model = random_weights(keras.Model([a, b], layers.Dense(3)(y)))
     X = pair()
-    R = RAP(model).analyze(X)
+    analyzer = RAP(model)
+    R = analyzer.analyze(X)
+    assert check(analyzer, X).passed()
     total = R[0].sum(1) + R[1].sum(1)
     np.testing.assert_allclose(total, model.predict_on_batch(X).max(1), rtol=1e-8)
     for method in ("rap.contrastive", "lrp.epsilon", "lrp.alpha_1_beta_0"):
@@ -136,5 +130,5 @@ def test_relevance_lies_where_the_pair_differs(compare, method):
 
 def test_a_power_with_a_tensor_for_exponent_is_refused():
     a, b = keras.Input((5,)), keras.Input((5,))
-    with pytest.raises(Exception, match="no rule for this layer"):
+    with pytest.raises(NotAnalyzeableModelException, match="no rule for this layer"):
         RAP(keras.Model([a, b], layers.Dense(2)(ops.abs(a) ** b)))

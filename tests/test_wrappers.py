@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from host import NotAnalyzeableModelException
-from layer_rules import back
+from layer_rules import back, random_weights
 from tensorflow import keras
 from tensorflow.keras import layers
 
@@ -13,16 +13,7 @@ from rap_keras import RAP
 from rap_keras.engine.conservation import check
 from rap_keras.hosts.native.creation import create_analyzer as create_natively
 
-
-@pytest.fixture(autouse=True)
-def double_precision():
-    keras.backend.set_floatx("float64")
-
-
-def random_weights(model, seed=0):
-    random = np.random.default_rng(seed)
-    model.set_weights([random.normal(0, 0.7, w.shape) for w in model.get_weights()])
-    return model
+pytestmark = pytest.mark.usefixtures("double_precision")
 
 
 def frames(count=3, shape=(4, 6, 6, 2)):

@@ -26,10 +26,9 @@ class PlannedCall:
 
     A weighted layer has `linears`, its linear maps, with the `position` that decides on its equation and whether
     its input is `nonnegative`; every other layer has a `rule`, and a `kind` if it is known what it does to values.
-    A layer in which gates scale a signal has a `gated` rule.
-    `own` marks a rule of the user's. `gates` tells which inputs are bounded and so may be gates. `folded` marks a
-    BatchNormalization that has become part of a layer beside it. `bounded` tells that bounds of the input image
-    give bounds of the call's outputs.
+    A layer in which gates scale a signal has a `gated` rule. `own` marks a rule of the user's. `gates` tells which
+    inputs are bounded and so may be gates. `folded` marks a BatchNormalization that has become part of a layer
+    beside it. `bounded` tells that bounds of the input image give bounds of the call's outputs.
     """
 
     call: Call
@@ -46,7 +45,7 @@ class PlannedCall:
 
     @property
     def mixes(self) -> bool:
-        """Whether the call has weights or takes part in what mixes values."""
+        """Whether an output is a sum over several values, by weights of the layer or by a gated rule."""
         return bool(self.linears) or self.gated is not None
 
     @property
@@ -94,14 +93,15 @@ def _with_rule(call: Call, allow_lambda: bool, own: Rule | None) -> PlannedCall:
     kind = kind_of(call)
     if own is not None:
         return PlannedCall(call, rule=own, kind=kind, own=True)
-    linears = None if is_registered(call.layer) else linear_maps(call.layer) or dot_map(call)
+    registered = is_registered(call.layer)
+    linears = None if registered else linear_maps(call.layer) or dot_map(call)
     if linears:
         return PlannedCall(call, linears=linears)
-    gated = None if is_registered(call.layer) else gated_rule(call)
+    gated = None if registered else gated_rule(call)
     if gated:
         return PlannedCall(call, gated=gated)
     if kind:
-        return PlannedCall(call, rule=kind.rule, kind=kind, own=is_registered(call.layer))
+        return PlannedCall(call, rule=kind.rule, kind=kind, own=registered)
     if allow_lambda and isinstance(call.layer, keras.layers.Lambda):
         return PlannedCall(call, rule=unchanged_or_moved, own=True)
     return PlannedCall(call)

@@ -41,18 +41,13 @@ def maps_by_layer(network: Network) -> dict[int, list[Map]]:
     """
     found: dict[int, list[Map]] = {}
     for call in network.calls:
-        if gated_rule(call):
-            raise NotAnalyzeableModelException(
-                f"layer '{call.name}' ({type(call.layer).__name__}) has no patterns: they are defined for Dense "
-                "layers and convolutions"
-            )
-        linears = linear_maps(call.layer)
-        if not linears or id(call.layer) in found:
+        linears, gated = linear_maps(call.layer) or [], gated_rule(call)
+        if not (linears or gated) or id(call.layer) in found:
             continue
-        if not all(linear.output_axes for linear in linears) or "Transpose" in type(call.layer).__name__:
+        if gated or not all(linear.output_axes for linear in linears) or "Transpose" in type(call.layer).__name__:
             raise NotAnalyzeableModelException(
                 f"layer '{call.name}' ({type(call.layer).__name__}) has no patterns: they are defined for Dense "
-                "layers and convolutions"
+                "layers and convolutions. Use a method that needs none, such as rap, gradient or an lrp method"
             )
         last = len(linears) - 1
         found[id(call.layer)] = [

@@ -197,7 +197,7 @@ def side_by_side(maps: Sequence[LinearMap], xs: Tensors, ws: Tensors) -> tuple[L
     """The sum of several linear maps as one map of all their inputs, with its input (N, units) and weights."""
 
     def linear(v: tf.Tensor, w: tf.Tensor) -> tf.Tensor:
-        weights = tf.split(w, [_size(w) for w in ws], num=len(ws))
+        weights = tf.split(w, [tf.size(w) for w in ws], num=len(ws))
         shaped = [_shaped(part, own) for part, own in zip(weights, ws)]
         return tf.add_n([one(x, w) for one, x, w in zip(maps, apart(v, xs), shaped)])
 
@@ -207,12 +207,8 @@ def side_by_side(maps: Sequence[LinearMap], xs: Tensors, ws: Tensors) -> tuple[L
 
 def apart(v: tf.Tensor, xs: Tensors) -> Tensors:
     """The parts of v (N, units), each shaped as the x that it stands for."""
-    parts = tf.split(v, [_size(x) // tf.shape(x)[0] for x in xs], axis=1, num=len(xs))
+    parts = tf.split(v, [tf.size(x) // tf.shape(x)[0] for x in xs], axis=1, num=len(xs))
     return [_shaped(part, x) for part, x in zip(parts, xs)]
-
-
-def _size(x: tf.Tensor) -> tf.Tensor:
-    return tf.size(x)
 
 
 def _shaped(part: tf.Tensor, like: tf.Tensor) -> tf.Tensor:

@@ -92,6 +92,4 @@ def _may_rearrange(p: PlannedCall) -> bool:
     layer = p.call.layer
     if isinstance(layer, (keras.layers.Permute, keras.layers.Reshape)) or (p.own and p.rule is not unchanged):
         return True
-    if p.gated:
-        return True
-    return keras_graph.operation_name(layer) in _REARRANGING
+    return p.gated is not None or keras_graph.operation_name(layer) in _REARRANGING
