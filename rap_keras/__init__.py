@@ -17,23 +17,30 @@ if TYPE_CHECKING:
     from rap_keras.engine.errors import NotAnalyzeableModelException
     from rap_keras.engine.regions import region
     from rap_keras.engine.rules.kinds import register_rule
+    from rap_keras.explanation.answers import Explanation, Explanations
+    from rap_keras.explanation.explaining import explain
     from rap_keras.hosts.native.contrastive_rap import ContrastiveRAP
     from rap_keras.hosts.native.creation import create_analyzer
     from rap_keras.hosts.native.pattern_methods import PatternAttribution, PatternNet
     from rap_keras.hosts.native.rap import RAP
     from rap_keras.hosts.plugin.quick_build import build_quickly
     from rap_keras.models import to_logits, without_softmax
+    from rap_keras.visualization import show
 
 __all__ = [
     "RAP",
     "ContrastiveRAP",
+    "Explanation",
+    "Explanations",
     "NotAnalyzeableModelException",
     "PatternAttribution",
     "PatternNet",
     "build_quickly",
     "create_analyzer",
+    "explain",
     "region",
     "register_rule",
+    "show",
     "to_logits",
     "without_softmax",
 ]
@@ -42,14 +49,18 @@ __version__ = "0.1.0"
 # Everything waits for its first use, so that the command can print its help without TensorFlow.
 _NAMES = {
     "ContrastiveRAP": "hosts.native.contrastive_rap",
+    "Explanation": "explanation.answers",
+    "Explanations": "explanation.answers",
     "NotAnalyzeableModelException": "engine.errors",
     "PatternAttribution": "hosts.native.pattern_methods",
     "PatternNet": "hosts.native.pattern_methods",
     "RAP": "hosts.native.rap",
     "create_analyzer": "hosts.native.creation",
+    "explain": "explanation.explaining",
     "build_quickly": "hosts.plugin.quick_build",
     "region": "engine.regions",
     "register_rule": "engine.rules.kinds",
+    "show": "visualization",
     "to_logits": "models.final_activation",
     "without_softmax": "models",
 }

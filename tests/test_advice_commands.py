@@ -12,7 +12,7 @@ from PIL import Image
 from tensorflow import keras
 
 import rap_keras
-from rap_keras.cli.classes import find_class
+from rap_keras.explanation.class_names import find_class
 from rap_keras.datasets import images
 from rap_keras.engine.keras_graph import input_names
 
@@ -192,7 +192,7 @@ def test_patterns_of_another_network_are_computed_anew():
     command = explain("b.h5", "--preprocessing", "tf", "--method", "pattern.net")
     assert "compute them with `rap-keras fit-patterns`" in refused(*command)
     message = refused(*command, "--patterns", "patterns.npz")
-    assert "compute them anew" in message
+    assert "compute them again" in message
     assert "`rap-keras fit-patterns`" in message
     accepted("fit-patterns", "b.h5", "photo.png", "--preprocessing", "tf")
     accepted(*command, "--patterns", "patterns.npz")

@@ -69,7 +69,7 @@ def test_a_series(ending):
     x = RANDOM.normal(size=(6, 2))
     np.save("x.npy", x)
     logits = logits_of(model, x[None].astype("float32"))[0]
-    output = accepted("explain", "x.npy", "--model", f"net.{ending}", "--layers")
+    output = accepted("explain", "x.npy", "--model", f"net.{ending}", "--layers", "*")
     data = written("x")
     assert set(data) == {"rap", "target", "logit", "methods", "probability"}
     assert data["rap"].shape == (6, 2)
@@ -203,9 +203,9 @@ def test_files_that_do_not_fit_are_skipped():
     Path("text.npy").write_text("text")
     names = ["wrong.npy", "good.npy", "huge.npy", "text.npy"]
     said = refused("explain", *names, "--model", "net.h5", status=1)
-    assert "skipped: wrong.npy: shape (2, 6), and the model takes (6, 2) for one sample" in said
+    assert "skipped: wrong.npy: shape (2, 6), but the model takes (6, 2) for one sample" in said
     assert "go beyond what the network takes, float32: scale them as in the network's training" in said
-    assert "skipped: text.npy: no file of numpy, or a damaged one" in said
+    assert "skipped: text.npy: not a NumPy file, or a damaged one" in said
     assert "1 explained, 3 skipped" in said
     np.save("wrong.npy", np.load("wrong.npy").T)
     np.save("huge.npy", np.load("huge.npy") / 1e300)

@@ -207,7 +207,7 @@ def test_other_models_are_refused(here):
     (here / "text.h5").write_text("hello")
     result = check("text.h5")
     assert result.exit_code == 2
-    assert "no Keras model" in result.output
+    assert "not a Keras model" in result.output
     result = check("vgg61")
     assert result.exit_code == 2
     assert "unknown network 'vgg61': did you mean" in result.output

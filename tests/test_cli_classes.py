@@ -2,23 +2,63 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from rap_keras.cli.classes import cached_names, find_class, read_names
+from rap_keras.explanation import class_names
+from rap_keras.explanation.class_names import find_class, given_names, imagenet_names, own_names, read_names
 
 
-def test_names_of_imagenet_classes(tmp_path, monkeypatch):
+@pytest.fixture
+def class_index(tmp_path, monkeypatch) -> Path:
+    """The file in which Keras keeps ImageNet's classes, which is not there yet and cannot be downloaded."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("KERAS_HOME", raising=False)
-    assert cached_names(1000) is None
+
+    def offline():
+        raise Exception("URL fetch failure on https://nowhere: None")  # what keras.utils.get_file raises
+
+    monkeypatch.setattr(class_names, "_download", offline)
     file = tmp_path / ".keras" / "models" / "imagenet_class_index.json"
     file.parent.mkdir(parents=True)
+    return file
+
+
+def filled(file: Path) -> None:
     entries = ",".join(f'"{n}": ["n{n:08}", "class_{n}"]' for n in range(1000))
     file.write_text("{" + entries + "}")
-    assert cached_names(1000)[7] == "class 7"
-    assert cached_names(10) is None
-    file.write_text("{")
-    assert cached_names(1000) is None
+
+
+def test_names_of_imagenet_classes(class_index):
+    assert imagenet_names() is None
+    filled(class_index)
+    assert imagenet_names()[7] == "class 7"
+    class_index.write_text("{")
+    assert imagenet_names() is None
+
+
+def test_who_has_the_names_of_imagenet(class_index):
+    filled(class_index)
+    assert own_names("VGG16", 1000)[7] == "class 7"
+    assert own_names("vgg16", 10) is None
+    assert own_names("my_model.h5", 1000) is None  # may have a thousand classes of any other kind
+    assert own_names(object(), 1000) is None
+    assert given_names("imagenet", "my_model.h5", 1000)[7] == "class 7"
+    with pytest.raises(ValueError, match="1000 class names are given, and the network has 10 classes"):
+        given_names("imagenet", "my_model.h5", 10)
+
+
+def test_names_of_imagenet_that_cannot_be_had(class_index):
+    with pytest.raises(ConnectionError, match="could not be downloaded: give a text file"):
+        given_names("imagenet", "my_model.h5", 1000)
+    assert given_names(None, "vgg16", 1000) is None
+    assert given_names(["a", "b"], "vgg16", 2) == ["a", "b"]
+
+
+def test_names_of_imagenet_are_downloaded_once(class_index, monkeypatch):
+    monkeypatch.setattr(class_names, "_download", lambda: filled(class_index))
+    assert imagenet_names()[999] == "class 999"
 
 
 def test_classes_by_name():

@@ -200,11 +200,14 @@ def test_free_names_do_not_meet_each_other():
 
 
 def test_layers(photo, network):
-    assert explain(photo, "--layers").exit_code == 0
+    assert explain(photo, "--layers", "*").exit_code == 0
     assert Image.open("rap-keras-output/photo-layers.png").size[0] > 100
-    result = explain(photo, "--layers", "--method", "gradient")
+    result = explain(photo, "--layers", "*", "--method", "gradient")
     assert result.exit_code == 2
     assert "--layers is for --method rap only" in result.output
+    result = explain(photo, "--layers", "conv*")
+    assert result.exit_code == 2
+    assert "no layer matches 'conv*': there are flatten, dense" in result.output
 
 
 def test_nested_model(here, photo):
@@ -257,7 +260,7 @@ def test_geometry(here, network):
         ([], "any.h5", "photos of any size: say which by --resize"),
         ([], "gone.h5", "gone.h5: no such model file"),
         ([], "vgg61", "unknown network 'vgg61': did you mean"),
-        ([], "photo.png", "photo.png: no Keras model"),
+        ([], "photo.png", "photo.png: not a Keras model"),
         ([], "rgba.h5", "it must take RGB photos"),
         ([], "lambda.h5", "Lambda layer 'twice'"),
         (["--method", "rapp"], "gone.h5", "unknown method 'rapp', did you mean rap"),
@@ -302,7 +305,7 @@ def test_wrong_usage(here, photo, network, arguments, model, message):
     [
         ("cafe", "unknown preprocessing 'cafe'"),
         ("gone:f", "No module named 'gone'"),
-        ("numpy:ravel", "made shape (240,) of (1, 8, 10, 3)"),
+        ("numpy:ravel", "changed the shape (1, 8, 10, 3) to (240,)"),
     ],
 )
 def test_wrong_preprocessing(photo, network, preprocessing, message):
@@ -317,7 +320,7 @@ def test_photo_that_the_preprocessing_cannot_take(here, photo, network):
     with np.errstate(invalid="ignore"):
         result = explain(photo, "black.png", "--method", "gradient", preprocessing="scaling:to_one")
     assert result.exit_code == 1
-    assert "skipped: black.png: the preprocessing made values that are not finite" in result.output
+    assert "skipped: black.png: the preprocessing returned values that are not finite" in result.output
     kernel, bias = network.get_weights()
     x = np.broadcast_to(np.array(COLOUR) / 160, (*SIZE, 3))
     np.testing.assert_allclose(written()["logit"], (x.ravel() @ kernel + bias).max(), rtol=1e-4)

@@ -91,7 +91,7 @@ def test_a_photo_whose_first_choice_is_the_class_itself_is_skipped(example):
     name = shapes.CLASSES[first]
     result = run("explain", "two.png", *MODEL, "--against", name)
     assert result.exit_code == 1
-    assert f"the first choice is {name} itself: with --against {name} give another --target" in result.output
+    assert f"the first choice is {name} itself: to compare with {name}, give another class" in result.output
     other = names_of(example)[0 if names_of(example)[1] == name else 1]
     assert run("explain", "two.png", *MODEL, "--against", name, "--target", other).exit_code == 0
 

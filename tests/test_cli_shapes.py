@@ -27,7 +27,7 @@ def run(tmp_path, monkeypatch):
 
 
 def test_embedded_images_by_one_method(run, tmp_path):
-    result = run("explain", "--method", "rap", "--layers")
+    result = run("explain", "--method", "rap", "--layers", "*")
     assert result.exit_code == 0, result.output
     output = tmp_path / "rap-keras-output"
     assert sorted(path.name for path in (output / "images").iterdir()) == [f"{name}.png" for name in NAMES]

@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from rap_keras import visualization
 from rap_keras.visualization import grid, layer_strip, to_rgb
+from rap_keras.visualization.layer_pictures import WIDEST
 
 
 def shown(axes: Axes) -> np.ndarray:
@@ -119,14 +119,19 @@ def test_long_method_names_wrap():
 
 
 def test_legend_tells_the_colours():
-    for figure in (two_rows(), layer_strip({"conv": np.zeros((2, 2, 1))})):
+    rap_alone = grid([np.zeros((2, 2, 3))], {"RAP": [np.ones((2, 2))]})
+    for figure, words in (
+        (two_rows(), ("negative", "positive")),
+        (rap_alone, ("irrelevant", "relevant")),
+        (layer_strip({"conv": np.zeros((2, 2, 1))}), ("irrelevant", "relevant")),
+    ):
         legend = figure.axes[-1]
         ramp = shown(legend)[0]
         np.testing.assert_array_equal(ramp[[0, 50, 100, 150, 200]], [DARK_BLUE, BLUE, WHITE, RED, DARK_RED])
         texts = {text.get_text(): text.get_position()[0] for text in legend.texts}
-        assert texts["irrelevant"] < -1
-        assert texts["relevant"] > 1
-        assert legend.get_xticks().tolist() == [-1, 0, 1]
+        assert texts[words[0]] < -1
+        assert texts[words[1]] > 1
+        assert legend.get_xlabel() == "darkest: \N{PLUS-MINUS SIGN}largest |relevance|"
 
 
 def test_figures_render_white_with_their_images():
@@ -232,7 +237,7 @@ def test_deep_networks_take_several_rows():
     assert [a.get_title() for a in axes] == names[::-1]
     lefts, tops, *_ = np.array([place(a) for a in axes]).T.round(6)
     assert len(np.unique(tops)) > 2
-    assert figure.get_figwidth() <= visualization._STRIP + 0.1
+    assert figure.get_figwidth() <= WIDEST + 0.1
     reading_order = sorted(zip(tops, lefts))
     assert list(zip(tops, lefts)) == reading_order
     assert_tidy(figure)

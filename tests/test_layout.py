@@ -46,7 +46,7 @@ def test_the_picture_of_the_modules_is_true() -> None:
         if (path.suffix == ".py" and not path.stem.startswith("__")) or (path / "__init__.py").exists()
     }
     assert set().union(*(names for _, names in floors())) == set(modules)
-    assert len(modules) <= 10
+    assert len(modules) <= 11
     above: set[str] = set()
     for kind, names in floors():
         # What any floor may use comes last in the picture, and itself uses nothing.

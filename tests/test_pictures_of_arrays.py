@@ -7,7 +7,15 @@ import pytest
 from colours import DARK_BLUE, DARK_RED, WHITE
 from matplotlib.collections import LineCollection
 
-from rap_keras.cli.pictures import BARS, Cell, as_photo, colours, curves, segments, stacked, strongest
+from rap_keras.visualization import sample_pictures
+from rap_keras.visualization.sample_pictures import BARS, Cell, as_photo, colours, curves, segments, strongest
+from rap_keras.visualization.style import Style
+
+LARGEST = Style(scale="max")
+
+
+def stacked(cells, style=LARGEST):
+    return sample_pictures.stacked(cells, style)
 
 
 def rgb(colours_of_lines) -> list[tuple[int, ...]]:
@@ -53,8 +61,8 @@ def test_the_curve_of_a_series_in_pieces():
 
 
 def test_colours_of_relevance():
-    assert rgb(colours(np.array([-2.0, 0.0, 2.0]), 2.0)) == [DARK_BLUE, WHITE, DARK_RED]
-    assert rgb(colours(np.array([2.0]), 4.0)) == [(255, 0, 0)]
+    assert rgb(colours(np.array([-2.0, 0.0, 2.0]), 2.0, LARGEST)) == [DARK_BLUE, WHITE, DARK_RED]
+    assert rgb(colours(np.array([2.0]), 4.0, LARGEST)) == [(255, 0, 0)]
 
 
 def test_each_step_of_a_series_has_the_colour_of_its_relevance():
@@ -115,7 +123,7 @@ def test_slices_of_a_volume(channels):
         picture = upper.get_images()[0].get_array()
         np.testing.assert_array_equal(picture, np.full((2, 3, 3), np.rint(255 * number / 7)))
         heat = np.asarray(lower.get_images()[0].get_array())
-        np.testing.assert_array_equal(heat[0, 1], rgb(colours(np.array([strengths[number]]), 4.0))[0])
+        np.testing.assert_array_equal(heat[0, 1], rgb(colours(np.array([strengths[number]]), 4.0, LARGEST))[0])
         assert (heat[1] == WHITE).all()
     assert bar_limits(figure) == [(-4, 4)]
     note = "6 of 8 slices, of the largest |relevance|" + "; mean of 2 channels" * (channels == 2)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rap_keras.cli.explain import start_tensorflow
-from rap_keras.cli.given import load_arrays, require_no_photo_options
+from rap_keras.cli.given import require_no_photo_options
 from rap_keras.cli.inputs import (
     blaming,
     chosen_output,
@@ -164,6 +164,8 @@ def _input(
 
 def _sample(path: Path, model: keras.Model) -> tuple[list[np.ndarray], str]:
     """The one sample in a file of arrays, and what it is; raises ValueError if there are several."""
+    from rap_keras.explanation.photos_and_arrays import load_arrays
+
     arrays, _ = load_arrays(path, model)
     count = len(next(iter(arrays.values())))
     if count > 1:

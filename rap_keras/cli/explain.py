@@ -8,21 +8,28 @@ from __future__ import annotations
 import logging
 import os
 import warnings
+from fnmatch import fnmatchcase
 from pathlib import Path
-from time import perf_counter
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from rap_keras.cli.classes import name_of
-from rap_keras.cli.given import Sample, are_arrays, read, require_kept
-from rap_keras.cli.inputs import Job, blaming, know_custom_objects, network_of, network_of_arrays, prepare
-from rap_keras.cli.networks import Network
+from rap_keras.cli.given import are_arrays, read, require_kept
+from rap_keras.cli.inputs import blaming, know_custom_objects, network_of, network_of_arrays, prepare
 from rap_keras.cli.options import custom_objects_option, output_option, photo_options
-from rap_keras.cli.questions import Question, questions
-from rap_keras.cli.results import Explained, free_name, lines, write
+from rap_keras.cli.results import Look, free_name, lines, write
 from rap_keras.hosts import startup
 
+if TYPE_CHECKING:
+    import numpy as np
+
+    from rap_keras.explanation.answers import Explanations
+    from rap_keras.explanation.classifiers import Classifier
+    from rap_keras.explanation.explainer import Explainer
+    from rap_keras.explanation.photos_and_arrays import Sample
+
 _SHAPES = 5
+_OPACITY = 0.8  # of --overlay
 
 
 @click.command()
@@ -77,11 +84,46 @@ _SHAPES = 5
 )
 @click.option(
     "--classes",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="Names of the classes, one per line; two for a network with one sigmoid unit, class 1 being its own.",
+    metavar="FILE|imagenet",
+    help="Names of the classes, one per line; two for a network with one sigmoid unit, class 1 being its own. "
+    "Networks given by name have theirs.",
 )
-@click.option("--layers", is_flag=True, help="Also a picture of RAP's relevance layer by layer.")
+@click.option(
+    "--layers",
+    metavar="PATTERN",
+    help="Also write a figure of RAP's relevance at the layers whose names match, such as 'block5*', or at '*'.",
+)
+@click.option(
+    "--format",
+    "file_format",
+    type=click.Choice(["png", "pdf", "svg"]),
+    default="png",
+    show_default=True,
+    help="Of the figures. A PDF has its fonts embedded.",
+)
+@click.option(
+    "--dpi",
+    type=click.IntRange(30, 2400),
+    default=300,
+    show_default=True,
+    metavar="N",
+    help="Dots per inch of the figures.",
+)
+@click.option(
+    "--width",
+    type=click.FloatRange(0.5, 100),
+    metavar="INCHES",
+    help="Width of the figures. 3.3 is a column of a two-column paper. Default: by the number of methods.",
+)
+@click.option("--overlay", is_flag=True, help="Draw each heatmap over the photo in grey, not beside it.")
+@click.option(
+    "--scale",
+    type=click.Choice(["percentile", "max"]),
+    default="percentile",
+    show_default=True,
+    help="The relevance that gets the darkest colour: the 99th percentile of its absolute values, or the largest. "
+    "The figure says which.",
+)
 @click.option(
     "--output",
     type=click.Path(file_okay=False, path_type=Path),
@@ -105,8 +147,13 @@ def explain(
     targets: tuple[str, ...],
     against: str | None,
     region: Path | None,
-    classes: Path | None,
-    layers: bool,
+    classes: str | None,
+    layers: str | None,
+    file_format: str,
+    dpi: int,
+    width: float | None,
+    overlay: bool,
+    scale: str,
     output: Path,
 ) -> None:
     """Explain what in each IMAGE is relevant to a network's decision.
@@ -142,7 +189,7 @@ def explain(
         )
     targets = tuple(dict.fromkeys(targets))
     methods = tuple(dict.fromkeys(methods)) or (() if embedded else _default_methods(targets, against))
-    if layers and methods and "rap" not in methods:
+    if layers is not None and methods and "rap" not in methods:
         raise click.UsageError("--layers is for --method rap only.")
     others = [name for name in methods if not name.endswith(".contrastive")]
     if against and (others or (embedded and not methods)):
@@ -162,12 +209,12 @@ def explain(
     require_kept(paths, output)
     name, arrays = model_name or "shapes-vgg", are_arrays(images, preprocessing, resize, crop)
 
-    def build() -> Network:
+    def build() -> Classifier:
         if arrays:
             return network_of_arrays(name, output_layer)
         return network_of(name, preprocessing, resize, crop, output_layer, grey=True)
 
-    job = prepare(
+    explainer, where = prepare(
         name,
         build,
         methods=methods,
@@ -176,10 +223,12 @@ def explain(
         against=against,
         region=region,
         classes=classes,
-        layers=layers,
         output=output,
     )
-    context.exit(_run(job, paths, output))
+    options: dict[str, Any] = {"scale": scale, "width": width, "overlay": _OPACITY if overlay else None}
+    look = Look(file_format, dpi, options)
+    shown = None if layers is None else _matching(explainer.classifier, layers)
+    context.exit(_run(explainer, where, shown, paths, output, look))
 
 
 def _default_methods(targets: tuple[str, ...], against: str | None) -> tuple[str, ...]:
@@ -220,7 +269,26 @@ def start_tensorflow() -> None:
     warnings.filterwarnings("ignore", message="the heatmap of sample")
 
 
-def _run(job: Job, paths: list[Path], output: Path) -> int:
+def _matching(classifier: Classifier, pattern: str) -> set[str]:
+    """The names of the layers that match a pattern; raises click.BadParameter if none do."""
+    from rap_keras.engine.network import flatten
+
+    names = [call.name for call in flatten(classifier.scores).calls]
+    found = {name for name in names if fnmatchcase(name, pattern)}
+    if not found:
+        shown = ", ".join(names[:8]) + ", ..." * (len(names) > 8)
+        raise click.BadParameter(f"no layer matches {pattern!r}: there are {shown}", param_hint=["--layers"])
+    return found
+
+
+def _run(
+    explainer: Explainer,
+    region: np.ndarray | None,
+    layers: set[str] | None,
+    paths: list[Path],
+    output: Path,
+    look: Look,
+) -> int:
     """Explains all samples and tells about it; the exit status."""
     from tqdm import tqdm
 
@@ -228,21 +296,21 @@ def _run(job: Job, paths: list[Path], output: Path) -> int:
     taken: set[str] = set()
     for path in tqdm(paths, unit="file", disable=None if len(paths) > 1 else True):
         try:
-            samples = read(job.network, path, job.region)
+            samples = read(explainer.classifier, path, region)
         except (OSError, ValueError) as error:
             skipped += 1
             _tell_skipped(error)
             continue
         for sample in samples:
             try:
-                asked = questions(job, sample)
+                answers = explainer.answers(sample)
             except ValueError as error:
                 skipped += 1
                 _tell_skipped(error)
                 continue
             explained += 1
-            answers = [_explain(job, sample, question) for question in asked]
-            write(answers, output, free_name(sample.stem, taken))
+            of_layers = {} if layers is None else _layers(explainer, sample, layers)
+            write(answers, of_layers, output, free_name(sample.stem, taken), look)
             with tqdm.external_write_mode():
                 spoilt += _tell(answers)
     summary = f"{explained} explained, {skipped} skipped"
@@ -252,6 +320,15 @@ def _run(job: Job, paths: list[Path], output: Path) -> int:
     return 1 if skipped or spoilt else 0
 
 
+def _layers(explainer: Explainer, sample: Sample, names: set[str]) -> dict[int, dict[str, Any]]:
+    """For each target the relevance of RAP at the layers of these names."""
+    found = {}
+    for question in explainer.questions(sample):
+        of_all = explainer.analyzers["rap"].analyze_layers(sample.x, **explainer.choice(question))
+        found[question.target] = {name: value for name, value in of_all.items() if name in names}
+    return found
+
+
 def _tell_skipped(error: Exception) -> None:
     from tqdm import tqdm
 
@@ -259,41 +336,17 @@ def _tell_skipped(error: Exception) -> None:
         click.echo(f"skipped: {error}", err=True)
 
 
-def _tell(answers: list[Explained]) -> int:
+def _tell(answers: Explanations) -> int:
     """Prints what was found out about a sample; how many of its heatmaps are not finite."""
-    spoilt = 0
-    for line in (line for answer in answers for line in lines(answer)):
+    for line in lines(answers):
         click.echo(line)
-    name = answers[0].sample.name
-    for method in (method for answer in answers for method in answer.not_finite()):
-        spoilt += 1
-        click.echo(f"the heatmap of {method} for {name} is not finite", err=True)
-    for method in (method for answer in answers for method in answer.empty()):
-        click.echo(f"the heatmap of {method} for {name} is zero everywhere, so it says nothing", err=True)
-    return spoilt
-
-
-def _explain(job: Job, sample: Sample, question: Question) -> Explained:
-    """The answer of every method to one question."""
-    import numpy as np
-
-    target, choice = question.target, question.choice
-    relevances, milliseconds = {}, {}
-    for method, analyzer in job.analyzers.items():
-        start = perf_counter()
-        found = analyzer.analyze(sample.x, **choice)
-        milliseconds[method] = 1000 * (perf_counter() - start)
-        arrays = found if isinstance(found, list) else [found]
-        relevances[method] = {name: np.asarray(array[0], np.float32) for name, array in zip(sample.inputs, arrays)}
-    return Explained(
-        sample=sample,
-        target=target,
-        label=name_of(target, job.names),
-        against=None if job.against is None else name_of(job.against, job.names),
-        logit=question.logit,
-        places=question.places,
-        probability=float(job.probabilities(sample.x)[target]) if job.probabilities else None,
-        relevances=relevances,
-        milliseconds=milliseconds,
-        layers=job.analyzers["rap"].analyze_layers(sample.x, **choice) if job.layers else {},
-    )
+    not_finite = [answer for answer in answers if not answer.is_finite()]
+    for answer in not_finite:
+        click.echo(f"the heatmap of {answer.method} for {answer.sample.name} is not finite", err=True)
+    for answer in answers:
+        if answer.is_empty():
+            click.echo(
+                f"the heatmap of {answer.method} for {answer.sample.name} is zero everywhere, so it says nothing",
+                err=True,
+            )
+    return len(not_finite)

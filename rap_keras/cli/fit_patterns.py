@@ -14,7 +14,7 @@ from rap_keras.cli.options import custom_objects_option, output_option, photo_op
 if TYPE_CHECKING:
     from tensorflow import keras
 
-    from rap_keras.cli.inputs import PhotoNetwork
+    from rap_keras.explanation.classifiers import PhotoClassifier
 
 
 _IN_PYTHON = (
@@ -95,7 +95,7 @@ def _embedded(model_name: str) -> tuple[keras.Model, Any]:
     return models.to_logits(models.load_model(model_name)), shapes.preprocess(samples.images)
 
 
-def _photos(given: tuple[Path, ...], network: PhotoNetwork, batch_size: int) -> Any:
+def _photos(given: tuple[Path, ...], network: PhotoClassifier, batch_size: int) -> Any:
     """The photos as a Keras Sequence; files that are no images are found before any work is done."""
     from tensorflow import keras
 

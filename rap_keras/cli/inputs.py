@@ -2,48 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import click
-
-from rap_keras.cli import classes as class_names
-from rap_keras.cli import maps
-from rap_keras.cli.networks import Network, PhotoNetwork
 
 if TYPE_CHECKING:
     import numpy as np
     from tensorflow import keras
 
-    from rap_keras.cli.networks import Inputs
     from rap_keras.datasets.images import Preprocessing
-
-
-class Job(NamedTuple):
-    """What is the same for all samples.
-
-    `logits` and `probabilities` are functions from one network input to those of each class, the latter None where
-    the network makes none; a target is None for the class with the largest logit, of a map the one that is the
-    highest at most places; `against` is the class that targets are compared with or None; `region` is where maps
-    are explained, boolean, (H, W), or None; `names` is None where the classes have only numbers.
-    """
-
-    network: Network
-    logits: Callable[[Inputs], np.ndarray]
-    probabilities: Callable[[Inputs], np.ndarray] | None
-    analyzers: Mapping[str, Any]
-    targets: list[int | None]
-    against: int | None
-    region: np.ndarray | None
-    names: list[str] | None
-    layers: bool
-
-    @property
-    def by_index(self) -> bool:
-        """Whether the analyzers are told which class to explain."""
-        return self.network.map is not None or self.targets != [None] or self.against is not None
+    from rap_keras.explanation.classifiers import Classifier, PhotoClassifier
+    from rap_keras.explanation.explainer import Explainer
 
 
 @contextmanager
@@ -75,42 +47,38 @@ def know_custom_objects(module: str | None) -> None:
 
 def prepare(
     model_name: str,
-    build: Callable[[], Network],
+    build: Callable[[], Classifier],
     *,
     methods: tuple[str, ...],
     patterns: Path | None,
     targets: tuple[str, ...],
     against: str | None,
     region: Path | None,
-    classes: Path | None,
-    layers: bool,
+    classes: str | None,
     output: Path,
-) -> Job:
-    """The network, which `build` makes, and the analyzers, and the folder for the results.
+) -> tuple[Explainer, np.ndarray | None]:
+    """The network, which `build` makes, with its analyzers, and the region asked about; the folder for results.
 
     Raises:
         click.UsageError: An option is wrong. The quick checks come first.
     """
-    from rap_keras import models
     from rap_keras.engine.network import predictor
-    from rap_keras.hosts import methods as analyzers
-    from rap_keras.shapes import CLASSES
+    from rap_keras.explanation import class_names, maps
+    from rap_keras.explanation.explainer import Explainer, analyzer_of, is_by_index
+    from rap_keras.hosts import methods as known_methods
 
     with blaming("--method"):
         for name in methods:
-            analyzers.find(name)
+            known_methods.find(name)
     with blaming("--region"):
         where = None if region is None else maps.read_region(region)
-    if patterns is None and any(map(analyzers.needs_patterns, methods)):
+    if patterns is None and any(map(known_methods.needs_patterns, methods)):
         patterns = embedded_patterns(model_name)
-    network = build()
-    _require_map_for(network, where is not None, against is not None)
-    count = maps.count_classes(network.scores)
+    classifier = build()
+    _require_map_for(classifier, where is not None, against is not None)
+    count = maps.count_classes(classifier.scores)
     with blaming("--classes"):
-        names = class_names.read_names(classes, count) if classes else None
-    if names is None and model_name.lower() in models.EMBEDDED:
-        names = list(CLASSES)
-    names = names or class_names.cached_names(count)
+        names = class_names.given_names(classes, model_name, count)
     with blaming("--target"):
         numbers = [None if text == "max" else class_names.find_class(text, names, count) for text in targets]
         numbers = list(dict.fromkeys(numbers))
@@ -121,30 +89,28 @@ def prepare(
     with blaming("--output"):
         output.mkdir(parents=True, exist_ok=True)
     built: dict[str, Any] = {}
-    logits = predictor(network.scores)
-    job = Job(network, logits, network.probabilities(), built, numbers, other, where, names, layers)
+    by_index = is_by_index(classifier, numbers, other)
     for name in methods:
         click.echo(f"building {name} ...", err=True)
-        with blaming(*(["--patterns"] if analyzers.needs_patterns(name) else ["--model", "--method"])):
-            if network.map is not None:
-                built[name] = analyzers.create_for_regions(name, network.map, patterns)
-            else:
-                mode = "index" if job.by_index else "max_activation"
-                built[name] = analyzers.create(name, network.model, mode, patterns)
-    return job
+        with blaming(*(["--patterns"] if known_methods.needs_patterns(name) else ["--model", "--method"])):
+            built[name] = analyzer_of(name, classifier, by_index, patterns)
+    logits, probabilities = predictor(classifier.scores), classifier.probabilities()
+    return Explainer(classifier, logits, probabilities, built, numbers, other, names), where
 
 
-def _require_map_for(network: Network, region: bool, against: bool) -> None:
+def _require_map_for(classifier: Classifier, region: bool, against: bool) -> None:
     """Raises click.UsageError for --region with a network that it cannot be laid over, or --against with a map."""
-    if network.map is None:
+    from rap_keras.explanation import maps
+
+    if classifier.map is None:
         if region:
             raise click.UsageError(
                 "--region is for networks whose output is a map, with scores at every place of the photo, and "
                 "this one has one score for each class: leave --region out."
             )
         return
-    if region and len(maps.places_of(network.map)) != 2:
-        shape = tuple(network.map.outputs[0].shape)
+    if region and len(maps.places_of(classifier.map)) != 2:
+        shape = tuple(classifier.map.outputs[0].shape)
         raise click.UsageError(
             f"--region is laid over a map of height and width, and this network's output, of shape {shape}, has "
             "no such places: leave --region out, and a class is explained where it is the highest of all."
@@ -164,7 +130,7 @@ def network_of(
     output_layer: str | None = None,
     grey: bool = False,
     other_samples: str = "",
-) -> PhotoNetwork:
+) -> PhotoClassifier:
     """The network that the options describe, for photos; one with a single sigmoid unit has two logits.
 
     Args:
@@ -182,6 +148,7 @@ def network_of(
     import numpy as np
 
     from rap_keras import models
+    from rap_keras.explanation.classifiers import PhotoClassifier
 
     how = preprocessing_of(model_name, preprocessing)
     with blaming(model_parameter()):
@@ -191,13 +158,13 @@ def network_of(
     arrays = f"Explain samples of any other kind as arrays: {save}, then `rap-keras explain {file} --model FILE`"
     with blaming(model_parameter(), way_out=other_samples or arrays):
         fixed = models.photo_size(whole, grey=grey)
-    network = _up_to_logits(whole)
+    of = _classifier_of(whole)
     how = require_preprocessing(how)
     size, short_side = _geometry(fixed, resize, crop)
-    found = PhotoNetwork(network.model, network.map, network.whole, network.activation, how, size, short_side)
+    found = PhotoClassifier(of.model, of.map, of.whole, of.activation, how, size, short_side)
     # A function of the wrong kind is found on noise, before an analyzer is built.
     noise = np.random.default_rng(0).integers(0, 256, (1, *size, 1 if found.is_grey else 3), np.uint8)
-    network_input(noise, how, network.model)
+    network_input(noise, how, of.model)
     return found
 
 
@@ -211,7 +178,7 @@ def saved_as_arrays(model: keras.Model) -> tuple[str, str]:
     return f"numpy.savez('x.npz', {', '.join(f'{name}={name}' for name in names)})", "x.npz"
 
 
-def network_of_arrays(model_name: str, output_layer: str | None = None) -> Network:
+def network_of_arrays(model_name: str, output_layer: str | None = None) -> Classifier:
     """The network for samples of any kind, fed as they are; of a single sigmoid unit as `network_of` has it.
 
     Raises:
@@ -221,16 +188,14 @@ def network_of_arrays(model_name: str, output_layer: str | None = None) -> Netwo
 
     with blaming(model_parameter()):
         loaded = models.load_model(model_name)
-    return _up_to_logits(chosen_output(loaded, output_layer))
+    return _classifier_of(chosen_output(loaded, output_layer))
 
 
-def _up_to_logits(whole: keras.Model) -> Network:
-    from rap_keras import models
+def _classifier_of(whole: keras.Model) -> Classifier:
+    from rap_keras.explanation.classifiers import classifier_of
 
     with blaming(model_parameter()):
-        logits, activation = _logits(whole)
-        model = _flat(logits, activation)
-        return Network(model, maps.map_of_classes(logits), models.flat_output(whole), activation)
+        return classifier_of(whole)
 
 
 def model_parameter() -> str:
@@ -238,31 +203,6 @@ def model_parameter() -> str:
     context = click.get_current_context(silent=True)
     is_argument = context is not None and all("--model" not in option.opts for option in context.command.params)
     return "MODEL" if is_argument else "--model"
-
-
-def _logits(whole: keras.Model) -> tuple[keras.Model, str | None]:
-    """A model up to its logits, and the final activation that was removed."""
-    from rap_keras import models
-    from rap_keras.engine.network import flatten
-    from rap_keras.models import final_activation
-
-    found = final_activation.find(flatten(whole))
-    shape = tuple(whole.outputs[0].shape)
-    if None in shape[1:]:
-        raise ValueError(
-            f"model {whole.name!r} has an output of no fixed size, {shape}: build it for photos of "
-            "one size, with keras.Input((height, width, 3)), or for other samples of one size"
-        )
-    return models.to_logits(whole), found[0].kind if found else None
-
-
-def _flat(logits: keras.Model, activation: str | None) -> keras.Model:
-    """The model with all its scores along one axis; one unit behind a sigmoid as two classes."""
-    from rap_keras import models
-
-    flat = models.flat_output(logits)
-    one_unit = activation == "sigmoid" and maps.count_classes(flat) == 1
-    return models.two_classes(flat) if one_unit else flat
 
 
 def chosen_output(model: keras.Model, output_layer: str | None) -> keras.Model:

@@ -1,4 +1,4 @@
-"""Samples of any kind from numpy's files: .npy and .npz."""
+"""Samples of any kind from NumPy files: .npy and .npz."""
 
 from __future__ import annotations
 
@@ -9,47 +9,63 @@ from typing import Any, Union
 import numpy as np
 
 EXTENSIONS = (".npy", ".npz")
-"""What the name of a file of arrays ends in, lower case."""
+"""Extensions of array files, lower case."""
 
 Shape = Sequence[Union[int, None]]
 
 
 def is_array_file(path: Path) -> bool:
-    """Whether a path's name is that of a file of arrays."""
+    """Whether a path has the extension of an array file."""
     return path.suffix.lower() in EXTENSIONS
 
 
 def load(path: Path, inputs: Mapping[str, Shape]) -> tuple[dict[str, np.ndarray], bool]:
     """The samples in a file, for each input of a model.
 
-    An array whose shape is that of the input is one sample, and one with another axis in front a batch of samples.
-    A last axis of length 1 may be missing in either; it is added.
+    An array with the input's shape is one sample; with one more axis in front it is a batch of samples. A last
+    axis of length 1 may be missing from either; it is added.
 
     Args:
         path: a .npy file with one array, or a .npz file with one, or with one for each input by its name.
-        inputs: by name the shape of one sample, None for a length that is free.
+        inputs: the shape of one sample by input name, None for a free length.
 
     Returns:
-        By name, in the order of `inputs`, real numbers, (N, ...); and whether the file has a batch, and not one
-        sample without a batch axis.
+        The samples by input name, in the order of `inputs`, real numbers, (N, ...); and whether the file holds a
+        batch rather than one sample without a batch axis.
 
     Raises:
         OSError: the file cannot be opened.
-        ValueError: it is no file of numpy, is damaged, or holds other objects than finite real numbers; an array
-            has another shape, or the arrays have other names than the inputs, or are not equally many samples.
+        ValueError: it is not a NumPy file, is damaged, or holds anything other than finite real numbers; an array
+            has another shape; the arrays have other names than the inputs, or different numbers of samples.
+    """
+    return as_batches(_arrays(path), inputs, str(path))
+
+
+def as_batches(
+    arrays: dict[str, np.ndarray], inputs: Mapping[str, Shape], where: str
+) -> tuple[dict[str, np.ndarray], bool]:
+    """Arrays in the form in which `load` returns those of a file.
+
+    Args:
+        arrays: by name; an array without a name has the name "".
+        inputs: as for `load`.
+        where: the source of the arrays, for errors.
+
+    Raises:
+        ValueError: as for `load`.
     """
     found: dict[str, np.ndarray] = {}
     batches: dict[str, bool] = {}
-    for name, array in _by_input(path, _arrays(path), inputs).items():
-        _require_numbers(array, f"{path}{_of_input(name, inputs)}")
-        found[name], batches[name] = _as_batch(array, inputs[name], f"{path}{_of_input(name, inputs)}")
+    for name, array in _by_input(where, arrays, inputs).items():
+        _require_numbers(array, f"{where}{_of_input(name, inputs)}")
+        found[name], batches[name] = _as_batch(array, inputs[name], f"{where}{_of_input(name, inputs)}")
     counts = {name: len(array) for name, array in found.items()}
     if len(set(counts.values())) > 1 or len(set(batches.values())) > 1:
         held = ", ".join(
-            f"{name} {f'a batch of {counts[name]}' if batches[name] else 'one sample'}" for name in found
+            f"{name} has {f'a batch of {counts[name]}' if batches[name] else 'one sample'}" for name in found
         )
         raise ValueError(
-            f"{path}: {held}: give each input as many samples, or each one sample without a batch axis"
+            f"{where}: {held}: give each input equally many samples, or each one sample without a batch axis"
         )
     return found, any(batches.values())
 
@@ -59,15 +75,15 @@ def _of_input(name: str, inputs: Mapping[str, Shape]) -> str:
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
-    """The arrays in a file by their names; that of a .npy file has none, ""."""
+    """The arrays in a file by their names; that of a .npy file has the name ""."""
     with open(path, "rb") as file:
         try:
             if path.suffix.lower() == ".npy":
                 return {"": np.lib.format.read_array(file, allow_pickle=False)}
             with np.load(file, allow_pickle=False) as archive:
                 return {name: np.asarray(archive[name]) for name in archive.files}
-        # Damaged files end in zlib.error, BadZipFile, SyntaxError and others, and in MemoryError where the head
-        # tells of more numbers than there are.
+        # Damaged files raise zlib.error, BadZipFile, SyntaxError and others, and MemoryError if the header claims
+        # more numbers than there are.
         except Exception as error:
             if "Object arrays" in str(error):
                 raise ValueError(
@@ -75,11 +91,11 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
                 ) from None
             wanted = "numpy.save('x.npy', x)" if path.suffix.lower() == ".npy" else "numpy.savez('x.npz', x=x)"
             raise ValueError(
-                f"{path}: no file of numpy, or a damaged one: save the array with {wanted}"
+                f"{path}: not a NumPy file, or a damaged one: save the array with {wanted}"
             ) from error
 
 
-def _by_input(path: Path, arrays: dict[str, np.ndarray], inputs: Mapping[str, Shape]) -> dict[str, Any]:
+def _by_input(where: str, arrays: dict[str, np.ndarray], inputs: Mapping[str, Shape]) -> dict[str, Any]:
     """Which array is for which input; raises ValueError if that is not clear."""
     if len(inputs) == 1 and len(arrays) == 1:
         return {next(iter(inputs)): next(iter(arrays.values()))}
@@ -89,17 +105,17 @@ def _by_input(path: Path, arrays: dict[str, np.ndarray], inputs: Mapping[str, Sh
     takes = ", ".join(f"{name!r} {_text(shape)}" for name, shape in inputs.items())
     if len(inputs) == 1:
         raise ValueError(
-            f"{path}: it has {has or 'no array'}, and the model takes one array: numpy.savez('x.npz', x=x)"
+            f"{where}: it has {has or 'no array'}, but the model takes one array: numpy.savez('x.npz', x=x)"
         )
     pairs = ", ".join(f"{name!r}: {'abcdefghijklmnopqrstuvwxyz'[i % 26]}" for i, name in enumerate(inputs))
     raise ValueError(
-        f"{path}: it has {has or 'no array'}, and the model takes {takes}: give each input an array by its name, "
+        f"{where}: it has {has or 'no array'}, but the model takes {takes}: give each input an array by its name, "
         f"numpy.savez('x.npz', **{{{pairs}}})"
     )
 
 
 def _require_numbers(array: np.ndarray, where: str) -> None:
-    """Raises ValueError for an array of other things than finite real numbers."""
+    """Raises ValueError for an array of anything other than finite real numbers."""
     if array.dtype.kind not in "biuf":
         raise ValueError(
             f"{where}: an array of {array.dtype}, not of real numbers: save it with x.astype('float32')"
@@ -115,7 +131,7 @@ def _require_numbers(array: np.ndarray, where: str) -> None:
 def _as_batch(array: np.ndarray, shape: Shape, where: str) -> tuple[np.ndarray, bool]:
     """The array with a batch axis and all channels, and whether it had a batch axis; raises ValueError."""
     one_channel = len(shape) > 0 and shape[-1] == 1
-    forms = [(shape, False), (shape, True)]  # as the model takes it goes before what lacks an axis
+    forms = [(shape, False), (shape, True)]  # the full shape takes precedence over one that lacks an axis
     if one_channel:
         forms += [(shape[:-1], False), (shape[:-1], True)]
     for wanted, is_batch in forms:
@@ -128,7 +144,7 @@ def _as_batch(array: np.ndarray, shape: Shape, where: str) -> tuple[np.ndarray, 
             return array, is_batch
     without = f", or without the last axis, {_text(shape[:-1])}" if one_channel else ""
     raise ValueError(
-        f"{where}: shape {array.shape}, and the model takes {_text(shape)} for one sample, or "
+        f"{where}: shape {array.shape}, but the model takes {_text(shape)} for one sample, or "
         f"{_text(['N', *shape])} for N of them{without}: save it in such a shape, with numpy.reshape or "
         "numpy.transpose"
     )
@@ -139,6 +155,6 @@ def _fits(given: tuple[int, ...], wanted: Shape, axes: int) -> bool:
 
 
 def _text(shape: Sequence[Any]) -> str:
-    """A shape, with "any" for lengths that are free."""
+    """A shape, with "any" for free lengths."""
     lengths = ["any" if length is None else str(length) for length in shape]
     return f"({', '.join(lengths)}{',' * (len(lengths) == 1)})"

@@ -110,10 +110,11 @@ def _native(name: str, model: keras.Model, neuron_selection_mode: str, **own: An
     return native.create_analyzer(name, model, neuron_selection_mode=neuron_selection_mode, **own)
 
 
-def create_for_regions(name: str, model: keras.Model, patterns: Patterns | str | Path | None = None) -> Any:
-    """An analyzer of regions of a model whose output is a map, with neuron_selection_mode="index".
+def create_native(name: str, model: keras.Model, patterns: Patterns | str | Path | None = None) -> Any:
+    """A native analyzer, in both hosts, with neuron_selection_mode="index".
 
-    It is a native one in both hosts: iNNvestigate's own explain one neuron at a time.
+    It takes regions of a map, and a chosen class of a model with several inputs. iNNvestigate's own analyzers
+    explain one neuron at a time, and fail where a neuron is chosen for a model with several inputs.
 
     Args:
         name: one of `names()`.
@@ -129,8 +130,8 @@ def create_for_regions(name: str, model: keras.Model, patterns: Patterns | str |
 
     if name not in native.NAMES:
         raise ValueError(
-            f"{name} is a method of iNNvestigate alone, which explains one neuron and no region of a map: use one "
-            f"of {', '.join(native.NAMES)}"
+            f"{name} is a method of iNNvestigate alone, which takes no region of a map, and no chosen class of a "
+            f"model with several inputs: use one of {', '.join(native.NAMES)}"
         )
     return _native(name, model, "index", **_patterns_for(name, patterns))
 

@@ -1,6 +1,6 @@
 """Pictures of arrays beside their relevance: series, vectors, volumes, videos, and images of any channels.
 
-All take one sample at a time, without the batch axis. The colours are those of `visualization.to_rgb`.
+Every function takes one sample, without the batch axis.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from rap_keras.visualization import heatmap, to_rgb
+from rap_keras.visualization.colours import heatmap
+from rap_keras.visualization.layout import GREY, note_of
+from rap_keras.visualization.style import Style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,7 +29,6 @@ SLICES = 6
 _WIDTH = 5.0
 _HEIGHTS = {1: 1.9, 2: 1.6, 3: 1.9, 4: 2.2}  # of a cell, by the axes of the sample
 _CURVE = 0.7  # for every channel of a series beyond the first
-_TITLE, _SMALL = 8, 6
 
 
 class Cell(NamedTuple):
@@ -100,30 +101,32 @@ def strongest(relevance: np.ndarray, count: int) -> np.ndarray:
     return np.sort(np.argsort(-sums, kind="stable")[:count])
 
 
-def colours(relevance: np.ndarray, limit: float) -> np.ndarray:
-    """Colours of relevance, floats in [0, 1], (N, 3), for (N,); +limit is dark red, -limit dark blue."""
-    return to_rgb(relevance[np.newaxis], limit)[0] / 255
+def colours(relevance: np.ndarray, limit: float, style: Style) -> np.ndarray:
+    """Colours of relevance, floats in [0, 1], (N, 3), for (N,); +limit and -limit are the darkest."""
+    return style.colours(relevance, limit) / 255
 
 
-def stacked(cells: Sequence[Sequence[Cell]]) -> Figure:
+def stacked(cells: Sequence[Sequence[Cell]], style: Style) -> Figure:
     """Cells below and beside each other, each drawn by how many axes its sample has.
 
     Args:
         cells: row by row. Samples of 1 axis are vectors, of 2 series, of 3 images and of 4 volumes and videos;
-            those of more are cut into slices along all axes but the last three.
+            those of more are cut into slices along all axes except the last three.
+        style: of the figure; `overlay` is for images on their own.
 
     Returns:
-        The figure; every cell has a colour bar of its own, which is as far up as down.
+        The figure; every cell has its own colour bar.
     """
     from matplotlib.figure import Figure
 
     heights = [max(_height(cell) for cell in row) for row in cells]
     columns = max(map(len, cells))
-    figure = Figure(figsize=(_WIDTH * columns, sum(heights)), dpi=150, layout="constrained")
+    figure = Figure(figsize=(style.width or _WIDTH * columns, sum(heights)), dpi=150, layout="constrained")
     grid = figure.add_gridspec(len(cells), columns, height_ratios=heights)
     for number, row in enumerate(cells):
         for column, cell in enumerate(row):
-            _draw(figure, grid[number, column], cell)
+            _draw(figure, grid[number, column], cell, style)
+    figure.supxlabel(note_of(style.scale, style.absolute), fontsize=style.font_size, color=GREY)
     return figure
 
 
@@ -132,83 +135,83 @@ def _height(cell: Cell) -> float:
     return _HEIGHTS[min(max(cell.values.ndim, 1), 4)] + _CURVE * (channels - 1 if channels <= CURVES else 0)
 
 
-def _draw(figure: Figure, place: Any, cell: Cell) -> None:
+def _draw(figure: Figure, place: Any, cell: Cell, style: Style) -> None:
     values, relevance = np.atleast_1d(cell.values), np.atleast_1d(cell.relevance)
     relevance = relevance if np.isfinite(relevance).all() else np.zeros_like(relevance)
+    if relevance.ndim <= 2:  # images and volumes are summed over their channels first
+        relevance = style.shown(relevance)
     inner = figure.add_subfigure(place)
     if values.ndim == 1:
-        limit, note = _vector(inner, values, relevance)
+        limit, note = _vector(inner, values, relevance, style)
     elif values.ndim == 2:
-        limit, note = _series(inner, values, relevance)
+        limit, note = _series(inner, values, relevance, style)
     elif values.ndim == 3:
-        limit, note = _image(inner, values, relevance)
+        limit, note = _image(inner, values, relevance, style)
     else:
         shape = (-1, *values.shape[-3:])
-        limit, note = _volume(inner, values.reshape(shape), relevance.reshape(shape))
-    inner.suptitle(textwrap.fill(cell.title + f" ({note})" * bool(note), 70), fontsize=_TITLE)
-    _colour_bar(inner, limit)
+        limit, note = _volume(inner, values.reshape(shape), relevance.reshape(shape), style)
+    title = cell.title + f" ({note})" * bool(note)
+    inner.suptitle(textwrap.fill(title, 70), fontsize=style.font_size, parse_math=False)
+    _colour_bar(inner, limit, style)
 
 
-def _limit(relevance: np.ndarray) -> float:
-    """The largest |relevance|, 1 where there is none."""
-    return float(np.abs(relevance).max()) or 1.0
-
-
-def _vector(figure: Any, values: np.ndarray, relevance: np.ndarray) -> tuple[float, str]:
+def _vector(figure: Any, values: np.ndarray, relevance: np.ndarray, style: Style) -> tuple[float, str]:
     """A bar per feature, and below it a field of the same colour, for bars of height 0."""
     shown = strongest(relevance, BARS)
     note = f"{len(shown)} of {len(values)} features, of the largest |relevance|" * (len(shown) < len(values))
-    limit = _limit(relevance)
+    limit = style.limit(relevance)
     bars, strip = figure.subplots(2, 1, height_ratios=[8, 1], sharex=True)
     places = np.arange(len(shown))
-    bars.bar(places, values[shown], color=colours(relevance[shown], limit), edgecolor="0.5", linewidth=0.4)
-    strip.imshow(to_rgb(relevance[np.newaxis, shown], limit), aspect="auto")
+    bars.bar(places, values[shown], color=colours(relevance[shown], limit, style), edgecolor="0.5", linewidth=0.4)
+    strip.imshow(style.colours(relevance[np.newaxis, shown], limit), aspect="auto")
     strip.set(yticks=[])
     strip.set_xticks(places, [str(number) for number in shown], rotation=90 if len(shown) > 16 else 0)
-    bars.tick_params(labelsize=_SMALL, labelbottom=False)
-    strip.tick_params(labelsize=_SMALL if len(shown) <= 32 else _SMALL - 2)
+    small = _small(style)
+    bars.tick_params(labelsize=small, labelbottom=False)
+    strip.tick_params(labelsize=small if len(shown) <= 32 else small - 2)
     return limit, note
 
 
-def _series(figure: Any, values: np.ndarray, relevance: np.ndarray) -> tuple[float, str]:
+def _series(figure: Any, values: np.ndarray, relevance: np.ndarray, style: Style) -> tuple[float, str]:
     """A curve per channel, all in one scale of colours."""
     from matplotlib.collections import LineCollection
 
     drawn, of_it, note = curves(values, relevance)
-    limit = _limit(of_it)
+    of_it = style.shown(of_it)
+    limit = style.limit(of_it)
     for channel, axes in enumerate(figure.subplots(drawn.shape[1], 1, sharex=True, squeeze=False)[:, 0]):
         pieces, order = segments(drawn[:, channel]), np.argsort(np.abs(of_it[:, channel]), kind="stable")
         # White is no relevance, and would not show without the grey line behind it. The strongest comes last:
         # where there are more steps than pixels it is on top.
         axes.add_collection(LineCollection(list(pieces), colors="0.6", linewidths=2.6))
-        shades = colours(of_it[:, channel], limit)
+        shades = colours(of_it[:, channel], limit, style)
         axes.add_collection(LineCollection(list(pieces[order]), colors=shades[order], linewidths=1.8))
         axes.autoscale_view()
         axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.tick_params(labelsize=_SMALL)
+        axes.tick_params(labelsize=_small(style))
         if not note:
-            axes.set_ylabel(f"channel {channel}", fontsize=_SMALL)
+            axes.set_ylabel(f"channel {channel}", fontsize=_small(style))
     return limit, note
 
 
-def _image(figure: Any, values: np.ndarray, relevance: np.ndarray) -> tuple[float, str]:
-    summed = heatmap(relevance)
-    limit = _limit(summed)
-    _pictures(figure.subplots(1, 2), [as_photo(values), to_rgb(summed, limit)])
+def _image(figure: Any, values: np.ndarray, relevance: np.ndarray, style: Style) -> tuple[float, str]:
+    summed = style.shown(heatmap(relevance))
+    limit = style.limit(summed)
+    _pictures(figure.subplots(1, 2), [as_photo(values), style.colours(summed, limit)])
     return limit, channels_note(values.shape[-1])
 
 
-def _volume(figure: Any, values: np.ndarray, relevance: np.ndarray) -> tuple[float, str]:
+def _volume(figure: Any, values: np.ndarray, relevance: np.ndarray, style: Style) -> tuple[float, str]:
     """The strongest slices, all in one scale of grey and one of colours, each above its heatmap."""
-    shown = strongest(heatmap(relevance), SLICES)
-    limit = _limit(heatmap(relevance))
+    maps = style.shown(heatmap(relevance))
+    shown, limit = strongest(maps, SLICES), style.limit(maps)
     means = values if values.shape[-1] in (1, 3, 4) else values.mean(axis=-1, keepdims=True, dtype=np.float64)
     low, high = float(means.min()), float(means.max())
     axes = figure.subplots(2, len(shown), squeeze=False)
     _pictures(axes[0], [as_photo(means[number], low, high) for number in shown])
-    _pictures(axes[1], [to_rgb(heatmap(relevance[number]), limit) for number in shown])
+    _pictures(axes[1], [style.colours(maps[number], limit) for number in shown])
     for number, upper in zip(shown, axes[0]):
-        upper.set_title(str(number), fontsize=_SMALL, pad=2)
+        upper.set_title(str(number), fontsize=_small(style), pad=2)
     count = f"{len(shown)} of {len(values)} slices, of the largest |relevance|" * (len(shown) < len(values))
     return limit, "; ".join(filter(None, [count, channels_note(values.shape[-1])]))
 
@@ -224,10 +227,17 @@ def _pictures(places: Any, pictures: Sequence[np.ndarray]) -> None:
         axes.set(xticks=[], yticks=[])
 
 
-def _colour_bar(figure: Any, limit: float) -> None:
+def _small(style: Style) -> float:
+    """The font size of numbers on axes."""
+    return style.font_size - 1
+
+
+def _colour_bar(figure: Any, limit: float, style: Style) -> None:
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import ListedColormap, Normalize
 
-    scale = ListedColormap(colours(np.linspace(-1, 1, 201), 1.0))
-    bar = figure.colorbar(ScalarMappable(Normalize(-limit, limit), scale), ax=figure.axes, pad=0.02, aspect=30)
-    bar.ax.tick_params(labelsize=_SMALL)
+    low = 0.0 if style.absolute else -1.0
+    scale = ListedColormap(colours(np.linspace(low, 1, 201), 1.0, style))
+    values = ScalarMappable(Normalize(low * limit, limit), scale)
+    bar = figure.colorbar(values, ax=figure.axes, pad=0.02, aspect=30)
+    bar.ax.tick_params(labelsize=_small(style))

@@ -24,18 +24,73 @@ def read_names(file: Path, count: int) -> list[str]:
     return [re.sub(r"^n\d{8}\s+", "", line).strip() for line in lines]
 
 
-def cached_names(count: int) -> list[str] | None:
-    """ImageNet's class names for 1000 classes, if Keras has downloaded them before; else None."""
+def given_names(classes: str | Path | Sequence[str] | None, network: object, count: int) -> list[str] | None:
+    """The class names that were asked for, else those of the network.
+
+    Args:
+        classes: a text file with a name on each line, "imagenet", or the names themselves; None for the network's.
+        network: as `own_names` takes it.
+        count: the number of classes.
+
+    Raises:
+        ConnectionError: ImageNet's names cannot be downloaded.
+        OSError: the file cannot be opened.
+        ValueError: there are more or fewer names than classes, or the file is no text.
+    """
+    if classes is None:
+        return own_names(network, count)
+    if isinstance(classes, (str, Path)) and str(classes) != "imagenet":
+        return read_names(Path(classes), count)
+    names = imagenet_names() if isinstance(classes, (str, Path)) else [str(name) for name in classes]
+    if names is None:
+        raise ConnectionError(
+            "ImageNet's class names are not on this machine and could not be downloaded: give a text file with "
+            "one on each line"
+        )
+    if len(names) != count:
+        raise ValueError(f"{len(names)} class names are given, and the network has {count} classes")
+    return names
+
+
+def own_names(network: object, count: int) -> list[str] | None:
+    """The class names of a network that is known by its name; None for any other.
+
+    Args:
+        network: what was given as the model; anything except a name is a network whose classes are not known.
+        count: its number of classes. Networks of keras.applications have ImageNet's 1000.
+    """
+    from rap_keras import models
+    from rap_keras.shapes import CLASSES
+
+    name = str(network).lower() if isinstance(network, (str, Path)) else ""
+    if name in models.EMBEDDED:
+        return list(CLASSES)
+    return imagenet_names() if count == 1000 and models.is_network_name(name) else None
+
+
+def imagenet_names() -> list[str] | None:
+    """ImageNet's class names, which Keras downloads once; None if they cannot be had."""
     from rap_keras.engine import keras_graph
 
     file = keras_graph.downloads() / "imagenet_class_index.json"
-    if count != 1000 or not file.is_file():
-        return None
+    if not file.is_file():
+        try:
+            _download()
+        except Exception:  # without a network connection: keras.utils.get_file raises plain Exception
+            return None
     try:
         index = json.loads(file.read_text(encoding="utf-8"))
-        return [index[str(number)][1].replace("_", " ") for number in range(count)]
-    except (ValueError, KeyError):  # an interrupted download; names are only a convenience
+        return [index[str(number)][1].replace("_", " ") for number in range(1000)]
+    except (OSError, ValueError, KeyError):  # an interrupted download; names are only a convenience
         return None
+
+
+def _download() -> None:
+    """Has Keras fetch its own file of ImageNet's classes."""
+    import numpy as np
+    from tensorflow import keras
+
+    keras.applications.imagenet_utils.decode_predictions(np.zeros((1, 1000)), top=1)
 
 
 def name_of(number: int, names: Sequence[str] | None) -> str:

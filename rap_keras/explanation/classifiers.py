@@ -1,4 +1,4 @@
-"""Networks as the commands explain them: up to the logits, and how photos become their input."""
+"""Networks as they are explained: up to the logits, with the probabilities beside them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Union
 
-from rap_keras.cli import maps
+from rap_keras.explanation import maps
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,12 +18,13 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Network:
+class Classifier:
     """A network up to its logits, which takes samples of any kind.
 
-    `model` has all its scores along one axis. `map` is the network before that, if its output is a map, which has
-    scores of all classes at several places; else None. `whole` is the network with its final activation, which is
-    `activation`, one of `final_activation.NAMES`; that is None where it has none.
+    `model` has all its scores along one axis. If the output is a map, with scores of all classes at several
+    places, `map` is the network before its scores were put along one axis; else it is None. `whole` is the network
+    with its final activation, and `activation` its kind, one of `final_activation.NAMES`, or None where there is
+    none.
     """
 
     model: keras.Model
@@ -33,7 +34,7 @@ class Network:
 
     @property
     def classes(self) -> int:
-        """How many scores it has: classes, for a map those of all places."""
+        """The number of scores: classes, and for a map those of all places."""
         return maps.count_classes(self.model)
 
     @property
@@ -44,7 +45,7 @@ class Network:
     def probabilities(self) -> Callable[[Inputs], np.ndarray] | None:
         """A function from one network input to the probability of each class.
 
-        None where the network has none, or one for each place of a map.
+        It is None where the network makes no probabilities, or makes them for each place of a map.
         """
         import numpy as np
 
@@ -64,7 +65,7 @@ class Network:
 
 
 @dataclass(frozen=True)
-class PhotoNetwork(Network):
+class PhotoClassifier(Classifier):
     """A network that takes photos, and how they become its input.
 
     `size` and `short_side` are as `images.fit` takes them.
@@ -78,3 +79,28 @@ class PhotoNetwork(Network):
     def is_grey(self) -> bool:
         """Whether it takes photos of one channel, and not RGB."""
         return tuple(self.model.inputs[0].shape)[-1] == 1
+
+
+def classifier_of(whole: keras.Model) -> Classifier:
+    """A model with one output as a classifier; one unit behind a sigmoid becomes two classes.
+
+    Raises:
+        NotAnalyzeableModelException: its final activation cannot be removed.
+        ValueError: its output has no fixed size.
+    """
+    from rap_keras import models
+    from rap_keras.engine.network import flatten
+    from rap_keras.models import final_activation
+
+    found = final_activation.find(flatten(whole))
+    shape = tuple(whole.outputs[0].shape)
+    if None in shape[1:]:
+        raise ValueError(
+            f"model {whole.name!r} has an output of no fixed size, {shape}: build it for photos of "
+            "one size, with keras.Input((height, width, 3)), or for other samples of one size"
+        )
+    logits, activation = models.to_logits(whole), found[0].kind if found else None
+    flat = models.flat_output(logits)
+    if activation == "sigmoid" and maps.count_classes(flat) == 1:
+        flat = models.two_classes(flat)
+    return Classifier(flat, maps.map_of_classes(logits), models.flat_output(whole), activation)

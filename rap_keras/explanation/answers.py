@@ -1,0 +1,230 @@
+"""What was found out about a sample: relevance, and the figures that belong to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rap_keras.explanation.photos_and_arrays import Sample
+from rap_keras.hosts.titles import title
+
+if TYPE_CHECKING:
+    import numpy as np
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Explanation:
+    """Why a network scores one class as it does, by one method.
+
+    Attributes:
+        method: The name of the method.
+        target: The number of the class.
+        label: The name of the class; "class 3" where the classes have no names.
+        against: The name of the class which it is compared with, or None.
+        logit: The logit of the class; of a map, the sum of its logits at `places`.
+        probability: The probability of the class, or None where the network makes none of its logits.
+        score: What the method shares out: the logit, and for contrastive methods the log-odds of the class or the
+            difference of two logits. None for methods that share out nothing, such as the gradient.
+        places: Where a map was explained, boolean, in the shape of its places; None for other networks.
+        relevances: Relevance at each input, by the name of the input, in the shape of the sample, float32.
+        sample: What was explained.
+        milliseconds: The time that the method took. The first sample's includes building its graph.
+    """
+
+    method: str
+    target: int
+    label: str
+    against: str | None
+    logit: float
+    probability: float | None
+    score: float | None
+    places: np.ndarray | None
+    relevances: dict[str, np.ndarray]
+    sample: Sample
+    milliseconds: float
+
+    @property
+    def relevance(self) -> np.ndarray | dict[str, np.ndarray]:
+        """Relevance in the shape of the sample, (H, W, channels) for images; for several inputs a dict by name."""
+        return next(iter(self.relevances.values())) if len(self.relevances) == 1 else self.relevances
+
+    @property
+    def sum(self) -> float:
+        """The sum of all relevance; for RAP it is the logit."""
+        return float(sum(values.sum(dtype=float) for values in self.relevances.values()))
+
+    @property
+    def lost(self) -> float | None:
+        """The part of the score that does not arrive at the input, or None where there is no score.
+
+        For RAP this is rounding. For contrastive RAP it is also what the biases of the network's head hold, and
+        for LRP what any bias takes.
+        """
+        return None if self.score is None else self.score - self.sum
+
+    def of_places(self) -> str:
+        """How many places of a map it is about, and "" for other networks."""
+        return "" if self.places is None else f"{self.places.sum()} of {self.places.size} places"
+
+    def is_finite(self) -> bool:
+        """Whether no relevance is NaN or infinite."""
+        import numpy as np
+
+        return all(bool(np.isfinite(values).all()) for values in self.relevances.values())
+
+    def is_empty(self) -> bool:
+        """Whether all relevance is 0."""
+        return not any(values.any() for values in self.relevances.values())
+
+    def figure(self, **options: Any) -> Figure:
+        """The photo or sample and its relevance as a `matplotlib.figure.Figure`; options as `save` takes them."""
+        return Explanations([self]).figure(**options)
+
+    def show(self, **options: Any) -> None:
+        """Shows the figure, in a notebook below the cell, else in the viewer for pictures; options as for `save`."""
+        Explanations([self]).show(**options)
+
+    def save(self, path: str | Path, dpi: float = 300, **options: Any) -> None:
+        """Writes the figure to a file.
+
+        Examples:
+            >>> explanation.save("figure.pdf", width=3.3)  # one column of a paper, 8 pt, fonts embedded
+
+        Args:
+            path: Ends in .pdf, .svg, .png, or another format of matplotlib.
+            dpi: Dots per inch of pictures.
+            **options: scale, absolute, overlay, colormap, width and font_size, as `visualization.picture` has
+                them.
+
+        Raises:
+            OSError: The file cannot be written.
+            TypeError: There is no such option.
+            ValueError: There is no such format, an option is out of range, or relevance is not finite.
+        """
+        Explanations([self]).save(path, dpi, **options)
+
+    def _repr_html_(self) -> str:
+        return Explanations([self])._repr_html_()
+
+    def __repr__(self) -> str:
+        probability = "" if self.probability is None else f", probability {self.probability:.4g}"
+        against = "" if self.against is None else f" against {self.against!r}"
+        lost = "" if self.lost is None else f" ({self.lost:.2g} lost)"
+        return (
+            f"<{title(self.method)} of {self.label!r}{against}: logit {self.logit:.6g}{probability}, relevance "
+            f"sums to {self.sum:.6g}{lost}>"
+        )
+
+
+class Explanations(tuple[Explanation, ...]):
+    """Explanations of one sample by several methods or of several classes, with one figure for all."""
+
+    def figure(self, **options: Any) -> Figure:
+        """A row for each class and a column for each method; options as `Explanation.save` takes them."""
+        return _figure_of(self, **options)
+
+    def show(self, **options: Any) -> None:
+        """Shows the figure, in a notebook below the cell, else in the viewer for pictures; options as for `save`."""
+        from rap_keras.visualization import display
+
+        display.display(self.figure(**options))
+
+    def save(self, path: str | Path, dpi: float = 300, **options: Any) -> None:
+        """Writes the figure to a file; arguments and errors as `Explanation.save` has them."""
+        from rap_keras import visualization
+
+        visualization.save(self.figure(**options), path, dpi)
+
+    def _repr_html_(self) -> str:
+        import html
+
+        from rap_keras.visualization import display
+
+        text = "<br>".join(html.escape(repr(answer)[1:-1]) for answer in self)
+        return f"<div>{display.as_html(self.figure(), repr(self))}<br><small>{text}</small></div>"
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} explanations: " + ", ".join(repr(answer)[1:-1] for answer in self) + ">"
+
+
+def by_target(answers: Sequence[Explanation]) -> list[list[Explanation]]:
+    """The answers about each class, in their order."""
+    targets = dict.fromkeys(answer.target for answer in answers)
+    return [[answer for answer in answers if answer.target == target] for target in targets]
+
+
+def _figure_of(answers: Sequence[Explanation], **options: Any) -> Figure:
+    """A row for each class and a column for each method, beside the photo or in the shape of the sample.
+
+    A heatmap that is not finite is drawn empty.
+
+    Args:
+        answers: about one sample, every class by the same methods.
+        **options: those of `visualization.style.Style`.
+
+    Raises:
+        TypeError: there is no such option.
+        ValueError: an option is out of range.
+    """
+    import numpy as np
+
+    from rap_keras.visualization.display import require_no_overlay
+    from rap_keras.visualization.method_grid import Row, drawn
+    from rap_keras.visualization.sample_pictures import Cell, stacked
+    from rap_keras.visualization.style import Style
+
+    style, sample, rows = Style(**options).checked(), answers[0].sample, by_target(answers)
+    if sample.photo is not None:
+        return drawn(
+            [Row(_label_of(row), sample.photo / 255, {title(a.method): _heatmap(a) for a in row}) for row in rows],
+            style,
+        )
+    require_no_overlay(style)
+    cells = []
+    for row in rows:
+        about = _label_of(row).replace(":\n", ": ").replace("\n", ", ")
+        for name, batch in sample.inputs.items():
+            of_input = [name] if len(sample.inputs) > 1 else []
+            cells.append(
+                [
+                    Cell(", ".join([title(a.method), *of_input, about]), batch[0], np.asarray(a.relevances[name]))
+                    for a in row
+                ]
+            )
+    return stacked(cells, style)
+
+
+def _heatmap(answer: Explanation) -> np.ndarray:
+    import numpy as np
+
+    from rap_keras.visualization import heatmap
+
+    (relevance,) = answer.relevances.values()
+    return heatmap(relevance if answer.is_finite() else np.zeros_like(relevance))
+
+
+def _label_of(row: Sequence[Explanation]) -> str:
+    """What stands beside the heatmaps of one class: its name, logit and probability, and what is unusual."""
+    first = row[0]
+    # Of ImageNet's "tench, Tinca tinca" a figure has room for the first.
+    names = [name.split(",")[0] for name in (first.label, first.against) if name is not None]
+    lines = ["\nagainst ".join(names)]
+    if first.places is not None:
+        lines += [first.of_places(), f"sum of logits {first.logit:.4g}"]
+    else:
+        lines.append(f"logit {first.logit:.4g}")
+    if first.probability is not None:
+        lines.append(f"probability {first.probability:.2g}")
+    contrastive = [answer.method.endswith(".contrastive") for answer in row]
+    if first.logit < 0 and not all(contrastive):
+        # The sum of RAP's relevance is the logit, so all its signs are the other way round.
+        lines.append("negative logit:\nblue is relevant" + "\nunless contrastive" * any(contrastive))
+    if first.sample.note:
+        lines.append(first.sample.note)
+    empty = [title(answer.method) for answer in row if answer.is_empty()]
+    if empty:
+        lines.append("no relevance:\n" + "\n".join(empty))
+    return "\n".join(lines)

@@ -1,0 +1,127 @@
+"""A classifier with everything that explains its decisions, for one sample after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from rap_keras.explanation import questions
+from rap_keras.explanation.answers import Explanation, Explanations
+from rap_keras.explanation.class_names import name_of
+from rap_keras.explanation.classifiers import Classifier
+from rap_keras.explanation.photos_and_arrays import Sample
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+
+    from rap_keras.explanation.classifiers import Inputs
+    from rap_keras.explanation.questions import Question
+    from rap_keras.patterns import Patterns
+
+
+class Explainer(NamedTuple):
+    """What is the same for all samples.
+
+    `logits` and `probabilities` are functions from one network input to those of each class, the latter None where
+    the network makes none. A target is None for the class with the largest logit, and for a map the class that is
+    the highest at most places. `against` is the class that targets are compared with, or None; `names` is None
+    where the classes have only numbers.
+    """
+
+    classifier: Classifier
+    logits: Callable[[Inputs], np.ndarray]
+    probabilities: Callable[[Inputs], np.ndarray] | None
+    analyzers: Mapping[str, Any]
+    targets: Sequence[int | None]
+    against: int | None
+    names: Sequence[str] | None
+
+    @property
+    def by_index(self) -> bool:
+        """Whether the analyzers are told which class to explain."""
+        return is_by_index(self.classifier, self.targets, self.against)
+
+    def questions(self, sample: Sample) -> list[Question]:
+        """What is asked of a sample, each class once.
+
+        Raises:
+            ValueError: a class is to be compared with itself, or there is no place to explain it at.
+        """
+        import numpy as np
+
+        logits = self.logits(sample.x)
+        if self.classifier.map is not None:
+            return questions.of_places(logits[0], self.targets, sample.region, self.names, sample.name)
+        return questions.of_classes(np.ravel(logits), self.targets, self.against, self.names, sample.name)
+
+    def answers(self, sample: Sample) -> Explanations:
+        """The answer of every method to every question.
+
+        Raises:
+            ValueError: as `questions` has it.
+        """
+        asked = self.questions(sample)
+        probabilities = self.probabilities(sample.x) if self.probabilities else None
+        return Explanations(
+            self._answer(sample, question, method, probabilities)
+            for question in asked
+            for method in self.analyzers
+        )
+
+    def _answer(
+        self, sample: Sample, question: Question, method: str, probabilities: np.ndarray | None
+    ) -> Explanation:
+        import numpy as np
+
+        start = perf_counter()
+        found = self.analyzers[method].analyze(sample.x, **self.choice(question))
+        milliseconds = 1000 * (perf_counter() - start)
+        arrays = found if isinstance(found, list) else [found]
+        return Explanation(
+            method=method,
+            target=question.target,
+            label=name_of(question.target, self.names),
+            against=None if self.against is None else name_of(self.against, self.names),
+            logit=question.logit,
+            probability=None if probabilities is None else float(probabilities[question.target]),
+            score=_score(method, question),
+            places=question.places,
+            relevances={name: np.asarray(array[0], np.float32) for name, array in zip(sample.inputs, arrays)},
+            sample=sample,
+            milliseconds=milliseconds,
+        )
+
+    def choice(self, question: Question) -> dict[str, Any]:
+        """What the analyzers are told of a question."""
+        return question.choice if self.by_index else {}
+
+
+def is_by_index(classifier: Classifier, targets: Sequence[int | None], against: int | None) -> bool:
+    """Whether analyzers must be told which class to explain."""
+    return classifier.map is not None or list(targets) != [None] or against is not None
+
+
+def _score(method: str, question: Question) -> float | None:
+    """What a method shares out; None for those that share out nothing."""
+    if not method.startswith(("rap", "lrp.")):
+        return None
+    return question.score if method.endswith(".contrastive") else question.logit
+
+
+def analyzer_of(name: str, classifier: Classifier, by_index: bool, patterns: Patterns | str | Path | None) -> Any:
+    """An analyzer of a method for a classifier.
+
+    Raises:
+        NotAnalyzeableModelException: the method cannot explain such a model.
+        ValueError: there is no such method, or it needs patterns or options.
+    """
+    from rap_keras.hosts import methods
+
+    if classifier.map is not None:
+        return methods.create_native(name, classifier.map, patterns)
+    if by_index and len(classifier.model.inputs) > 1:
+        return methods.create_native(name, classifier.model, patterns)
+    return methods.create(name, classifier.model, "index" if by_index else "max_activation", patterns)

@@ -1,0 +1,209 @@
+"""One call from a model and a photo to an explanation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from tensorflow import keras
+
+from rap_keras import models
+from rap_keras.datasets import images
+from rap_keras.datasets.array_files import is_array_file
+from rap_keras.engine.network import predictor
+from rap_keras.explanation import class_names, maps
+from rap_keras.explanation.answers import Explanation, Explanations
+from rap_keras.explanation.classifiers import Classifier, PhotoClassifier, classifier_of
+from rap_keras.explanation.explainer import Explainer, analyzer_of, is_by_index
+from rap_keras.explanation.photos_and_arrays import Sample, arrays_of, load_arrays, of_arrays, of_photo
+
+if TYPE_CHECKING:
+    from rap_keras.datasets.images import Preprocessing
+    from rap_keras.patterns import Patterns
+
+
+def explain(
+    model: keras.Model | str | Path,
+    sample: Any,
+    method: str | Sequence[str] = "rap",
+    target: int | str | Sequence[int | str | None] | None = None,
+    *,
+    preprocessing: Preprocessing | None = None,
+    against: int | str | None = None,
+    region: np.ndarray | None = None,
+    classes: Sequence[str] | str | Path | None = None,
+    output: str | int | None = None,
+    patterns: Patterns | str | Path | None = None,
+) -> Explanation | Explanations:
+    """Explains a network's decision about one photo, or about one sample of any other kind.
+
+    A final softmax or sigmoid is removed; a network of one sigmoid unit has two classes. For many samples build an
+    analyzer once, with `rap_keras.create_analyzer`.
+
+    Examples:
+        >>> explanation = rap_keras.explain(model, "photo.jpg", preprocessing="caffe")
+        >>> explanation.show()
+        >>> both = rap_keras.explain(model, "photo.jpg", ["rap", "gradient"], [281, 207], preprocessing="caffe")
+        >>> both.save("figure.pdf", width=3.3)
+
+    Args:
+        model: A Keras model, or what `rap_keras.models.load_model` takes: the name of a network or a file.
+        sample: With `preprocessing` a photo: a path, an image of Pillow, or RGB, uint8, (H, W, 3). Without it, the
+            network's input, with or without a batch axis: an array, a .npy or .npz file, and for several inputs a
+            list or a dict by their names.
+        method: The name of a method, or several: "rap", "rap.contrastive", "gradient", "lrp.alpha_1_beta_0" and
+            all others of `rap_keras.methods.names()`.
+        target: The number or the name of the class to explain, or several. None is the class with the largest
+            logit, and for a map the class that is the highest at most places.
+        preprocessing: What the network was trained with: "caffe" (VGG, ResNet), "tf" (MobileNet, Inception),
+            "torch", a function from RGB, float32, (N, H, W, 3), 0 to 255, to the network's input, or
+            "MODULE:FUNCTION". The photo is resized to the network's input.
+        against: The class to compare with, for contrastive methods.
+        region: For networks whose output is a map, such as segmentation: boolean, (H, W), True where the class is
+            explained. The default is where it is the highest of all classes.
+        classes: The names of the classes, or a text file with one on each line; or "imagenet". Networks given by
+            name have theirs.
+        output: The output to explain, by name or number, of a model that has several.
+        patterns: What "pattern.attribution" and "pattern.net" need.
+
+    Returns:
+        An `Explanation`; with several methods or targets, `Explanations`, a tuple of them.
+
+    Raises:
+        ConnectionError: The weights of a network given by its name cannot be downloaded.
+        FileNotFoundError: There is no such file.
+        NotAnalyzeableModelException: A method cannot explain such a model.
+        TypeError: The photo is of another type.
+        ValueError: There is no such method, class or output; the sample does not fit the network, or is several
+            samples; a photo has no preprocessing; or an option does not fit the network.
+    """
+    methods, targets = _several(method), _several(target)
+    whole = models.one_output(models.load_model(model) if isinstance(model, (str, Path)) else model, output)
+    if preprocessing is None and isinstance(model, (str, Path)) and _is_photo(sample):
+        preprocessing = models.own_preprocessing(str(model))
+    classifier = classifier_of(whole)
+    one = _sample(classifier, sample, preprocessing, _mask(region, classifier))
+    count = maps.count_classes(classifier.scores)
+    names = class_names.given_names(classes, model, count)
+    numbers = [None if one is None else _number(one, names, count) for one in targets]
+    other = None if against is None else _number(against, names, count)
+    _require_contrast(other, methods, classifier)
+    by_index = is_by_index(classifier, numbers, other)
+    analyzers = {name: analyzer_of(name, classifier, by_index, patterns) for name in methods}
+    logits, probabilities = predictor(classifier.scores), classifier.probabilities()
+    found = Explainer(classifier, logits, probabilities, analyzers, numbers, other, names).answers(one)
+    is_one = isinstance(method, str) and (target is None or isinstance(target, (int, str, np.integer)))
+    return found[0] if is_one else found
+
+
+def _several(given: Any) -> list[Any]:
+    """What was given once or in a sequence, as a list without repetitions; raises ValueError if it is empty."""
+    one = given is None or isinstance(given, (str, int, np.integer))
+    found = [given] if one else list(dict.fromkeys(given))
+    if not found:
+        raise ValueError("an empty list of methods or targets: give at least one of each")
+    return found
+
+
+def _is_photo(sample: Any) -> bool:
+    return not isinstance(sample, (list, tuple, dict, np.ndarray)) and not is_array_file(Path(str(sample)))
+
+
+def _sample(
+    classifier: Classifier, given: Any, preprocessing: Preprocessing | None, region: np.ndarray | None
+) -> Sample:
+    is_path = isinstance(given, (str, Path))
+    if is_path and is_array_file(Path(given)):
+        _require_none(preprocessing)
+        return _one(*load_arrays(Path(given), classifier.model), region, str(given))
+    name = str(given) if is_path else "the photo"
+    if preprocessing is None:
+        if _is_photo(given):
+            raise ValueError(
+                f"{name} needs preprocessing, and a wrong guess would spoil the explanation: give what the "
+                "network was trained with, preprocessing='caffe', 'tf', 'torch' or a function"
+            )
+        return _one(*arrays_of(given, classifier.model), region, "the sample")
+    photo = images.load_photo(given) if is_path else _pixels(given)
+    size = models.photo_size(classifier.whole, grey=True) or photo.shape[:2]
+    how = images.find_preprocessing(preprocessing) if isinstance(preprocessing, str) else preprocessing
+    of = classifier
+    taking = PhotoClassifier(of.model, of.map, of.whole, of.activation, how, (int(size[0]), int(size[1])), None)
+    found = of_photo(taking, photo, region, name, Path(name).stem)
+    arrays_of(next(iter(found.inputs.values())), classifier.model)  # refused where the network cannot take it
+    return found
+
+
+def _require_none(preprocessing: Preprocessing | None) -> None:
+    if preprocessing is not None:
+        raise ValueError(
+            "preprocessing is for photos, and arrays are fed to the network as they are: leave preprocessing out"
+        )
+
+
+def _one(arrays: dict[str, np.ndarray], is_batch: bool, region: np.ndarray | None, name: str) -> Sample:
+    """The only sample of a batch; raises ValueError if there are several."""
+    found = of_arrays(arrays, region, name, Path(name).stem, numbered=False)
+    if len(found) > 1:
+        raise ValueError(
+            f"{name} is a batch of {len(found)}, and one is explained at a time: give one, such as x[0], or "
+            "explain all with rap_keras.create_analyzer(method, model).analyze(x)"
+        )
+    return found[0]
+
+
+def _pixels(photo: Any) -> np.ndarray:
+    """A photo in memory as RGB, uint8, (H, W, 3)."""
+    mode = getattr(photo, "mode", "RGB")
+    if mode not in ("RGB", "L"):
+        raise ValueError(f"the photo has mode {mode}: give its path, or photo.convert('RGB')")
+    pixels = np.asarray(photo)
+    if pixels.ndim == 4 and len(pixels) == 1:
+        pixels = pixels[0]
+    if mode == "L" or (pixels.ndim == 3 and pixels.shape[-1] == 1):
+        pixels = np.repeat(pixels.reshape(*pixels.shape[:2], 1), 3, axis=-1)
+    if pixels.dtype != np.uint8:
+        raise TypeError(
+            f"the photo has data type {pixels.dtype}, and preprocessing takes photos of uint8, from 0 to 255: "
+            "give such a photo, or leave preprocessing out if the array is the network's input"
+        )
+    if pixels.ndim != 3 or pixels.shape[-1] != 3 or pixels.size == 0:
+        raise ValueError(f"the photo has shape {pixels.shape}: it must be RGB, (H, W, 3)")
+    return pixels
+
+
+def _mask(region: Any, classifier: Classifier) -> np.ndarray | None:
+    """The region, if there is one and the network can be asked about it."""
+    if region is None:
+        return None
+    if classifier.map is None or len(maps.places_of(classifier.map)) != 2:
+        raise ValueError("region is for networks whose output is a map of height and width: leave region out")
+    mask = np.asarray(region)
+    if mask.dtype != bool or mask.ndim != 2:
+        raise ValueError(
+            f"region has data type {mask.dtype} and shape {mask.shape}: give booleans, (H, W), such as mask > 0"
+        )
+    if not mask.any():
+        raise ValueError("region is False everywhere: set the places to explain to True")
+    return mask
+
+
+def _number(target: Any, names: list[str] | None, count: int) -> int:
+    if isinstance(target, (bool, np.bool_)):
+        raise ValueError(f"target={target!r}: give the number or the name of a class")
+    return class_names.find_class(str(target), names, count)
+
+
+def _require_contrast(against: int | None, methods: Sequence[str], classifier: Classifier) -> None:
+    if against is None:
+        return
+    if classifier.map is not None:
+        raise ValueError("against is for networks with one score for each class, not for maps: leave against out")
+    others = [name for name in methods if not name.endswith(".contrastive")]
+    if others:
+        raise ValueError(
+            f"against is for contrastive methods, and {others[0]} is none: use method='rap.contrastive', or leave "
+            "against out"
+        )

@@ -1,0 +1,179 @@
+"""One sample as a network takes it, made of a photo or of arrays."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from rap_keras.explanation import maps
+from rap_keras.explanation.classifiers import PhotoClassifier
+
+if TYPE_CHECKING:
+    import numpy as np
+    from tensorflow import keras
+
+
+class Sample(NamedTuple):
+    """One sample.
+
+    `name` is what is printed of it, and `stem` begins the names of its files. `inputs` has, by the name of the
+    network's input, a batch of one, (1, ...). `photo` is what is shown of an image, uint8, (H, W, 3), with a
+    `note` for the figure if that is not the whole of it; it is None for samples of other kinds. `region` is the
+    part of what is asked about that the network sees, boolean, (H, W), or None.
+    """
+
+    name: str
+    stem: str
+    inputs: dict[str, np.ndarray]
+    photo: np.ndarray | None
+    note: str
+    region: np.ndarray | None
+
+    @property
+    def x(self) -> np.ndarray | list[np.ndarray]:
+        """The inputs as analyzers take them: an array, or a list of several."""
+        arrays = list(self.inputs.values())
+        return arrays[0] if len(arrays) == 1 else arrays
+
+
+def of_photo(
+    classifier: PhotoClassifier, whole: np.ndarray, region: np.ndarray | None, name: str, stem: str
+) -> Sample:
+    """A photo in the network's size, in grey where the network takes grey photos.
+
+    Args:
+        classifier: what takes it.
+        whole: RGB, uint8, (H, W, 3).
+        region: what is asked about, boolean, (H, W) in the area of the whole photo, or None.
+        name: of the sample.
+        stem: of its files.
+
+    Raises:
+        ValueError: the preprocessing fails.
+    """
+    from rap_keras.datasets import images
+    from rap_keras.engine.keras_graph import input_names
+
+    if classifier.is_grey:
+        whole = images.to_grey(whole)
+    photo = images.fit(whole, classifier.size, classifier.short_side)
+    if region is not None:
+        region = maps.on_input(region, whole, classifier.size, classifier.short_side)
+    channels = photo[..., :1] if classifier.is_grey else photo
+    try:
+        batch = images.preprocess([channels], classifier.preprocessing)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+    return Sample(name, stem, {input_names(classifier.model)[0]: batch}, photo, "", region)
+
+
+def of_arrays(
+    arrays: dict[str, np.ndarray], region: np.ndarray | None, name: str, stem: str, numbered: bool
+) -> list[Sample]:
+    """Every sample of a batch.
+
+    Args:
+        arrays: by the name of the input, (N, ...).
+        region: what is asked about of each, boolean, (H, W), or None.
+        name: what they have in common.
+        stem: of their files.
+        numbered: whether names and stems have the number of the sample behind them.
+    """
+    from rap_keras.visualization.sample_pictures import as_photo, channels_note
+
+    count = len(next(iter(arrays.values())))
+    samples = []
+    for number in range(count):
+        inputs = {of_input: array[number : number + 1] for of_input, array in arrays.items()}
+        first = next(iter(inputs.values()))
+        is_image = len(inputs) == 1 and first.ndim == 4
+        samples.append(
+            Sample(
+                name=f"{name}[{number}]" if numbered else name,
+                stem=f"{stem}-{number}" if numbered else stem,
+                inputs=inputs,
+                photo=as_photo(first[0]) if is_image else None,
+                note=channels_note(first.shape[-1]) if is_image else "",
+                region=region,
+            )
+        )
+    return samples
+
+
+def load_arrays(path: Path, model: keras.Model) -> tuple[dict[str, np.ndarray], bool]:
+    """The samples in a file of arrays, by the names of the model's inputs and in their data types.
+
+    Returns:
+        By name, (N, ...); and whether the file has a batch, and not one sample without a batch axis.
+
+    Raises:
+        OSError: the file cannot be opened.
+        ValueError: it does not fit the model.
+    """
+    from rap_keras.datasets import array_files
+
+    return _for_model(*array_files.load(path, _shapes(model)), model, str(path))
+
+
+def arrays_of(given: Any, model: keras.Model) -> tuple[dict[str, np.ndarray], bool]:
+    """Arrays in memory as `load_arrays` gives those of a file.
+
+    Args:
+        given: an array, for several inputs a list of them or a dict by the names of the inputs.
+        model: what takes them.
+
+    Raises:
+        ValueError: they do not fit the model.
+    """
+    import numpy as np
+
+    from rap_keras.datasets import array_files
+
+    shapes = _shapes(model)
+    if isinstance(given, dict):
+        arrays = {str(name): np.asarray(array) for name, array in given.items()}
+    elif isinstance(given, (list, tuple)) and len(shapes) > 1:
+        if len(given) != len(shapes):
+            raise ValueError(f"{len(given)} arrays, and the model takes {len(shapes)}: {', '.join(shapes)}")
+        arrays = {name: np.asarray(array) for name, array in zip(shapes, given)}
+    else:
+        arrays = {"": np.asarray(given)}
+    if set(arrays) != set(shapes) and not len(arrays) == len(shapes) == 1:
+        takes = ", ".join(f"{name!r} {shape}" for name, shape in shapes.items())
+        raise ValueError(
+            f"the sample has {len(arrays)} arrays, {', '.join(map(repr, arrays))}, and the model takes {takes}: "
+            "give a dict by these names, or a list in this order"
+        )
+    return _for_model(*array_files.as_batches(arrays, shapes, "the sample"), model, "the sample")
+
+
+def _shapes(model: keras.Model) -> dict[str, tuple[int | None, ...]]:
+    from rap_keras.engine import keras_graph
+
+    return {name: tuple(tensor.shape)[1:] for name, tensor in zip(keras_graph.input_names(model), model.inputs)}
+
+
+def _for_model(
+    arrays: dict[str, np.ndarray], is_batch: bool, model: keras.Model, where: str
+) -> tuple[dict[str, np.ndarray], bool]:
+    """The arrays in the data types of the model's inputs; raises ValueError if these cannot hold them."""
+    import numpy as np
+
+    from rap_keras.engine import keras_graph
+    from rap_keras.engine.samples import valid_samples
+
+    try:
+        valid_samples(arrays, model)  # whole numbers where the model takes integers
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+    cast = {}
+    for name, tensor in zip(keras_graph.input_names(model), model.inputs):
+        dtype = keras_graph.dtype(tensor)
+        with np.errstate(over="ignore"):
+            cast[name] = arrays[name].astype(dtype.as_numpy_dtype)
+        if dtype.is_floating and not np.isfinite(cast[name]).all():
+            raise ValueError(
+                f"{where}: values of input {name!r} go beyond what the network takes, {dtype.name}: scale them as "
+                "in the network's training"
+            )
+    return cast, is_batch

@@ -1,0 +1,241 @@
+"""One call from relevance to a figure: made, shown where there is a screen, or written to a file."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import sys
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from rap_keras.visualization.colours import SEISMIC, as_pixels, heatmap, numbers, require_same_size
+from rap_keras.visualization.method_grid import Row, drawn
+from rap_keras.visualization.sample_pictures import Cell, as_photo, channels_note, stacked
+from rap_keras.visualization.style import Style
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PRINT_DPI = 300
+"""Dots per inch of pictures in a file."""
+
+_SCREEN_DPI = 192
+
+
+def picture(
+    relevance: ArrayLike | Mapping[str, Any],
+    photo: ArrayLike | Sequence[ArrayLike] | None = None,
+    *,
+    titles: Sequence[str] | None = None,
+    scale: str = "percentile",
+    absolute: bool = False,
+    overlay: float | None = None,
+    colormap: str = SEISMIC,
+    width: float | None = None,
+    font_size: float = 8,
+) -> Figure:
+    """A figure of relevance from any source, beside the photo or over it.
+
+    The scale of each heatmap is symmetric about 0, and the figure says what its ends are.
+
+    Examples:
+        >>> rap_keras.visualization.picture({"RAP": relevance, "Gradient": gradient}, photo, width=3.3)
+
+    Args:
+        relevance: Of one sample, as an analyzer gives it, with or without a batch axis of 1: (H, W, C) or (H, W)
+            for an image, else in the shape of the sample. Several methods or targets are a dict from each
+            heading to its array.
+        photo: The photo, (H, W, 3), uint8 or float in [0, 1]; or the sample itself, in the shape of its
+            relevance, for series (time, channels), vectors, volumes and images that are not RGB, (H, W, channels).
+            For several images it is a list, and each array of `relevance` has one entry for each image.
+        titles: A label for each image of the list.
+        scale: What gets the darkest colour: "percentile", the 99th percentile of |relevance|, so that a single
+            strong pixel does not make all others white; or "max", the largest.
+        absolute: Draw |relevance|, as is usual for gradients. It is taken after the sum over the channels.
+        overlay: Draw the heatmap over the photo in grey, with this opacity, from 0 to 1, instead of beside it.
+        colormap: "seismic", or another colour map of matplotlib.
+        width: Of the figure, in inches. The columns wrap if they do not fit. The default depends on their number.
+        font_size: Of all text in images' figures, in points.
+
+    Returns:
+        The figure. `save` writes it to a file.
+
+    Raises:
+        TypeError: An argument is not made of real numbers, or has a wrong type.
+        ValueError: The arrays do not fit together, have values that are not finite, or an option is out of range.
+    """
+    style = Style(scale, absolute, overlay, colormap, width, font_size).checked()
+    arrays = relevance if isinstance(relevance, Mapping) else {"relevance": relevance}
+    if not arrays:
+        raise ValueError("relevance is an empty dict: give the relevance of at least one method")
+    if isinstance(photo, (list, tuple)):
+        return drawn(_rows(arrays, photo, titles), style)
+    if titles is not None:
+        raise ValueError("titles is for several photos, given as a list: for one photo give titles=None")
+    found = {str(name): np.asarray(values) for name, values in arrays.items()}
+    sample = None if photo is None else np.asarray(photo)
+    if sample is None or sample.ndim == 3:
+        return drawn([_row(found, sample, "")], style)
+    require_no_overlay(style)
+    sample = numbers(sample, "photo", {n: f"{n} axes" for n in range(1, 8)})
+    cells = [Cell(name, sample, _of_shape(values, sample.shape, name)) for name, values in found.items()]
+    return stacked([cells], style)
+
+
+def require_no_overlay(style: Style) -> None:
+    """Raises ValueError if a heatmap is to be drawn over a sample that is no image."""
+    if style.overlay is not None:
+        raise ValueError("overlay is for images: leave it out for series, vectors and volumes")
+
+
+def show(relevance: ArrayLike | Mapping[str, Any], photo: Any = None, **options: Any) -> None:
+    """Shows relevance from any source: in a notebook below the cell, else in the viewer for pictures.
+
+    Examples:
+        >>> rap_keras.show(relevance, photo)
+
+    Args:
+        relevance: As `rap_keras.visualization.picture` takes it.
+        photo: Likewise.
+        **options: Likewise.
+
+    Warns:
+        UserWarning: There is no viewer; the message says how to write a file.
+
+    Raises:
+        TypeError: As `picture` has it.
+        ValueError: As `picture` has it.
+    """
+    display(picture(relevance, photo, **options))
+
+
+def save(figure: Figure, path: str | Path, dpi: float = PRINT_DPI) -> None:
+    """Writes a figure to a file, ready for a paper: in a PDF the fonts are embedded as TrueType.
+
+    Args:
+        figure: As `picture` makes it.
+        path: Ends in .pdf, .svg, .png, or another format of matplotlib.
+        dpi: Dots per inch of pictures.
+
+    Raises:
+        OSError: The file cannot be written.
+        ValueError: There is no such format.
+    """
+    from matplotlib import rc_context
+
+    # Type 3, matplotlib's default, is refused by many publishers. Text of an SVG stays text.
+    with rc_context({"pdf.fonttype": 42, "ps.fonttype": 42, "svg.fonttype": "none"}):
+        figure.savefig(path, dpi=dpi)
+
+
+def display(figure: Figure) -> None:
+    """Shows a figure: in a notebook below the cell, else in the viewer for pictures.
+
+    Warns:
+        UserWarning: there is no viewer.
+    """
+    if _in_notebook():
+        from IPython.display import HTML
+        from IPython.display import display as display_below
+
+        display_below(HTML(as_html(figure)))
+        return
+    from PIL import Image, ImageShow
+
+    if not ImageShow.show(Image.open(io.BytesIO(_as_png(figure)))):
+        warnings.warn(
+            "there is no viewer for pictures on this machine: write the figure to a file, with "
+            "explanation.save('figure.png') or rap_keras.visualization.save(figure, 'figure.png')",
+            stacklevel=3,
+        )
+
+
+def as_html(figure: Figure, description: str = "relevance") -> str:
+    """A figure as an image in HTML, sharp on screens of high resolution.
+
+    Args:
+        figure: As `picture` makes it.
+        description: For readers who cannot see the image.
+    """
+    data = base64.b64encode(_as_png(figure)).decode("ascii")
+    width = round(96 * figure.get_figwidth())  # CSS has 96 pixels in an inch
+    return (
+        f'<img alt="{html.escape(description)}" style="max-width:100%;background:white" width="{width}" '
+        f'src="data:image/png;base64,{data}">'
+    )
+
+
+def _as_png(figure: Figure) -> bytes:
+    written = io.BytesIO()
+    figure.savefig(written, format="png", dpi=_SCREEN_DPI)
+    return written.getvalue()
+
+
+def _in_notebook() -> bool:
+    if "IPython" not in sys.modules:
+        return False
+    from IPython import get_ipython
+
+    shell = get_ipython()
+    return shell is not None and hasattr(shell, "kernel")
+
+
+def _rows(arrays: Mapping[str, Any], photos: Sequence[Any], titles: Sequence[str] | None) -> list[Row]:
+    """A row for each photo; raises ValueError where the numbers of photos, arrays and titles differ."""
+    if not photos:
+        raise ValueError("photo is an empty list: give at least one photo")
+    for name, values in arrays.items():
+        if len(values) != len(photos):
+            raise ValueError(
+                f"{name} has relevance for {len(values)} images, and there are {len(photos)} photos: give one each"
+            )
+    if titles is not None and len(titles) != len(photos):
+        raise ValueError(f"{len(titles)} titles for {len(photos)} photos: give one each")
+    return [
+        _row(
+            {str(name): np.asarray(values[index]) for name, values in arrays.items()},
+            np.asarray(photo),
+            "" if titles is None else titles[index],
+        )
+        for index, photo in enumerate(photos)
+    ]
+
+
+def _row(arrays: Mapping[str, np.ndarray], photo: np.ndarray | None, label: str) -> Row:
+    """An image with its heatmaps, which are summed over their channels."""
+    pixels = None
+    if photo is not None:
+        is_rgb = photo.ndim == 3 and photo.shape[-1] == 3
+        pixels = as_pixels(
+            photo if is_rgb else as_photo(numbers(photo, "photo", {3: "(H, W, channels)"})), "photo"
+        )
+        label = "\n".join(filter(None, [label, channels_note(photo.shape[-1])]))
+    maps = {}
+    for name, values in arrays.items():
+        own = values[0] if values.ndim == 4 and len(values) == 1 else values
+        own = numbers(own, f"the relevance of {name}", {2: "(H, W)", 3: "(H, W, channels)"})
+        if own.size == 0:
+            raise ValueError(f"the relevance of {name} has shape {own.shape}: it is empty")
+        maps[name] = own if own.ndim == 2 else heatmap(own)
+        if pixels is not None:
+            require_same_size(maps[name], f"the heatmap of {name}", pixels, "photo")
+    return Row(label, pixels, maps)
+
+
+def _of_shape(values: np.ndarray, shape: tuple[int, ...], name: str) -> np.ndarray:
+    """Relevance without its batch axis of 1; raises ValueError if it has another shape than its sample."""
+    own = values[0] if values.shape == (1, *shape) else values
+    if own.shape != shape:
+        raise ValueError(
+            f"the relevance of {name} has shape {values.shape}, and the sample has {shape}: give both in the "
+            "same shape"
+        )
+    if not np.isfinite(numbers(own, f"the relevance of {name}", {len(shape): str(shape)})).all():
+        raise ValueError(f"the relevance of {name} has values that are not finite, NaN or infinite")
+    return own

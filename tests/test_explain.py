@@ -1,0 +1,244 @@
+"""`rap_keras.explain`: one call from a model and a photo, or any other sample, to an explanation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from host import NotAnalyzeableModelException, create_analyzer
+from PIL import Image
+from tensorflow import keras
+
+import rap_keras
+from rap_keras import Explanation, Explanations
+from rap_keras.datasets import images
+from rap_keras.shapes import CLASSES, TEST_SEED, generate
+
+layers = keras.layers
+SIZE = 8
+KERNEL = np.random.default_rng(1).normal(size=(SIZE * SIZE * 3, 3)).astype(np.float32)
+
+
+def unit(pixels):
+    return pixels / 255
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    """A folder of its own for each test, which is also the home folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return tmp_path
+
+
+def linear(end="softmax", units=3) -> keras.Model:
+    """Logits that are sums over all values."""
+    dense = layers.Dense(units, activation=end, use_bias=False)
+    model = keras.Sequential([keras.Input((SIZE, SIZE, 3)), layers.Flatten(), dense])
+    model.set_weights([KERNEL[:, :units]])
+    return model
+
+
+def photo(seed=0, shape=(SIZE, SIZE, 3)) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, shape).astype(np.uint8)
+
+
+def logits_of(x: np.ndarray) -> np.ndarray:
+    return x.reshape(-1).astype(np.float64) @ KERNEL.astype(np.float64)
+
+
+def test_the_first_choice_by_rap():
+    pixels = photo()
+    logits = logits_of(pixels / 255)
+    explanation = rap_keras.explain(linear(), pixels, preprocessing=unit)
+    assert isinstance(explanation, Explanation)
+    assert (explanation.method, explanation.target) == ("rap", logits.argmax())
+    assert explanation.label == f"class {logits.argmax()}"
+    assert explanation.logit == pytest.approx(logits.max(), rel=1e-5)
+    assert explanation.probability == pytest.approx(np.exp(logits.max()) / np.exp(logits).sum(), rel=1e-4)
+    assert explanation.sum == pytest.approx(logits.max(), rel=1e-4)
+    assert explanation.lost == pytest.approx(0, abs=1e-3 * abs(logits.max()))
+    expected = create_analyzer("rap", linear(end=None)).analyze(unit(pixels[None].astype(np.float32)))
+    np.testing.assert_array_equal(explanation.relevance, expected[0])
+
+
+def test_other_classes_by_other_methods():
+    pixels = photo()
+    logits = logits_of(pixels / 255)
+    found = rap_keras.explain(
+        linear(),
+        pixels,
+        ["gradient", "input_t_gradient", "rap.contrastive"],
+        [2, "dog"],
+        preprocessing=unit,
+        classes=["cat", "dog", "bird"],
+    )
+    assert isinstance(found, Explanations)
+    assert [(one.method, one.label) for one in found] == [
+        (method, label)
+        for label in ("bird", "dog")
+        for method in ("gradient", "input_t_gradient", "rap.contrastive")
+    ]
+    np.testing.assert_allclose(found[0].relevance.ravel(), KERNEL[:, 2], rtol=1e-5)
+    np.testing.assert_allclose(
+        found[4].relevance.ravel(), KERNEL[:, 1] * (pixels / 255).ravel(), rtol=1e-4, atol=1e-6
+    )
+    assert found[0].score is None
+    assert found[0].lost is None
+    others = np.delete(logits, 1)
+    share = np.exp(others - others.max()) / np.exp(others - others.max()).sum()
+    assert found[5].score == pytest.approx(logits[1] - share @ others, rel=1e-4)  # the log-odds of dog
+    assert found[5].sum == pytest.approx(found[5].score, rel=1e-3, abs=1e-3)
+
+
+def test_a_class_against_another():
+    pixels = photo()
+    logits = logits_of(pixels / 255)
+    found = rap_keras.explain(linear(), pixels, "rap.contrastive", 0, against=2, preprocessing=unit)
+    assert (found.label, found.against) == ("class 0", "class 2")
+    assert found.score == pytest.approx(logits[0] - logits[2], rel=1e-4)
+    assert found.sum == pytest.approx(found.score, rel=1e-3)
+    with pytest.raises(ValueError, match="against is for contrastive methods, and rap is none"):
+        rap_keras.explain(linear(), pixels, "rap", 0, against=2, preprocessing=unit)
+    with pytest.raises(ValueError, match="the first choice is"):
+        rap_keras.explain(linear(), pixels, "rap.contrastive", 2, against=2, preprocessing=unit)
+
+
+def test_one_sigmoid_unit_has_two_classes():
+    pixels = photo()
+    z = logits_of(pixels / 255)[0]
+    for target, sign in ((0, -1), (1, 1)):
+        found = rap_keras.explain(linear("sigmoid", 1), pixels, target=target, preprocessing=unit)
+        assert found.logit == pytest.approx(sign * z, rel=1e-4)
+        assert found.probability == pytest.approx(1 / (1 + np.exp(-sign * z)), abs=1e-6)
+        assert found.sum == pytest.approx(sign * z, rel=1e-3)
+
+
+def test_photos_of_every_kind_give_the_same():
+    pixels = photo(shape=(20, 30, 3))
+    Image.fromarray(pixels).save("photo.png")
+    x = images.preprocess([images.fit(pixels, (SIZE, SIZE))], unit)
+    wanted = rap_keras.explain(linear(), x[0]).relevance
+    for given in ("photo.png", Image.fromarray(pixels), pixels, pixels[None]):
+        found = rap_keras.explain(linear(), given, preprocessing=unit)
+        np.testing.assert_array_equal(found.relevance, wanted)
+        np.testing.assert_array_equal(found.sample.photo, images.fit(pixels, (SIZE, SIZE)))
+    np.testing.assert_array_equal(rap_keras.explain(linear(), x).relevance, wanted)
+    np.save("x.npy", x)
+    np.testing.assert_array_equal(rap_keras.explain(linear(), "x.npy").relevance, wanted)
+
+
+def test_grey_photos():
+    model = keras.Sequential([keras.Input((SIZE, SIZE, 1)), layers.Flatten(), layers.Dense(2)])
+    grey = photo(shape=(SIZE, SIZE))
+    found = rap_keras.explain(model, Image.fromarray(grey), preprocessing=unit)
+    x = (grey / 255).astype(np.float32)[None, ..., None]
+    np.testing.assert_allclose(found.relevance, rap_keras.explain(model, x).relevance, rtol=1e-4, atol=1e-6)
+
+
+def test_a_network_by_name_has_its_preprocessing_and_classes():
+    samples = generate(1, TEST_SEED)
+    found = rap_keras.explain("shapes-vgg", Image.fromarray(samples.images[0]))
+    assert found.label == CLASSES[samples.labels[0]]
+    assert found.sum == pytest.approx(found.logit, rel=1e-3)
+    assert f"<RAP of '{found.label}': logit" in repr(found)
+    assert "lost)>" in repr(found)
+
+
+def test_several_inputs():
+    series, facts = keras.Input((6, 2), name="series"), keras.Input((5,), name="facts")
+    joined = layers.Concatenate()([layers.Flatten()(series), facts])
+    model = keras.Model([series, facts], layers.Dense(2, use_bias=False)(joined))
+    random = np.random.default_rng(0)
+    a, b = random.normal(size=(6, 2)), random.normal(size=5)
+    found = rap_keras.explain(model, [a, b], "input_t_gradient", 1)
+    (kernel,) = model.get_weights()
+    expected = np.concatenate([a.ravel(), b]) * kernel[:, 1]
+    np.testing.assert_allclose(found.relevance["series"].ravel(), expected[:12], rtol=1e-4)
+    np.testing.assert_allclose(found.relevance["facts"], expected[12:], rtol=1e-4)
+    by_name = rap_keras.explain(model, {"facts": b, "series": a}, "input_t_gradient", 1)
+    np.testing.assert_array_equal(by_name.relevance["facts"], found.relevance["facts"])
+    with pytest.raises(ValueError, match=r"the sample has 2 arrays, 'series', 'x', and the model takes 'series'"):
+        rap_keras.explain(model, {"series": a, "x": b})
+    with pytest.raises(ValueError, match="1 arrays, and the model takes 2: series, facts"):
+        rap_keras.explain(model, [a])
+    found.save("both.png")
+
+
+def test_a_region_of_a_map():
+    inputs = keras.Input((SIZE, SIZE, 3))
+    model = keras.Model(inputs, layers.Conv2D(2, 1, use_bias=False)(inputs))
+    pixels, mask = photo(), np.zeros((SIZE, SIZE), bool)
+    mask[2:4, 3:7] = True
+    found = rap_keras.explain(model, pixels, target=1, region=mask, preprocessing=unit)
+    z = (pixels / 255) @ model.get_weights()[0][0, 0, :, 1]
+    np.testing.assert_array_equal(found.places, mask)
+    assert found.logit == pytest.approx(z[mask].sum(), rel=1e-4)
+    assert (found.relevance[~mask] == 0).all()
+    assert found.lost == pytest.approx(0, abs=1e-3 * float(np.abs(found.relevance).sum()))
+    contrastive = rap_keras.explain(model, pixels, "rap.contrastive", 1, region=mask, preprocessing=unit)
+    difference = (pixels / 255) @ (model.get_weights()[0][0, 0] @ [-1, 1])
+    assert contrastive.score == pytest.approx(difference[mask].sum(), rel=1e-4)
+    with pytest.raises(ValueError, match="region is False everywhere"):
+        rap_keras.explain(model, pixels, region=mask & False, preprocessing=unit)
+    with pytest.raises(ValueError, match="region has data type float64"):
+        rap_keras.explain(model, pixels, region=mask * 1.0, preprocessing=unit)
+    with pytest.raises(ValueError, match="region is for networks whose output is a map"):
+        rap_keras.explain(linear(), pixels, region=mask, preprocessing=unit)
+
+
+def test_what_is_refused():
+    pixels = photo()
+    with pytest.raises(ValueError, match=r"photo\.png needs preprocessing"):
+        rap_keras.explain(linear(), "photo.png")
+    with pytest.raises(FileNotFoundError):
+        rap_keras.explain(linear(), "photo.png", preprocessing=unit)
+    with pytest.raises(
+        TypeError, match="the photo has data type float32, and preprocessing takes photos of uint8"
+    ):
+        rap_keras.explain(linear(), pixels.astype(np.float32), preprocessing="caffe")
+    with pytest.raises(ValueError, match=r"the photo has shape \(8, 8\)"):
+        rap_keras.explain(linear(), pixels[..., 0], preprocessing="caffe")
+    with pytest.raises(ValueError, match="the photo has mode RGBA"):
+        rap_keras.explain(linear(), Image.new("RGBA", (SIZE, SIZE)), preprocessing="caffe")
+    with pytest.raises(ValueError, match="the sample is a batch of 2, and one is explained at a time"):
+        rap_keras.explain(linear(), np.stack([pixels, pixels]))
+    with pytest.raises(ValueError, match=r"the sample: shape \(8, 9, 3\)"):
+        rap_keras.explain(linear(), photo(shape=(8, 9, 3)))
+    with pytest.raises(ValueError, match="there is no class 3"):
+        rap_keras.explain(linear(), pixels, target=3)
+    with pytest.raises(ValueError, match="'cat' is no number, and the classes have no names"):
+        rap_keras.explain(linear(), pixels, target="cat")
+    with pytest.raises(ValueError, match="target=True"):
+        rap_keras.explain(linear(), pixels, target=True)
+    with pytest.raises(ValueError, match="2 class names are given, and the network has 3 classes"):
+        rap_keras.explain(linear(), pixels, classes=["cat", "dog"])
+    with pytest.raises(ValueError, match="an empty list of methods or targets"):
+        rap_keras.explain(linear(), pixels, [])
+    with pytest.raises(ValueError, match=r"unknown method 'rapp', did you mean rap\?"):
+        rap_keras.explain(linear(), pixels, "rapp")
+    np.save("x.npy", pixels / 255)
+    with pytest.raises(ValueError, match="preprocessing is for photos"):
+        rap_keras.explain(linear(), "x.npy", preprocessing="caffe")
+    inputs = keras.Input((SIZE, SIZE, 3))
+    odd = keras.Model(inputs, layers.Dense(2)(layers.Flatten()(layers.GaussianNoise(0.1)(inputs))))
+    rap_keras.explain(odd, pixels)  # noise is no part of inference
+    with pytest.raises(NotAnalyzeableModelException):
+        rap_keras.explain(two_outputs(), pixels)
+    assert rap_keras.explain(two_outputs(), pixels, output=1).target in range(2)
+
+
+def two_outputs() -> keras.Model:
+    inputs = keras.Input((SIZE, SIZE, 3))
+    flat = layers.Flatten()(inputs)
+    return keras.Model(inputs, [layers.Dense(3)(flat), layers.Dense(2)(flat)])
+
+
+def test_the_model_stays_as_it_is():
+    model = linear()
+    before = [weight.copy() for weight in model.get_weights()]
+    x = (photo() / 255).astype(np.float32)[None]
+    probabilities = model.predict_on_batch(x)
+    rap_keras.explain(model, x, ["rap", "guided_backprop", "lrp.alpha_1_beta_0"])
+    for weight, old in zip(model.get_weights(), before):
+        np.testing.assert_array_equal(weight, old)
+    np.testing.assert_array_equal(model.predict_on_batch(x), probabilities)
