@@ -365,3 +365,12 @@ def test_values_at_the_end_of_float32_neither_overflow_nor_lose_relevance(layer,
     for name, found in R.items():
         assert np.isfinite(found).all(), name
         assert found.sum(dtype=float) == pytest.approx(logit, rel=1e-4), name
+
+
+def test_an_analyzer_tells_what_it_is():
+    model = keras.Sequential([keras.Input((4, 4, 3)), keras.layers.Flatten(), keras.layers.Dense(2)], name="small")
+    analyzer = create_analyzer("rap", model, batch_norm="fold", input_rule=None)
+    assert repr(analyzer) == (
+        "<RAP of model 'small': 2 layers, variant='paper', batch_norm='fold', input_rule=None, "
+        "neuron_selection_mode='max_activation'>"
+    )

@@ -46,8 +46,10 @@ print(json.dumps(names))
 """
     )
     modules = {page.stem for page in PAGES.glob("*.md")} - {"rap_keras"}
-    functions = {"build_quickly", "create_analyzer", "region", "register_rule", "to_logits", "without_softmax"}
-    classes = {"ContrastiveRAP", "NotAnalyzeableModelException", "PatternAttribution", "PatternNet", "RAP"}
+    functions = {"build_quickly", "create_analyzer", "explain", "region", "register_rule", "show", "to_logits"}
+    functions.add("without_softmax")
+    classes = {"ContrastiveRAP", "Explanation", "Explanations", "NotAnalyzeableModelException", "RAP"}
+    classes |= {"PatternAttribution", "PatternNet"}
     assert found["kinds"] == {
         **dict.fromkeys(modules, "module"),
         **dict.fromkeys(functions, "function"),

@@ -228,6 +228,8 @@ def explain(
     options: dict[str, Any] = {"scale": scale, "width": width, "overlay": _OPACITY if overlay else None}
     look = Look(file_format, dpi, options)
     shown = None if layers is None else _matching(explainer.classifier, layers)
+    if overlay:
+        _require_images(explainer.classifier)
     context.exit(_run(explainer, where, shown, paths, output, look))
 
 
@@ -279,6 +281,16 @@ def _matching(classifier: Classifier, pattern: str) -> set[str]:
         shown = ", ".join(names[:8]) + ", ..." * (len(names) > 8)
         raise click.BadParameter(f"no layer matches {pattern!r}: there are {shown}", param_hint=["--layers"])
     return found
+
+
+def _require_images(classifier: Classifier) -> None:
+    """Raises click.UsageError if --overlay is given for samples that are no images."""
+    shapes = [tuple(tensor.shape)[1:] for tensor in classifier.model.inputs]
+    if len(shapes) != 1 or len(shapes[0]) != 3:
+        raise click.UsageError(
+            f"--overlay is for images, and the network takes samples of shape {' and '.join(map(str, shapes))}: "
+            "leave --overlay out."
+        )
 
 
 def _run(

@@ -84,7 +84,7 @@ class Explanation:
         return Explanations([self]).figure(**options)
 
     def show(self, **options: Any) -> None:
-        """Shows the figure, in a notebook below the cell, else in the viewer for pictures; options as for `save`."""
+        """Shows the figure in a notebook, or else in the viewer for pictures; options as for `save`."""
         Explanations([self]).show(**options)
 
     def save(self, path: str | Path, dpi: float = 300, **options: Any) -> None:
@@ -127,7 +127,7 @@ class Explanations(tuple[Explanation, ...]):
         return _figure_of(self, **options)
 
     def show(self, **options: Any) -> None:
-        """Shows the figure, in a notebook below the cell, else in the viewer for pictures; options as for `save`."""
+        """Shows the figure in a notebook, or else in the viewer for pictures; options as for `save`."""
         from rap_keras.visualization import display
 
         display.display(self.figure(**options))

@@ -52,7 +52,7 @@ def of_classes(
         if target == against:
             name = name_of(first, names)
             raise ValueError(
-                f"{sample}: the first choice is {name} itself: to compare with {name}, give another class as target"
+                f"{sample}: the first choice is {name} itself: to compare with {name}, give another class"
             )
         choice: dict[str, Any] = {"neuron_selection": target}
         if against is not None:

@@ -72,6 +72,15 @@ class Analyzer:
             refuse_final_activation(self.network)
         self._graph: Any = None
 
+    def __repr__(self) -> str:
+        options = ", ".join(f"{name}={value!r}" for name, value in self._options().items())
+        layers = len(self.network.calls)
+        return f"<{type(self).__name__} of model {self._model.name!r}: {layers} layers, {options}>"
+
+    def _options(self) -> dict[str, Any]:
+        """The options that are told of the analyzer."""
+        return {"neuron_selection_mode": self._neuron_selection_mode}
+
     def analyze(
         self, X: Any, neuron_selection: Any = None, batch_size: int | None = None, against: Any = None
     ) -> Arrays:

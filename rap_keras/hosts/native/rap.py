@@ -115,6 +115,10 @@ class RAP(Analyzer):
         self._warn_of_unused_bounds()
         self._layer_functions: dict[tuple[str, ...], Callable] = {}
 
+    def _options(self) -> dict[str, Any]:
+        own = {"variant": self.variant, "batch_norm": self._batch_norm, "input_rule": self._input_rule}
+        return {**own, **({"rules": sorted(self._rules)} if self._rules else {}), **super()._options()}
+
     def _warn_of_unused_bounds(self) -> None:
         """Warns if bounds were given and no layer goes by them; a layer of the user's has been named already."""
         given = any(isinstance(rule, input_bounds.Fixed) for rule in self._input_rules)
