@@ -172,7 +172,7 @@ def _figure_of(answers: Sequence[Explanation], **options: Any) -> Figure:
     import numpy as np
 
     from rap_keras.visualization.display import require_no_overlay
-    from rap_keras.visualization.method_grid import Row, drawn
+    from rap_keras.visualization.method_grid import Row, drawn, one_line
     from rap_keras.visualization.sample_pictures import Cell, stacked
     from rap_keras.visualization.style import Style
 
@@ -185,7 +185,7 @@ def _figure_of(answers: Sequence[Explanation], **options: Any) -> Figure:
     require_no_overlay(style)
     cells = []
     for row in rows:
-        about = _label_of(row).replace(":\n", ": ").replace("\n", ", ")
+        about = one_line(_label_of(row))
         for name, batch in sample.inputs.items():
             of_input = [name] if len(sample.inputs) > 1 else []
             cells.append(

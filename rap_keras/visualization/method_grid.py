@@ -105,7 +105,7 @@ def drawn(rows: Sequence[Row], style: Style, cell: float | None = None) -> Figur
     width = style.width or max(content, needed)
     if cell and not style.width and is_title:
         left += (width - content) / 2
-    title = layout.wrapped(rows[0].label, width - 2 * layout.MARGIN, size) if is_title else ""
+    title = layout.wrapped(one_line(rows[0].label), width - 2 * layout.MARGIN, size) if is_title else ""
 
     # First the place of every image, then the figure: its size has to be known to draw in it.
     names = [layout.wrapped(heading, cell, size) for heading in headings]
@@ -146,6 +146,11 @@ def drawn(rows: Sequence[Row], style: Style, cell: float | None = None) -> Figur
     centre = min(max(centre, needed / 2), width - needed / 2) if needed <= width else width / 2
     layout.legend(figure, centre, words, note, size, style.colormap, style.absolute)
     return figure
+
+
+def one_line(label: str) -> str:
+    """A label of several lines in one."""
+    return label.replace(":\n", ": ").replace("\n", ", ")
 
 
 def _columns(headings: Sequence[str], style: Style, left: float, cell: float | None) -> tuple[float, int]:
