@@ -1,4 +1,4 @@
-"""`python -m rap_keras` is the command `rap-keras`."""
+"""`python -m rap_keras` runs the command `rap-keras`."""
 
 from __future__ import annotations
 

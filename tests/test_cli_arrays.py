@@ -21,7 +21,7 @@ FORMATS = ["h5", "keras"] if KERAS_3 else ["h5"]
 
 @pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch) -> Path:
-    """Every test in a folder of its own, which is also the home folder."""
+    """A folder of its own for each test, which is also the home folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     return tmp_path
@@ -58,7 +58,7 @@ def checked_logit(output: str) -> float:
 
 
 def logits_of(model: keras.Model, x) -> np.ndarray:
-    """To be called before the command, which may switch eager execution off."""
+    """Logits of a model; to be called before the command, which may switch eager execution off."""
     return np.asarray(models.to_logits(model).predict_on_batch(x))
 
 
@@ -258,7 +258,7 @@ def test_check_with_a_sample():
     np.save("x.npy", x)
     expected = logits_of(model, x[:1]).max()
     said = refused("check", "net.h5", "--input", "x.npy")
-    assert "x.npy: 2 samples, and one is checked at a time: numpy.save('one.npy', x[0])" in said
+    assert "x.npy has 2 samples, but only one can be checked at a time. Save one: numpy.save('one.npy', x[0])" in said
     np.save("one.npy", x[0])
     output = accepted("check", "net.h5", "--input", "one.npy")
     assert "checking net.h5 with one.npy, 6x2 ..." in output

@@ -24,7 +24,7 @@ COLOUR = (0, 160, 80)
 
 @keras.utils.register_keras_serializable("test_cli_check")
 class Odd(layers.Layer):
-    """A layer of which nothing is known."""
+    """A layer about which nothing is known."""
 
     def call(self, inputs):
         return inputs
@@ -32,7 +32,7 @@ class Odd(layers.Layer):
 
 @pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch) -> Path:
-    """Every test in a folder of its own, which is also the home folder, and with no rules but the package's."""
+    """A folder of its own for each test, which is also the home folder; only the package's rules exist."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setattr(kinds, "_REGISTERED", {})
@@ -59,7 +59,7 @@ def check(*arguments: object) -> Result:
 
 
 def table(output: str) -> dict[str, list[str]]:
-    """The cells of each row, without those of the head."""
+    """The cells of each row, without the header."""
     rows = [re.split(r" {2,}", line.strip()) for line in output.split("\n\n")[0].splitlines()]
     head = next(number for number, row in enumerate(rows) if row[0] == "layer")
     return {row[0]: row[1:] for row in rows[head + 1 :]}
@@ -231,12 +231,12 @@ def test_wrong_input(here):
 
 
 def preprocess_input(x):
-    """Of `Tiny`: found in its module, as keras.applications has it."""
+    """The preprocessing of `Tiny`, found in its module as in keras.applications."""
     return x / 255
 
 
 def Tiny(weights):
-    """As keras.applications builds a network whose weights cannot be downloaded."""
+    """Like a network of keras.applications whose weights cannot be downloaded."""
     model = network(layers.BatchNormalization(name="norm"))
     if weights is not None:
         raise Exception("URL fetch failure on https://example.org: none")
@@ -247,7 +247,7 @@ def test_a_named_network_without_its_weights(monkeypatch):
     monkeypatch.setattr(keras.applications, "Tiny", Tiny, raising=False)
     result = check("tiny")
     assert result.exit_code == 0, result.output
-    assert "the weights of tiny could not be loaded: random ones are used instead" in result.output
+    assert "the weights of tiny could not be loaded: random weights are used instead" in result.output
     assert "a photo of noise, 8x10" in result.output
     logits = models.to_logits(Tiny(None))
     x = np.random.default_rng(0).integers(0, 256, (1, *SIZE, 3), np.uint8) / 255

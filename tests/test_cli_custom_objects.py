@@ -1,4 +1,4 @@
-"""--custom-objects: models with layers, losses and a training of their own, from the command line."""
+"""--custom-objects: models with custom layers, losses and training, from the command line."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ COLOUR = (0, 160, 80)
 
 @pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch) -> Path:
-    """Every test in a folder of its own, which is also the home folder."""
+    """A folder of its own for each test, which is also the home folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     return tmp_path
@@ -336,7 +336,7 @@ def test_preprocessing_is_asked_for(photo, network):
 def test_something_is_missing(photo, network, arguments):
     result = CliRunner().invoke(main, ["explain", *arguments])
     assert result.exit_code == 2
-    assert "Give at least one IMAGE, and the network with --model" in result.output
+    assert "Give at least one IMAGE and the network with --model" in result.output
 
 
 def test_network_that_cannot_be_downloaded(here, photo, monkeypatch):
@@ -356,7 +356,7 @@ def test_version():
 
 @pytest.mark.slow
 def test_command_in_a_process_of_its_own(here, photo, network):
-    """There eager execution is on until the command switches it off."""
+    """In a new process eager execution is on until the command switches it off."""
     root = str(Path(__file__).parents[1])
     result = subprocess.run(
         [

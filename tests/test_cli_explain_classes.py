@@ -1,4 +1,4 @@
-"""`rap-keras explain`: which class is named, with which probability and logit, and where its red lies."""
+"""`rap-keras explain`: which class is named, with which probability and logit, and where its red is."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ import rap_keras
 
 layers = keras.layers
 SIZE = 8
-# What each class of `coloured` looks at: its weights of red, green and blue.
+# What each class of `coloured` looks at: its weights for red, green and blue.
 WEIGHTS = np.array([[1.0, 0, 0], [0, 1.0, 0], [0, 0, 1.0], [-1, -1, -1]], np.float32)
 
 
@@ -117,7 +117,7 @@ def test_a_region_is_a_picture_of_any_size():
         np.testing.assert_allclose(found[name], expected, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(found["input_t_gradient"], x[0] * mask[..., None] * WEIGHTS[1], rtol=1e-6)
     assert Path("rap-keras-output/photo-layers.png").exists()
-    explained("--region", "mask.png")  # of the classes in the region the one with most places
+    explained("--region", "mask.png")  # the class with most places in the region
     assert written()["target"] == 1
     assert explained("--region", "mask.png", "--target", 3).count("class 3  9 of 64 places") == 1
 
@@ -215,7 +215,7 @@ def test_wrong_usage(here):
 def test_methods_of_innvestigate_alone_explain_no_region():
     coloured()
     message = not_explained("--method", "lrp.z_plus")
-    assert "lrp.z_plus is a method of iNNvestigate alone, which explains one neuron and no region" in message
+    assert "lrp.z_plus is only in iNNvestigate, which takes neither a region of a map nor" in message
     assert " lrp.alpha_1_beta_0, " in message
     explained("--method", "lrp.alpha_1_beta_0")
 

@@ -114,7 +114,7 @@ def test_check_tells_what_the_biases_of_the_head_keep():
     result = run("check", "shapes-vgg", "--method", "rap.contrastive")
     assert result.exit_code == 0, result.output
     summary = re.search(
-        r"the score is (\S+): (\S+) of it goes to the input, (\S+) is of the head's biases; "
+        r"the score is (\S+): (\S+) of it goes to the input, (\S+) comes from the head's biases; "
         r"the sum of the heatmap is (\S+) ",
         result.output,
     )

@@ -1,4 +1,4 @@
-"""The main job on what the package ships: `rap-keras explain` without arguments, and `rap-keras train-shapes`."""
+"""Commands with only what the package ships: `rap-keras explain` without arguments, `rap-keras train-shapes`."""
 
 from __future__ import annotations
 

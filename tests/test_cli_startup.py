@@ -1,4 +1,4 @@
-"""The command as a process: interrupted, read by nobody, by `python -m`; and files that it cannot write."""
+"""The command as a process: interrupted, read by nobody, run by `python -m`; and files that it cannot write."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MODULE = [sys.executable, "-m", "rap_keras"]
 
 
 def environment() -> dict[str, str]:
-    """Without what this test run has set for itself."""
+    """The environment without the settings of this test run."""
     return {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
 
 
@@ -72,7 +72,7 @@ def test_an_interrupted_measurement_of_speed(monkeypatch, tmp_path):
 @pytest.mark.skipif(not Path("/proc").exists(), reason="asks Linux how far a process is")
 @pytest.mark.parametrize("seconds", [0, 1])
 def test_interrupted_while_tensorflow_is_imported(seconds, tmp_path):
-    process = start("explain", "--output", tmp_path)  # of all methods, so that it is not done before
+    process = start("explain", "--output", tmp_path)  # with all methods, so that it does not finish before
     deadline = time.monotonic() + 60
     while "libtensorflow" not in Path(f"/proc/{process.pid}/maps").read_text() and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -147,7 +147,7 @@ def test_python_m_does_what_the_command_does(arguments):
 @pytest.mark.slow
 @pytest.mark.parametrize("arguments", [["--help"], ["check", "shapes-vgg"]])
 def test_nobody_reads_the_output(arguments):
-    """As in `rap-keras check vgg16 | head -1`, of which only the first line is read."""
+    """As in `rap-keras check vgg16 | head -1`, where only the first line is read."""
     read, write = os.pipe()
     os.close(read)
     done = subprocess.run(

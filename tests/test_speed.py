@@ -1,4 +1,4 @@
-"""`rap-keras speed`: what it measures and what it makes of it; never how long anything takes."""
+"""`rap-keras speed`: what it measures and what it does with it; times themselves are not tested."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_command(tmp_path):
 
 @pytest.mark.slow
 def test_a_task_that_fails_says_why():
-    with pytest.raises(RuntimeError, match="alpha"):  # which nobody gives it here
+    with pytest.raises(RuntimeError, match="alpha"):  # which is not given here
         suite._task(kind="first", network="mobilenet", size=32, method="lrp.alpha_beta", batch=1)
 
 
@@ -125,7 +125,7 @@ def test_the_slow_build_and_the_native_method_give_the_same_as_the_quick_build()
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--network", "vgg1"], "'vgg1' is no network of keras.applications"),
+        (["--network", "vgg1"], "'vgg1' is not a network of keras.applications"),
         (["--method", "rapp"], "unknown method 'rapp', did you mean rap"),
         (["--slow", "lrp.x"], "unknown method 'lrp.x'"),
         (["--native", "lrp.x"], "unknown method 'lrp.x'"),

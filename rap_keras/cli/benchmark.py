@@ -1,4 +1,4 @@
-"""`rap-keras benchmark`: all methods over a data set, by the paper's metrics.
+"""`rap-keras benchmark`: compares methods on a data set, by the paper's metrics.
 
 TensorFlow takes seconds to import: whatever needs it is imported within the functions.
 """
@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any, Callable
 
 import click
 
+from rap_keras.cli import completion
 from rap_keras.cli.explain import start_tensorflow
+from rap_keras.cli.grouped_help import GroupedCommand
 from rap_keras.cli.inputs import blaming, embedded_patterns, know_custom_objects, network_of
 from rap_keras.cli.options import custom_objects_option, output_option, photo_options
 
@@ -27,48 +29,69 @@ _MODEL = "shapes-vgg"
 _DATASET = "shapes"
 
 
-@click.command()
+@click.command(
+    cls=GroupedCommand,
+    groups={
+        "What is explained": ["--model", "--custom-objects", "--output-layer", "--dataset", "--root", "--limit"],
+        "Photos": ["--preprocessing", "--resize", "--crop"],
+        "Methods": ["--methods", "--patterns"],
+        "Metrics": ["--metrics", "--foreground", "--pixels", "--steps", "--fill"],
+        "Workers": ["--batch-size", "--engine", "--address", "--workers", "--gpus-per-worker", "--threads"],
+        "Output": ["--output"],
+    },
+    epilog="""
+    rap-keras benchmark
+    rap-keras benchmark --model vgg16 --dataset imagenet --root ILSVRC --limit 100
+    rap-keras benchmark --model my_model.h5 --preprocessing caffe \\
+        --dataset folder --root my_data --methods rap,gradient,grad_cam
+    """,
+)
 @click.option(
     "--model",
     "model_name",
     metavar="NAME_OR_PATH",
-    help="The network, as for `rap-keras explain`. Default: the VGG-style network of this package.",
+    shell_complete=completion.model,
+    help="The network, as for `rap-keras explain`. Default: the VGG-style network of this package, shapes-vgg.",
 )
 @click.option(
     "--dataset",
     type=click.Choice(
         ["shapes", "imagenet", "imagenet-seg", "voc2012", "folder", "shapes-pairs", "voc2012-pairs"]
     ),
-    help="The data set. shapes, the default, and shapes-pairs come with this package; --root tells where the "
-    "others are. Images of pairs have objects of two classes, and both are explained.",
+    metavar="NAME",
+    help="The data set: shapes (default) or shapes-pairs, which come with this package; or imagenet, "
+    "imagenet-seg, voc2012, voc2012-pairs or folder, which need --root. Images of pairs show objects of two "
+    "classes, and both are explained.",
 )
 @click.option(
     "--root",
     type=click.Path(exists=True, path_type=Path),
     metavar="DIR",
-    help="Folder of the data set in its official layout. For --dataset folder it has images/ and masks/, with a "
-    "mask of the same name for each image.",
+    help="Folder with the data set in its official layout. For --dataset folder, it contains images/ and masks/, "
+    "with a mask of the same name for each image.",
 )
 @click.option(
     "--methods",
     metavar="A,B,C",
+    shell_complete=completion.methods,
     help="Methods to compare, separated by commas. Default: all methods of the paper that can explain the "
-    "network; the others are named.",
+    "network. The command says which it leaves out.",
 )
 @click.option(
     "--metrics",
     metavar="A,B,C",
-    help="Metrics, separated by commas: outside-inside (ratio, mass inside), mask (pixel accuracy, mIOU), and "
-    "region perturbation, which takes most of the time: lerf (least relevant pixels first), morf (most relevant "
-    "first), random. Default: outside-inside,mask,lerf, as in the paper. Pairs also have discrimination (whether "
-    "the explained object stands above the other one); default there: discrimination,outside-inside,mask.",
+    help="Metrics, separated by commas: outside-inside (ratio, mass inside); mask (pixel accuracy, mIOU); and "
+    "perturbation, which takes most of the time: lerf (removes the least relevant pixels first), morf (the most "
+    "relevant first), random. Default: outside-inside,mask,lerf, as in the paper. For pairs there is also "
+    "discrimination (is the explained object more relevant than the other one?). Default for pairs: "
+    "discrimination,outside-inside,mask.",
 )
-@click.option("--limit", type=click.IntRange(1), metavar="N", help="Take the first N images only.")
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="Use only the first N images.")
 @click.option(
     "--patterns",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="File with the patterns of the network, for PatternAttribution; `rap-keras fit-patterns` makes it.",
+    help="File with the network's patterns, for PatternAttribution. `rap-keras fit-patterns` makes it.",
 )
 @custom_objects_option
 @photo_options
@@ -78,24 +101,38 @@ _DATASET = "shapes"
     type=click.Choice(["predicted", "all"]),
     default="predicted",
     show_default=True,
-    help="Which objects count: those of the predicted class, or all.",
+    help="Which objects count as foreground: those of the predicted class, or all.",
 )
-@click.option("--batch-size", type=click.IntRange(1), default=8, show_default=True, help="Images per batch.")
+@click.option(
+    "--batch-size",
+    type=click.IntRange(1),
+    default=8,
+    show_default=True,
+    metavar="N",
+    help="Number of images per batch.",
+)
 @click.option(
     "--pixels",
     type=click.IntRange(1),
     default=100,
     show_default=True,
+    metavar="N",
     help="Perturbation: number of pixels removed per step.",
 )
 @click.option(
-    "--steps", type=click.IntRange(1), default=40, show_default=True, help="Perturbation: number of steps."
+    "--steps",
+    type=click.IntRange(1),
+    default=40,
+    show_default=True,
+    metavar="N",
+    help="Perturbation: number of steps.",
 )
 @click.option(
     "--fill",
     type=float,
     default=0.0,
     show_default=True,
+    metavar="X",
     help="Perturbation: value of removed pixels, in units of the network's input.",
 )
 @click.option(
@@ -103,10 +140,12 @@ _DATASET = "shapes"
     type=click.Choice(["local", "ray"]),
     default="local",
     show_default=True,
-    help="Evaluate batches in this process (local), or by workers of Ray, on this machine or a cluster (ray, "
-    'needs `pip install "ray>=2.10,<3"`). The next four options are for ray only.',
+    help="local: evaluate batches in this process. ray: evaluate them by workers of Ray, on this machine or a "
+    'cluster; needs `pip install "ray>=2.10,<3"`. The options below are for ray only.',
 )
-@click.option("--address", metavar="ADDRESS", help="Cluster, such as auto. Default: this machine only.")
+@click.option(
+    "--address", metavar="ADDRESS", help="Address of the cluster, such as auto. Default: this machine only."
+)
 @click.option(
     "--workers",
     type=click.IntRange(1),
@@ -162,19 +201,22 @@ def benchmark(
     threads: int | None,
     output: Path,
 ) -> None:
-    """Compare methods as the RAP paper does, over the images of a data set.
+    """Compare methods on a data set, as the RAP paper does.
 
-    Each image that the network classifies correctly is explained by every method; the heatmaps are held against
-    the object's box and mask (outside-inside ratio, mass inside, pixel accuracy, mIOU) and pixels are removed in
-    their order (region perturbation). DIR gets table.csv, .md and .tex, curves and pictures, and report.html, one
-    page with all of it.
+    Every method explains each image that the network classifies correctly. The heatmaps are compared with the
+    object's box and mask (outside-inside ratio, mass inside, pixel accuracy, mIOU). Then pixels are removed in
+    the order of their relevance (region perturbation).
 
-    Without arguments: the network and the images of this package, two to three minutes on two cores.
+    DIR gets report.html, a page with all results. The same results are in table.csv, table.md, table.tex, and in
+    files with curves and pictures.
 
-    A batch of images that fails three times is set aside, and named in the report.
+    Without options, the command uses the network and the images of this package. It then takes two to three
+    minutes on two cores.
 
-    Exit status: 0 all done, 1 some images are broken, some heatmaps are not finite, or there is no result, 2 wrong
-    usage or a folder that cannot be used, 130 interrupted.
+    A batch of images that fails three times is left out and listed in the report.
+
+    Exit status: 0 if everything was evaluated; 1 if some images are broken, some heatmaps are not finite, or
+    there is no result; 2 for wrong usage, or a folder that cannot be used; 130 if interrupted.
     """
     if (model_name is None) != (dataset is None) and dataset != "shapes-pairs":
         raise click.UsageError(
@@ -189,7 +231,7 @@ def benchmark(
         options = Options(wanted, foreground, batch_size, pixels, steps, fill)
     model = model_name or _MODEL
     settings: dict[str, Any] = {
-        # Absolute, since workers may stand in another folder.
+        # Absolute, since workers may run in another folder.
         "model_name": model if is_network_name(model) or not os.path.exists(model) else str(Path(model).resolve()),
         "custom_objects": custom_objects,
         "preprocessing": preprocessing,
@@ -250,9 +292,9 @@ def open_benchmark(
     patterns: Path | None,
     options: Options,
 ) -> Benchmark:
-    """The benchmark that the command's options describe, its analyzers built.
+    """The benchmark that the command's options describe, with its analyzers.
 
-    Where not all methods are needed, those that cannot explain the network are left out.
+    Methods that cannot explain the network are left out, unless all are needed.
 
     Raises:
         click.UsageError: an option is wrong.
@@ -304,7 +346,7 @@ def _by_ray(
     address: str | None,
     batches: Attempts,
 ) -> Results:
-    """Evaluates batches by workers that open the benchmark themselves, from the same settings."""
+    """Evaluates batches by workers, each of which opens the benchmark from the same settings."""
     from rap_keras.benchmark import ray_engine
 
     factory = partial(open_benchmark, **settings)
@@ -320,7 +362,7 @@ def _names(given: str | None) -> tuple[str, ...]:
 
 
 def _methods(model_name: str, given: str | None, patterns: Path | None) -> tuple[str, ...]:
-    """The methods asked for; by default all that can be had: without patterns not those that need them."""
+    """The methods asked for. By default these are all; those that need patterns only where there are patterns."""
     from rap_keras import models
     from rap_keras.hosts import methods
 
@@ -345,8 +387,10 @@ def _dataset(name: str, root: Path | None, limit: int | None) -> Dataset:
 
 
 def _tell(summary: Summary, output: Path) -> int:
-    """Prints the table; the exit status."""
-    click.echo((output / "table.md").read_text(encoding="utf-8"))
+    """Prints the main figures, and returns the exit status."""
+    from rap_keras.benchmark import plain
+
+    click.echo(f"\n{plain(summary)}\n")
     click.echo(f"report and tables in {output}")
     flawed = summary.left_out["kind"].isin(["broken", "not finite"])
     return 1 if flawed.any() else 0

@@ -1,4 +1,4 @@
-"""`rap-keras check`: what RAP does at every layer, whether relevance is conserved, and whether it is in place.
+"""`rap-keras check`: what RAP does at every layer, and whether relevance is conserved and in the right place.
 
 TensorFlow takes seconds to import: whatever needs it is imported within the functions.
 """
@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from rap_keras.cli import completion
 from rap_keras.cli.explain import start_tensorflow
 from rap_keras.cli.given import require_no_photo_options
+from rap_keras.cli.grouped_help import GroupedCommand
 from rap_keras.cli.inputs import (
     blaming,
     chosen_output,
@@ -35,27 +37,38 @@ if TYPE_CHECKING:
 _SIDE = 224  # of networks that take any size
 
 
-@click.command()
-@click.argument("model_name", metavar="MODEL")
+@click.command(
+    cls=GroupedCommand,
+    groups={
+        "What is checked": ["--method", "--output-layer", "--custom-objects"],
+        "Input": ["--input", "--preprocessing"],
+    },
+    epilog="""
+    rap-keras check vgg16
+    rap-keras check my_model.h5 --input photo.jpg --preprocessing caffe
+    rap-keras check lstm.h5 --input series.npy
+    """,
+)
+@click.argument("model_name", metavar="MODEL", shell_complete=completion.model)
 @click.option(
     "--input",
     "photo",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     metavar="IMAGE|ARRAY",
-    help="Check with this photo, resized to the network's input, or with this sample, a .npy or .npz file as of "
-    "`rap-keras explain`, instead of random values.",
+    help="Photo to check with, which is resized to the network's input; or a sample in a .npy or .npz file, as "
+    "in `rap-keras explain`. Default: random values; for a network given by name, a photo of noise.",
 )
 @click.option(
     "--preprocessing",
     metavar="caffe|tf|torch|MODULE:FUNCTION",
-    help="As in `rap-keras explain`; with a model file, a photo as --input needs it.",
+    help="As in `rap-keras explain`. Required if MODEL is a file and --input is a photo.",
 )
 @click.option(
     "--method",
     type=click.Choice(["rap", "rap.contrastive"]),
     default="rap",
     show_default=True,
-    help="What is checked. Contrastive RAP keeps its sum from the network's head to the input.",
+    help="Method to check. Contrastive RAP conserves its sum from the network's head to the input.",
 )
 @custom_objects_option
 @output_option
@@ -69,23 +82,22 @@ def check(
     custom_objects: str | None,
     output_layer: str | None,
 ) -> None:
-    """Check that RAP conserves relevance in a network, and that it lies where the input has an influence.
+    """Check that RAP conserves relevance and places it correctly.
 
-    MODEL is a network of keras.applications, such as vgg16, or a .h5 file, .keras file or SavedModel.
-    A final softmax or sigmoid is removed. Where the weights of a named network cannot be had, random ones
-    do as well.
+    MODEL is a network of keras.applications, such as vgg16, or a .h5 file, .keras file or SavedModel. A final
+    softmax or sigmoid is removed. If the weights of a named network cannot be downloaded, random weights are used.
+    They serve the check just as well.
 
-    For every layer the table has its rule, the sums of the relevance that arrives at it and that it
-    gives back, and the excess: their difference in units of what float32 allows, which is
-    0.001 of the logit or 0.00001 of the sum over |relevance|, whichever is more.
+    The table has a line for each layer: its rule, the sum of the relevance that arrives, the sum that the layer
+    gives back, and the excess. The excess is the difference of the two sums, divided by what float32 allows:
+    0.001 of the logit or 0.00001 of the sum of |relevance|, whichever is larger. Relevance is conserved if the
+    excess is at most 1.
 
-    The last line tells how much relevance lies on regions of the input whose replacement by other
-    values does not change the logit. At most 1 % may, also of what the rule of a layer of your own
-    gives back.
+    The last line says how much relevance lies on regions of the input that have no influence: replacing their
+    values does not change the logit. At most 1 % may lie there. Rules of your own layers must keep the same limit.
 
-    Exit status: 0 relevance is conserved and finite everywhere and lies where the input has an
-    influence, 1 it does not, 2 wrong usage, or a network that RAP cannot explain, as it has layers
-    without a rule.
+    Exit status: 0 if relevance is conserved, finite, and lies where the input has an influence; 1 if not; 2 for
+    wrong usage, or a network with layers that have no rule.
     """
     start_tensorflow()
     know_custom_objects(custom_objects)
@@ -110,7 +122,7 @@ def check(
 
 
 def _load(model_name: str, output_layer: str | None) -> keras.Model:
-    """The network up to the logits; one of keras.applications with random weights where there are no others."""
+    """The network up to its logits; one of keras.applications has random weights if its own cannot be loaded."""
     from rap_keras import models
     from rap_keras.engine.conservation import lively_weights
 
@@ -118,7 +130,9 @@ def _load(model_name: str, output_layer: str | None) -> keras.Model:
         try:
             model = models.load_model(model_name)
         except ConnectionError:
-            click.echo(f"the weights of {model_name} could not be loaded: random ones are used instead", err=True)
+            click.echo(
+                f"the weights of {model_name} could not be loaded: random weights are used instead", err=True
+            )
             model = lively_weights(models.load_model(model_name, weights=None))
     model = chosen_output(model, output_layer)
     with blaming("MODEL"):
@@ -128,7 +142,7 @@ def _load(model_name: str, output_layer: str | None) -> keras.Model:
 def _input(
     model_name: str, analyzer: RAP, photo: Path | None, preprocessing: str | None
 ) -> tuple[list[np.ndarray], str]:
-    """One sample for each input of the network, and what it is."""
+    """One sample for each input of the network, and a description of it."""
     import numpy as np
 
     from rap_keras import models
@@ -163,19 +177,22 @@ def _input(
 
 
 def _sample(path: Path, model: keras.Model) -> tuple[list[np.ndarray], str]:
-    """The one sample in a file of arrays, and what it is; raises ValueError if there are several."""
+    """The only sample in a file of arrays, and a description of it; raises ValueError if there are several."""
     from rap_keras.explanation.photos_and_arrays import load_arrays
 
     arrays, _ = load_arrays(path, model)
     count = len(next(iter(arrays.values())))
     if count > 1:
-        raise ValueError(f"{path}: {count} samples, and one is checked at a time: numpy.save('one.npy', x[0])")
+        raise ValueError(
+            f"{path} has {count} samples, but only one can be checked at a time. Save one: "
+            "numpy.save('one.npy', x[0])"
+        )
     shapes = " and ".join("x".join(map(str, array.shape[1:])) for array in arrays.values())
     return list(arrays.values()), f"{path}, {shapes}"
 
 
 def _random_values(analyzer: RAP) -> list[np.ndarray]:
-    """N(0, 1) for each input; tokens where an Embedding takes them, and pixels for inputs of other integers."""
+    """N(0, 1) for each input; tokens for inputs of an Embedding, and pixels for other inputs of integers."""
     import numpy as np
     from tensorflow import keras
 
@@ -228,7 +245,7 @@ def _summary(found: Check) -> Iterator[str]:
     if any(layer.in_head for layer in found.layers):
         yield (
             f"{len(found.layers)} layers; the score is {score:.6g}: {found.seed[0]:.6g} of it goes to the input, "
-            f"{found.of_biases[0]:.6g} is of the head's biases; the sum of the heatmap is {heatmap:.6g} "
+            f"{found.of_biases[0]:.6g} comes from the head's biases; the sum of the heatmap is {heatmap:.6g} "
             f"(excess {found.excess:.2g})"
         )
     else:
@@ -246,7 +263,7 @@ def _summary(found: Check) -> Iterator[str]:
         yield "relevance is not conserved from the logit to the heatmap"
     yield f"not finite at: {', '.join(not_finite)}" if not_finite else "all values are finite"
     if score == 0:
-        yield "the logit is 0, and so is all relevance: this checks nothing, try another input"
+        yield "the logit is 0, and so is all relevance: this checks nothing. Try another input"
 
 
 def _where_it_lies(found: Influence) -> Iterator[str]:

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from rap_keras.cli import completion
 from rap_keras.cli.given import are_arrays, read, require_kept
+from rap_keras.cli.grouped_help import GroupedCommand
 from rap_keras.cli.inputs import blaming, know_custom_objects, network_of, network_of_arrays, prepare
-from rap_keras.cli.options import custom_objects_option, output_option, photo_options
+from rap_keras.cli.options import custom_objects_option, figure_options, output_option, photo_options
 from rap_keras.cli.results import Look, free_name, lines, write
 from rap_keras.hosts import startup
 
@@ -32,14 +34,32 @@ _SHAPES = 5
 _OPACITY = 0.8  # of --overlay
 
 
-@click.command()
+@click.command(
+    cls=GroupedCommand,
+    groups={
+        "Network": ["--model", "--custom-objects", "--output-layer"],
+        "Photos": ["--preprocessing", "--resize", "--crop"],
+        "Methods": ["--method", "--patterns"],
+        "What is explained": ["--target", "--against", "--region", "--classes", "--layers"],
+        "Figures": ["--format", "--dpi", "--width", "--overlay", "--scale"],
+        "Output": ["--output"],
+    },
+    epilog="""
+    rap-keras explain photo.jpg --model vgg16
+    rap-keras explain photo.jpg --model my_model.h5 --preprocessing caffe \\
+        --target cat --target dog
+    rap-keras explain series.npy --model lstm.h5 --format pdf --width 3.3
+    """,
+    short_help="Explain what a network's decision on each IMAGE rests on.",
+)
 @click.argument("images", nargs=-1, type=click.Path(exists=True, path_type=Path), metavar="IMAGE...")
 @click.option(
     "--model",
     "model_name",
     metavar="NAME_OR_PATH",
-    help="A network of keras.applications, such as vgg16, or a .h5 file, .keras file or "
-    "SavedModel. A final softmax or sigmoid is removed. shapes-vgg and shapes-resnet come with this package.",
+    shell_complete=completion.model,
+    help="A network of keras.applications, such as vgg16, or a .h5 file, a .keras file or a SavedModel. A final "
+    "softmax or sigmoid is removed. shapes-vgg and shapes-resnet come with this package.",
 )
 @custom_objects_option
 @photo_options
@@ -49,9 +69,10 @@ _OPACITY = 0.8  # of --overlay
     "methods",
     multiple=True,
     metavar="NAME",
-    help="May be given several times: rap, or an analyzer of iNNvestigate such as gradient or lrp.alpha_1_beta_0. "
-    "Default: rap, and for several targets rap and rap.contrastive, which tells classes apart; without IMAGE and "
-    "--model, all that the paper compares.",
+    shell_complete=completion.method,
+    help="A method, such as rap, gradient or lrp.alpha_1_beta_0. May be given several times. Default: rap; for "
+    "several targets rap and rap.contrastive, which tells classes apart; without IMAGE and --model, all methods "
+    "that the paper compares.",
 )
 @click.option(
     "--patterns",
@@ -66,71 +87,42 @@ _OPACITY = 0.8  # of --overlay
     multiple=True,
     default=["max"],
     metavar="max|INDEX|CLASS",
-    help="The class to explain: max, the first choice and the default, a number, or a name. May be given "
-    "several times: each class has a row in the picture.",
+    help="The class to explain: a number, a name, or max for the class with the highest logit, which is the "
+    "default. May be given several times.",
 )
 @click.option(
     "--against",
     metavar="INDEX|CLASS",
-    help="Explain why --target and not this class; for contrastive methods such as rap.contrastive, the default "
-    "then.",
+    help="Explain why --target and not this class. Only for contrastive methods; the default method is then "
+    "rap.contrastive.",
 )
 @click.option(
     "--region",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="For networks with scores at every place, as of segmentation: a PNG of the photo's area, in any size, "
-    "that is not black where the class is to be explained. Default: where it is the highest of all classes.",
+    help="For networks that give a map, such as segmentation: a PNG of the photo's area, in any size, which is "
+    "black outside the region. Default: the places where the class has the highest score.",
 )
 @click.option(
     "--classes",
     metavar="FILE|imagenet",
-    help="Names of the classes, one per line; two for a network with one sigmoid unit, class 1 being its own. "
-    "Networks given by name have theirs.",
+    help="A text file with the name of one class on each line. A network of one sigmoid unit has two classes; the "
+    "unit is class 1. Networks given by name have their own names.",
 )
 @click.option(
     "--layers",
     metavar="PATTERN",
-    help="Also write a figure of RAP's relevance at the layers whose names match, such as 'block5*', or at '*'.",
+    help="Also write a figure of RAP's relevance at the layers whose names match, such as 'block5*', or '*' for "
+    "all layers.",
 )
-@click.option(
-    "--format",
-    "file_format",
-    type=click.Choice(["png", "pdf", "svg"]),
-    default="png",
-    show_default=True,
-    help="Of the figures. A PDF has its fonts embedded.",
-)
-@click.option(
-    "--dpi",
-    type=click.IntRange(30, 2400),
-    default=300,
-    show_default=True,
-    metavar="N",
-    help="Dots per inch of the figures.",
-)
-@click.option(
-    "--width",
-    type=click.FloatRange(0.5, 100),
-    metavar="INCHES",
-    help="Width of the figures. 3.3 is a column of a two-column paper. Default: by the number of methods.",
-)
-@click.option("--overlay", is_flag=True, help="Draw each heatmap over the photo in grey, not beside it.")
-@click.option(
-    "--scale",
-    type=click.Choice(["percentile", "max"]),
-    default="percentile",
-    show_default=True,
-    help="The relevance that gets the darkest colour: the 99th percentile of its absolute values, or the largest. "
-    "The figure says which.",
-)
+@figure_options
 @click.option(
     "--output",
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("rap-keras-output"),
     show_default=True,
     metavar="DIR",
-    help="Where the files go; those of the same name are overwritten.",
+    help="The folder for the files. Files of the same name are overwritten.",
 )
 @click.pass_context
 def explain(
@@ -156,36 +148,35 @@ def explain(
     scale: str,
     output: Path,
 ) -> None:
-    """Explain what in each IMAGE is relevant to a network's decision.
+    """Explain what a network's decision on each IMAGE rests on.
 
-    IMAGE is a photo or a folder of photos. For each photo, NAME.png has the photo and the heatmap
-    of each method side by side (red is relevant, blue irrelevant), and NAME.npz the relevance of
-    each method, float32, (H, W, 3), with input_size, target, logit and methods. The time of the
-    first photo includes preparing the network. With a negative logit red and blue change places,
-    except in contrastive methods. With several targets NAME.png has a row for each, and the numbers
-    are in NAME-CLASS.npz, CLASS being the number of the class.
+    IMAGE is a photo or a folder of photos. For each photo, NAME.png shows the photo and the heatmap of each method
+    side by side: red is relevant, blue is irrelevant. NAME.npz holds the relevance of each method, float32,
+    (H, W, 3), with input_size, target, logit and methods. If the logit is negative, red and blue change places,
+    except for contrastive methods. With several targets the figure has a row for each class, and the numbers are
+    in NAME-CLASS.npz, where CLASS is the number of the class. The time of the first photo includes preparing the
+    network.
 
-    For networks whose input is anything else, and for images that are no photos, IMAGE is a .npy or .npz
-    file. It holds one sample in the shape of the input, such as (H, W, channels), (time, channels),
-    (features) or (depth, H, W, channels), or a batch of them; a last axis of length 1 may be missing. For
-    several inputs it is a .npz file with an array for each, by its name; their relevance is METHOD/INPUT in
-    NAME.npz. Arrays are fed to the network as they are. The samples of a batch are NAME-0, NAME-1 and so on.
+    Networks for other samples than photos take a .npy or .npz file as IMAGE. It holds one sample in the shape of
+    the input, such as (H, W, channels), (time, channels), (features) or (depth, H, W, channels), or a batch of
+    samples. A last axis of length 1 may be missing. For several inputs, the .npz file has an array for each input,
+    by its name, and NAME.npz has their relevance as METHOD/INPUT. The network gets the arrays as they are. The
+    samples of a batch are written as NAME-0, NAME-1 and so on.
 
-    Of a network whose output is a map, with scores of all classes at every place, it explains the sum of
-    a class's logits over a region: the places where the class is the highest, or those of --region.
-    Without --target it is the class that is the highest at most places. The region is in NAME.npz too.
+    Some networks give a map, with scores of all classes at every place. There the sum of a class's logits over a
+    region is explained: the places where the class has the highest score, or those of --region. Without --target,
+    it is the class that has the highest score at most places. NAME.npz has the region too.
 
-    Without IMAGE and --model it explains images that come with the package, of known truth, by a
-    network trained on them.
+    Without IMAGE and --model, the command explains images that come with this package, by a network trained on
+    them.
 
-    Exit status: 0 all samples were explained, 1 some were skipped or have a heatmap that is not
-    finite, 2 wrong usage.
+    Exit status: 0 if all samples were explained; 1 if some were skipped or have a heatmap that is not finite; 2 for
+    wrong usage.
     """
     embedded = not images and model_name is None
     if not embedded and (not images or model_name is None):
         raise click.UsageError(
-            "Give at least one IMAGE, and the network with --model; or neither, for the images and the "
-            "network of this package."
+            "Give at least one IMAGE and the network with --model; or neither, to explain images of the package."
         )
     targets = tuple(dict.fromkeys(targets))
     methods = tuple(dict.fromkeys(methods)) or (() if embedded else _default_methods(targets, against))

@@ -1,4 +1,4 @@
-"""`rap-keras fit-patterns`: the patterns of a network's neurons, from photos."""
+"""`rap-keras fit-patterns`: computes the patterns of a network's neurons from photos."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from rap_keras.cli import completion
 from rap_keras.cli.explain import start_tensorflow
+from rap_keras.cli.grouped_help import GroupedCommand
 from rap_keras.cli.inputs import blaming, know_custom_objects, network_of
 from rap_keras.cli.options import custom_objects_option, output_option, photo_options
 
@@ -23,8 +25,21 @@ _IN_PYTHON = (
 )
 
 
-@click.command("fit-patterns")
-@click.argument("model_name", metavar="MODEL")
+@click.command(
+    "fit-patterns",
+    cls=GroupedCommand,
+    groups={
+        "Network": ["--custom-objects", "--output-layer"],
+        "Photos": ["--preprocessing", "--resize", "--crop", "--batch-size"],
+        "Patterns": ["--pattern-type", "--output"],
+    },
+    epilog="""
+    rap-keras fit-patterns my_model.h5 photos --preprocessing caffe
+    rap-keras explain photo.jpg --model my_model.h5 --preprocessing caffe \\
+        --method pattern.attribution --patterns patterns.npz
+    """,
+)
+@click.argument("model_name", metavar="MODEL", shell_complete=completion.model)
 @click.argument("images", nargs=-1, type=click.Path(exists=True, path_type=Path), metavar="IMAGE...")
 @custom_objects_option
 @photo_options
@@ -34,16 +49,23 @@ _IN_PYTHON = (
     type=click.Choice(["relu", "linear"]),
     default="relu",
     show_default=True,
-    help="Estimate neurons in front of a ReLU where they are active, or everywhere.",
+    help="relu: for neurons in front of a ReLU, only inputs count that activate them. linear: all inputs count.",
 )
-@click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Photos at a time.")
+@click.option(
+    "--batch-size",
+    type=click.IntRange(1),
+    default=16,
+    show_default=True,
+    metavar="N",
+    help="Number of photos per batch.",
+)
 @click.option(
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
     default=Path("patterns.npz"),
     show_default=True,
     metavar="FILE",
-    help="Where the patterns go.",
+    help="File for the patterns.",
 )
 def fit_patterns(
     model_name: str,
@@ -57,13 +79,14 @@ def fit_patterns(
     batch_size: int,
     output: Path,
 ) -> None:
-    """Compute the patterns of MODEL, for PatternNet and PatternAttribution, from photos.
+    """Compute the patterns that PatternAttribution needs.
 
-    MODEL is as for --model of `rap-keras explain`, IMAGE a photo or a folder of photos like those that the
-    network was trained on; their classes do not matter. Some hundred give a good idea, some thousand good
-    patterns. The networks of this package take images of their own if none are given.
+    PatternNet needs them too. MODEL is as for --model of `rap-keras explain`. IMAGE is a photo or a folder of
+    photos like those the network was trained on; their classes do not matter. A few hundred photos give a rough
+    idea, a few thousand give good patterns. Without IMAGE, the networks of this package use images that come
+    with it.
 
-    One pass over the photos; it takes about as long as three gradients of each.
+    The command goes through the photos once. This takes about as long as three gradients per photo.
     """
     start_tensorflow()
     know_custom_objects(custom_objects)
@@ -71,7 +94,7 @@ def fit_patterns(
     from rap_keras.patterns import PatternComputer
 
     if not images and model_name.lower() not in models.EMBEDDED:
-        raise click.UsageError("Give at least one IMAGE, a photo or a folder of them.")
+        raise click.UsageError("Give at least one IMAGE: a photo, or a folder of photos.")
     with blaming("--output"):
         output.resolve().parent.mkdir(parents=True, exist_ok=True)
     if images:
@@ -85,7 +108,7 @@ def fit_patterns(
         )
     with blaming("--output"):
         patterns.save(output)
-    click.echo(f"patterns of {len(patterns.arrays)} layers in {output}")
+    click.echo(f"saved the patterns of {len(patterns.arrays)} layers in {output}")
 
 
 def _embedded(model_name: str) -> tuple[keras.Model, Any]:
@@ -96,7 +119,7 @@ def _embedded(model_name: str) -> tuple[keras.Model, Any]:
 
 
 def _photos(given: tuple[Path, ...], network: PhotoClassifier, batch_size: int) -> Any:
-    """The photos as a Keras Sequence; files that are no images are found before any work is done."""
+    """The photos as a Keras Sequence; a file that is not an image is found before any work is done."""
     from tensorflow import keras
 
     from rap_keras.datasets import images

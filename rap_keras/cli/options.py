@@ -9,14 +9,14 @@ import click
 output_option = click.option(
     "--output-layer",
     metavar="NAME|NUMBER",
-    help="Of a model with several outputs the one to use, by its name or its number from 0.",
+    help="Output to use if the model has several: its name, or its number, counted from 0.",
 )
 """Which output of a model is explained."""
 custom_objects_option = click.option(
     "--custom-objects",
     metavar="MODULE",
-    help="A module of yours, installed or a file in the current folder, with the layers, losses and functions "
-    "that the model file needs. It is run; it may also call rap_keras.register_rule.",
+    help="Your Python module with the layers, losses and functions that the model file needs: an installed "
+    "module, or a file in the current folder. Its code is run. It may also call rap_keras.register_rule.",
 )
 
 
@@ -27,22 +27,62 @@ def photo_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--crop",
             type=click.IntRange(1),
             metavar="N",
-            help="Cut N x N pixels out of the centre, instead of resizing the photo straight to the "
-            "network's input, which changes its aspect.",
+            help="Cut N x N pixels out of the centre. Without --crop the photo is resized to the network's "
+            "input, which changes its aspect ratio.",
         ),
         click.option(
             "--resize",
             type=click.IntRange(1),
             metavar="N",
-            help="With --crop: resize the short side to N pixels first. Without: for networks that take "
-            "any size, resize to N x N.",
+            help="With --crop: first resize the short side to N pixels. Without --crop: resize to N x N, for "
+            "networks that take any size.",
         ),
         click.option(
             "--preprocessing",
             metavar="caffe|tf|torch|MODULE:FUNCTION",
-            help="What the network was trained with; needed with a model file. A function takes RGB, "
-            "float32, (N, H, W, 3), 0 to 255; for a network that takes just that it is "
-            "keras.applications.efficientnet:preprocess_input. Default for NAME: its own.",
+            help="How photos were preprocessed in training. Required with a model file; a network given by "
+            "name has its own. A function gets RGB, float32, (N, H, W, 3), 0 to 255. For a network that takes "
+            "these values unchanged, give keras.applications.efficientnet:preprocess_input",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def figure_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """How figures are drawn and written: --format, --dpi, --width, --overlay and --scale."""
+    for option in (
+        click.option(
+            "--scale",
+            type=click.Choice(["percentile", "max"]),
+            default="percentile",
+            show_default=True,
+            help="What gets the darkest colour: the 99th percentile of the absolute relevance, or its maximum. "
+            "The figure says which.",
+        ),
+        click.option("--overlay", is_flag=True, help="Draw each heatmap over the photo in grey, not beside it."),
+        click.option(
+            "--width",
+            type=click.FloatRange(0.5, 100),
+            metavar="INCHES",
+            help="Width of the figures. A column of a two-column paper has 3.3. Default: depends on the number of "
+            "methods.",
+        ),
+        click.option(
+            "--dpi",
+            type=click.IntRange(30, 2400),
+            default=300,
+            show_default=True,
+            metavar="N",
+            help="Dots per inch of the pictures in the figures.",
+        ),
+        click.option(
+            "--format",
+            "file_format",
+            type=click.Choice(["png", "pdf", "svg"]),
+            default="png",
+            show_default=True,
+            help="File format of the figures. A PDF has its fonts embedded.",
         ),
     ):
         command = option(command)

@@ -1,4 +1,4 @@
-"""`rap-keras speed`: how long RAP takes, beside a gradient and other methods."""
+"""`rap-keras speed`: how long RAP, a gradient and other methods take."""
 
 from __future__ import annotations
 
@@ -8,19 +8,34 @@ from pathlib import Path
 
 import click
 
+from rap_keras.cli import completion
+from rap_keras.cli.grouped_help import GroupedCommand
 from rap_keras.cli.inputs import blaming
 
 _METHODS = ("rap", "gradient", "input_t_gradient", "guided_backprop", "lrp.alpha_1_beta_0")
 
 
-@click.command()
+@click.command(
+    cls=GroupedCommand,
+    groups={
+        "What is timed": ["--network", "--method", "--batch", "--size", "--repeats"],
+        "Comparison with iNNvestigate": ["--slow", "--native"],
+        "Output": ["--output"],
+    },
+    epilog="""
+    rap-keras speed
+    rap-keras speed --network mobilenet --method rap --method gradient --batch 8
+    """,
+)
 @click.option(
     "--network",
     "networks",
     multiple=True,
     default=("vgg16", "resnet50"),
     show_default=True,
-    help="Of keras.applications; its weights are random. Repeatable, as are the next four.",
+    metavar="NAME",
+    shell_complete=completion.application,
+    help="Network of keras.applications. Its weights are random. Repeatable: --network A --network B.",
 )
 @click.option(
     "--method",
@@ -28,7 +43,9 @@ _METHODS = ("rap", "gradient", "input_t_gradient", "guided_backprop", "lrp.alpha
     multiple=True,
     default=_METHODS,
     show_default=True,
-    help="rap, or any other method.",
+    metavar="NAME",
+    shell_complete=completion.method,
+    help="Method to time, as in `rap-keras explain`. Repeatable.",
 )
 @click.option(
     "--batch",
@@ -37,7 +54,8 @@ _METHODS = ("rap", "gradient", "input_t_gradient", "guided_backprop", "lrp.alpha
     type=click.IntRange(1),
     default=(1, 8, 32),
     show_default=True,
-    help="Batch sizes to time.",
+    metavar="N",
+    help="Batch size to time. Repeatable.",
 )
 @click.option(
     "--size",
@@ -46,30 +64,40 @@ _METHODS = ("rap", "gradient", "input_t_gradient", "guided_backprop", "lrp.alpha
     type=click.IntRange(32),
     default=(224,),
     show_default=True,
-    help="Side of the photos in pixels.",
+    metavar="N",
+    help="Side of the photos, in pixels. Repeatable.",
 )
 @click.option(
     "--slow",
     multiple=True,
-    metavar="METHOD",
-    help="Time this method also as iNNvestigate builds it, its first heatmap and every batch size; on a deep "
-    "network each of them takes minutes to build.",
+    metavar="NAME",
+    shell_complete=completion.method,
+    help="Also time this method as iNNvestigate itself builds it: its first heatmap and every batch size. On a "
+    "deep network every build takes minutes. Repeatable.",
 )
 @click.option(
     "--native",
     multiple=True,
-    metavar="METHOD",
-    help="Time this method also as it runs without iNNvestigate. This option and --slow are for comparing, where "
-    "iNNvestigate is installed.",
+    metavar="NAME",
+    shell_complete=completion.method,
+    help="Also time this method as it runs without iNNvestigate. Repeatable. --slow and --native need "
+    "iNNvestigate.",
 )
-@click.option("--repeats", type=click.IntRange(1), default=5, show_default=True, help="Runs of each, in turns.")
+@click.option(
+    "--repeats",
+    type=click.IntRange(1),
+    default=5,
+    show_default=True,
+    metavar="N",
+    help="Number of runs of each method.",
+)
 @click.option(
     "--output",
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("rap-keras-speed"),
     show_default=True,
     metavar="DIR",
-    help="Folder of the tables and the plot.",
+    help="Folder for the tables and the plot.",
 )
 def speed(
     networks: tuple[str, ...],
@@ -81,13 +109,16 @@ def speed(
     repeats: int,
     output: Path,
 ) -> None:
-    """Time RAP beside a forward pass, a gradient and other methods.
+    """Time RAP, a forward pass, a gradient and other methods.
 
-    Each measurement has a process of its own. The runs of a batch size are taken in turns, and reported as
-    medians and as ratios to the gradient. The first heatmap counts from the finished model, with all that is
-    built for it; memory is the peak at a batch of 8. On a GPU everything is measured with and without TF32.
+    Each measurement runs in its own process. At each batch size the methods take turns; the tables have the
+    median times and their ratios to the gradient. The first heatmap is timed from the finished model on and
+    includes everything that is built for the method. Memory is the peak at batch size 8. On a GPU, everything is
+    measured with and without TF32.
 
-    Writes speed.md, speed.csv, first-heatmap.csv and speed.png into DIR, anew after every measurement.
+    DIR gets speed.md, speed.csv, first-heatmap.csv and speed.png. They are updated after every measurement.
+
+    Exit status: 0 if all measurements succeeded; 1 if some failed; 2 for wrong usage.
     """
     from rap_keras.benchmark.speed import suite, timings
 
@@ -97,7 +128,7 @@ def speed(
     plan = suite.Plan(networks, methods, sizes, batches, repeats, slow=slow, native=native)
     command = shlex.join(["rap-keras", *sys.argv[1:]])
     count = len(networks) * len(sizes) * (len(plan.names) + len(batches))
-    click.echo(f"{count} measurements (with a GPU twice), each in a process of its own", err=True)
+    click.echo(f"{count} measurements (twice as many with a GPU), each in its own process", err=True)
     found = None
     for number, (done, found) in enumerate(suite.run(plan), start=1):
         click.echo(f"{number}/{count if found.device == 'CPU' else 2 * count} {done}", err=True)
@@ -117,13 +148,13 @@ def _require_known(
     with blaming("--network"):
         for network in networks:
             if network.lower() not in models.applications():
-                raise ValueError(f"{network!r} is no network of keras.applications")
+                raise ValueError(f"{network!r} is not a network of keras.applications")
     with blaming("--method", *comparing):
         for name in [*names, *(name for given in comparing.values() for name in given)]:
             find(name)
     for option, given in comparing.items():
         if given and not choice.has_innvestigate():
             raise click.UsageError(
-                f"{option} compares with iNNvestigate, which is not installed: leave it out, or use a Python from "
-                "3.9 to 3.11 with iNNvestigate"
+                f"{option} compares with iNNvestigate, which is not installed: leave {option} out, or use a "
+                "Python from 3.9 to 3.11 with iNNvestigate"
             )

@@ -1,4 +1,4 @@
-"""The start of the command: while TensorFlow is imported it is quiet, and an interrupt ends it at once."""
+"""The start of the command: the import of TensorFlow prints nothing, and an interrupt ends it at once."""
 
 from __future__ import annotations
 
@@ -12,28 +12,27 @@ from pathlib import Path
 from typing import Any
 
 INTERRUPTED = 130
-"""The exit status of a command that was interrupted, 128 + the number of the signal, as shells have it."""
+"""The exit status of an interrupted command: 128 + the number of the signal, as in shells."""
 
 
 def begin() -> None:
-    """Sets what must be set before TensorFlow is imported; only if this program is our command."""
-    # TensorFlow reads this when it is first imported, and our command's output is no place for its notes on GPUs
-    # and memory. In other programs that is not for us to decide.
+    """Prepares the import of TensorFlow. For our command only: other programs decide for themselves."""
+    # TensorFlow reads this when it is first imported. Its notes on GPUs and memory do not belong in our output.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        # Within an import there is nothing to tidy up, and nobody who would catch a KeyboardInterrupt.
+        # During an import there is nothing to clean up, and nothing would catch a KeyboardInterrupt.
         signal.signal(signal.SIGINT, _leave)
 
 
 def imported() -> None:
-    """From here on an interrupt is a KeyboardInterrupt again."""
+    """Makes an interrupt raise KeyboardInterrupt again."""
     if signal.getsignal(signal.SIGINT) is _leave:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @contextlib.contextmanager
 def without_notes() -> Iterator[None]:
-    """Keeps TensorFlow's notes from stderr while TensorFlow is imported; the rest comes afterwards.
+    """Hides TensorFlow's notes on stderr while it is imported. Everything else is written to stderr afterwards.
 
     TensorFlow 2.17 and later write notes on GPUs before they look at TF_CPP_MIN_LOG_LEVEL.
     """
@@ -70,7 +69,7 @@ _NOTE = re.compile(rb"WARNING: All log messages before absl::InitializeLog|[IWE]
 def is_command() -> bool:
     """Whether this program is `rap-keras` or `python -m rap_keras`."""
     name = sys.argv[0] if sys.argv else ""
-    if name == "-m":  # Python is still looking for the module, and Python 3.9 does not tell for which
+    if name == "-m":  # Python is still looking for the module, and Python 3.9 does not say which one
         return "rap_keras" in getattr(sys, "orig_argv", ["rap_keras"])
     return Path(name).stem == "rap-keras"
 
