@@ -1,4 +1,4 @@
-"""Compares RAP's options batch_norm and variant on photos with boxes; the result stands in batch_norm.md.
+"""Compares RAP's options batch_norm and variant on photos with boxes; the result is in batch_norm.md.
 
     python docs/compare_batch_norm.py SHARED
 
@@ -44,7 +44,7 @@ def crop_of(photo: Image.Image) -> tuple[int, int, int]:
 
 
 def network_input(photo: Image.Image) -> np.ndarray:
-    """What EfficientNet-Lite0 was trained on."""
+    """A photo as EfficientNet-Lite0 was trained on it."""
     left, top, side = crop_of(photo)
     square = photo.crop((left, top, left + side, top + side)).resize((SIZE, SIZE), Image.Resampling.BICUBIC)
     return (np.asarray(square, np.float32) - 127) / 128
@@ -101,7 +101,7 @@ def load(folder: Path) -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:
 
 
 def heatmaps(model: keras.Model, x: np.ndarray, options: dict) -> tuple[np.ndarray, float]:
-    """Relevance summed over channels, and the seconds that a photo took."""
+    """Relevance summed over channels, and the seconds per photo."""
     analyzer = RAP(model, **options)
     analyzer.analyze(x[:BATCH])  # builds the graph
     start = time.perf_counter()
@@ -110,7 +110,7 @@ def heatmaps(model: keras.Model, x: np.ndarray, options: dict) -> tuple[np.ndarr
 
 
 class Scores(NamedTuple):
-    """What one setting gave, photo by photo."""
+    """The results of one setting, photo by photo."""
 
     heatmaps: np.ndarray
     ratios: np.ndarray

@@ -34,7 +34,7 @@ NETWORKS = {
 
 
 def run(shared: Path, result: Path) -> None:
-    """Heatmaps of all networks in the environment's own host."""
+    """Writes the heatmaps of all networks, made by the environment's own host, to a file."""
     choice.begin()
     from rap_keras import images, methods, models, to_logits
 
@@ -55,7 +55,7 @@ def resnet50():
     """A ResNet-50 of float64 with random weights, and photos of noise."""
     from tensorflow import keras
 
-    keras.backend.clear_session()  # Keras 3 else keeps the data type of the first layer that was made
+    keras.backend.clear_session()  # else Keras 3 keeps the data type of the first layer that was made
     keras.backend.set_floatx("float64")
     model = keras.applications.ResNet50(
         weights=None, classes=10, classifier_activation=None, input_shape=(64, 64, 3)
@@ -67,14 +67,14 @@ def resnet50():
 
 
 def drawn(random: np.random.Generator, weight: np.ndarray) -> np.ndarray:
-    """A kernel that keeps the size of values, or a vector about 1, which may be a variance."""
+    """A random kernel that keeps the size of values, or a random vector around 1, as it may be a variance."""
     if weight.ndim == 1:
         return random.uniform(0.5, 1.5, weight.shape)
     return random.normal(0, np.sqrt(2 / np.prod(weight.shape[:-1])), weight.shape)
 
 
 def heatmaps(analyzer, x: np.ndarray) -> np.ndarray:
-    """Relevance of all photos."""
+    """The relevance of all photos."""
     return np.concatenate([analyzer.analyze(x[start : start + BATCH]) for start in range(0, len(x), BATCH)])
 
 

@@ -1,12 +1,12 @@
-"""Makes docs/applications.md, where Keras 3 is docs/applications_keras_3.md: RAP on every network of Keras.
+"""Makes docs/applications.md, or docs/applications_keras_3.md with Keras 3: RAP on every network of Keras.
 
-    python docs/make_applications.py                             # all of them, an hour or two
-    python docs/make_applications.py VGG16 ...                   # only these, the other rows stay as they are
+    python docs/make_applications.py                             # all of them, takes an hour or two
+    python docs/make_applications.py VGG16 ...                   # only these, other rows stay as they are
     python docs/make_applications.py --contrastive VGG16 ...     # contrastive RAP: applications_contrastive.md
 
-Each network runs in a process of its own: built for the smallest photos that it takes and 10 classes, with
-random kernels, offsets and scales (`rap_keras.conservation.lively_weights`), and explained for two photos of
-noise, 0 to 255, that went through its own preprocessing.
+Each network runs in a process of its own. It is built for the smallest photos that it takes and 10 classes, with
+random kernels, offsets and scales (`rap_keras.engine.conservation.lively_weights`), and explained for two photos
+of noise, 0 to 255, that went through its own preprocessing.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ HEAD = """\
 {which} of `keras.applications` (TensorFlow {tensorflow}), with random weights and non-trivial statistics of
 BatchNormalization, in inference mode, on two photos of noise in the smallest size that it takes. Excess is the
 violation of conservation in units of what float32 allows, max(1e-3 |logit|, 1e-5 sum |R|): up to 1 relevance is
-conserved. It is the worst of both photos: "input" from the logit to the heatmap, "layer" at any single layer.
-"seconds" are those from the model to the sums at all layers, most of which is building the graph; other
-work on the machine makes them longer. "GB" is the most memory that the process took.
+conserved. The worse of both photos counts: "input" is from the logit to the heatmap, "layer" at any single layer.
+"seconds" is the time from the model to the sums at all layers, most of it for building the graph; other work on
+the machine makes it longer. "GB" is the process's peak memory.
 
 {seed}Made by `{command}` on {date}, {machine}. The script says how the
 weights were chosen.
@@ -48,14 +48,14 @@ weights were chosen.
 
 
 SEED = """\
-Relevance begins with the signed contributions of the head to the log-odds; what the biases of the head keep counts
-as arrived. The logit in the formula is then their sum.
+Relevance starts with the signed contributions of the head to the log-odds; what the biases of the head keep counts
+as arrived. The logit in the formula is then the sum of the contributions.
 
 """
 
 
 def examine(name: str) -> dict[str, object]:
-    """What the page says of one network."""
+    """The page's figures of one network."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     resource.setrlimit(resource.RLIMIT_DATA, (GIGABYTES << 30, GIGABYTES << 30))
     import numpy as np
@@ -128,7 +128,7 @@ def row(name: str) -> str:
 
 
 def write(rows: dict[str, str]) -> None:
-    """The page, with the networks in alphabetical order."""
+    """Writes the page, with the networks in alphabetical order."""
     import tensorflow as tf
 
     from rap_keras.engine.keras_graph import version
@@ -149,7 +149,7 @@ def write(rows: dict[str, str]) -> None:
 
 
 def page() -> Path:
-    """The page of the Keras that is here."""
+    """The page for the installed Keras."""
     from rap_keras.engine.keras_graph import KERAS_3
 
     if CONTRASTIVE:
@@ -158,7 +158,7 @@ def page() -> Path:
 
 
 def main(names: list[str]) -> None:
-    """Writes the page anew after every network, so that nothing is lost if it is interrupted."""
+    """Writes the page again after every network, so that nothing is lost if it is interrupted."""
     from rap_keras.models import applications
 
     known = sorted(build.__name__ for build in applications().values())

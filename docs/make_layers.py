@@ -33,7 +33,7 @@ _BY_NAME = {
     "Activation": "unchanged",
     "ReLU": "unchanged",
     "Lambda": "only with `allow_lambda_layers=True`: unchanged, or moved where the shape changes",
-    "Masking": "none, as masks are not followed",
+    "Masking": "none: relevance does not follow masks",
 }
 
 
@@ -44,7 +44,7 @@ def _rule(layer: type) -> str:
     if layer in linear_layers._LINEARS:
         return "relative attribution (Eq. 7-9); Eq. 5 and 6 in front of the output, z<sup>B</sup> at the image"
     if layer in wrappers._WRAPPERS:
-        return "that of the layer within"
+        return "that of the wrapped layer"
     if layer in recurrent._LAYERS:
         return conservation._GATED[recurrent.recurrent]
     if layer in attention._LAYERS:
@@ -56,7 +56,7 @@ def _rule(layer: type) -> str:
 
 
 def operations() -> dict[str, list[str]]:
-    """Names of functional operations by the rule that they have."""
+    """Names of functional operations by their rule."""
     table = {
         kind: conservation._RULES[known.rule].format(x="\\|x\\|") for kind, known in kinds._OPERATIONS.items()
     }
@@ -89,7 +89,7 @@ def tables() -> str:
     lines += [f"| {', '.join(names)} | {rule} |" for rule, names in by_rule.items()]
     lines += [f"| {', '.join(without)} | none: refused by name |", ""]
     lines += [
-        "Functional operations, as `x + y` or `keras.ops.relu(x)`, by their names in Keras and TensorFlow:",
+        "Functional operations, such as `x + y` or `keras.ops.relu(x)`, by their names in Keras and TensorFlow:",
         "",
     ]
     lines += ["| operation | relevance |", "|---|---|"]
@@ -99,7 +99,7 @@ def tables() -> str:
 
 if __name__ == "__main__":
     if not keras_graph.KERAS_3:
-        sys.exit("this needs Keras 3, which has the layers that models have today")
+        sys.exit("this needs Keras 3, which has all layers of today's models")
     before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
     after = rest.partition(END)[2]
     PAGE.write_text(f"{before}{BEGIN}\n\n{tables()}\n\n{END}{after}", encoding="utf-8")

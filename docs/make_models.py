@@ -1,9 +1,9 @@
-"""Makes docs/models.md: networks of six kinds, trained on data of known truth, and where each method looks.
+"""Makes docs/models.md: networks of six kinds, trained on data with known truth, and where each method looks.
 
-    python docs/make_models.py             # trains and explains all, a few minutes, and writes the page
+    python docs/make_models.py             # trains and explains all in a few minutes, writes the page
     python docs/make_models.py vit ...     # only these, and prints their sections
 
-The networks and their data are in docs/models.
+The networks and their data are in docs/models. `python docs/make_charts.py` then draws the page's charts.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from rap_keras.metrics import confusion, marked, mean_iou, outside_inside_ratio
 
 PAGE = Path(__file__).parent / "models.md"
 LRP = "LRP \N{GREEK SMALL LETTER ALPHA}1\N{GREEK SMALL LETTER BETA}0"
-# What the page calls a method, its name, and its options.
+# The title of a method on the page, its name, and its options.
 METHODS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("RAP", "rap", {}),
     ("RAP, `input_rule=None`", "rap", {"input_rule": None}),
@@ -48,55 +48,60 @@ TRAINING_SEED, TEST_SEED = 1, 2
 BATCH, RATE = 32, 2e-3
 TESTED, EXPLAINED, CHECKED, DRAWS = 400, 100, 4, 1000
 
+# What the charts show, and what folds a table.
+CHARTS = {"ratio": "bars of the median outside-inside ratio", "miou": "bars of the mean mIOU"}
+BEFORE_TABLE = '\n<details markdown="1">\n<summary>Table: all figures</summary>\n'
+AFTER_TABLE = "\n</details>\n"
+
 HEAD = """\
 # Networks of other kinds
 
-Six small networks, each of another kind: EEGNet, a 1-D ResNet, a 3-D U-Net, a video model, a Vision Transformer
-and a siamese network. Each is trained on made data in which it is known what the class depends on. Every method
+Six small networks of different kinds: EEGNet, a 1-D ResNet, a 3-D U-Net, a video model, a Vision Transformer and
+a siamese network. Each is trained on synthetic data, for which it is known what the class depends on. Every method
 then explains {explained} held-out samples.
 
 The POS [outside-inside ratio](guide/benchmark.md#metrics) is mean positive relevance outside of the truth over
-that inside: lower is better, and about 1 for a heatmap that knows nothing. The tables have its median, over the
+that inside: lower is better, and a heatmap that knows nothing has about 1. The tables show its median, over the
 first {explained} held-out samples that have a truth and are classified correctly, with a bootstrap 95 %
 interval. Relevance is summed over channels first. A heatmap without positive relevance inside counts as worse
-than any other. mIOU compares the truth with what is above the mean of positive relevance, and is a mean.
-"Conserved" is what [`rap-keras check`](guide/check.md) says of {checked} of the samples.
+than any other. mIOU compares the truth with the values above the mean positive relevance; the tables show its
+mean. "Conserved" is what [`rap-keras check`](guide/check.md) says about {checked} of the samples.
 
 Made by `python docs/make_models.py` on {date}, {machine}, TensorFlow {tensorflow}, Keras {keras}. The networks
 and their data are in `docs/models`.
 """
 
-# Written after the run of 2026-11-27, whose numbers it tells.
+# Written after the run of 2026-11-27, whose numbers it gives.
 FOUND = f"""\
 Relevance of RAP and of contrastive RAP is conserved in all six networks. What else the tables say, and what they
 do not:
 
-- **RAP is well below the random control everywhere, and in its default setting the lowest nowhere.** By the
+- **RAP is well below the random control in every network, but never lowest in its default setting.** By the
   ratio, Integrated Gradients lead in four networks, {LRP} in the 1-D ResNet, and RAP with `input_rule=None` in
   the siamese network. By mIOU, RAP with `input_rule=None` leads in EEGNet and the Vision Transformer, contrastive
   RAP in the 1-D ResNet and the siamese network, in both by 0.001, and Integrated Gradients in the 3-D U-Net and
   the video model.
-- **Part of the distance is z<sup>B</sup>**, the rule of the layer that sees the input. It measures a value from
-  the lowest and the highest one of the sample. For photos these are black and white. Here most values lie
-  about 0, between the two, and [Eq. 10](method.md#zb) gives relevance to a value of 0, too. With
-  `input_rule=None` the ratio is lower in all six networks, in the U-Net by half. Try it where 0 means "nothing".
+- **Part of the distance is $z^B$**, the rule of the layer that sees the input. It measures each
+  value relative to the sample's lowest and highest value. For photos these are black and white. Here most values
+  lie around 0, between the two, and [Eq. 10](method.md#zb) gives relevance to a value of 0, too. With
+  `input_rule=None` the ratio is lower in all six networks, in the U-Net by half. Try it if 0 means "nothing".
 - **Integrated Gradients know that 0 is the background**: it is their reference. From 0.5, which is no
   background, their ratio is above RAP's in four networks (from 0 in one), and in the U-Net and the video model
   over 6 and about 18 times what it is from 0.
-- **A logit below 0 turns RAP's heatmap round.** It does not occur in these tables; [what it
-  does](#siamese-network) is below, at the siamese network. Contrastive RAP is not concerned.
-- **{LRP} is worse than random numbers in EEGNet.** We did not find why. iNNvestigate's [rule for
+- **A logit below 0 inverts RAP's heatmap.** It does not occur in these tables; [its
+  effect](#siamese-network) is described below, for the siamese network. Contrastive RAP is not affected.
+- **{LRP} is worse than random numbers in EEGNet.** We did not find out why. iNNvestigate's [rule for
   BatchNormalization](native_methods.md#what-innvestigate-does-and-so-do-these), which LRP has here, is not the
   reason: in a trial that passed relevance through it unchanged the ratio was 1.504.
 - The rows `input_rule=None` and "from 0.5" were added after the first run, to find reasons. The siamese network
-  had two units at first, and has one since the first run showed what is told at its table.
-- Data is made and simple, and networks are small. This shows that the methods run, and where they look here. It
-  does not rank them for recordings of patients or for films.
+  had two units at first; it has one because the first run showed the problem described at its table.
+- The data is synthetic and simple, and the networks are small. This shows that the methods run, and where they
+  look here. It does not rank them for recordings of patients or for films.
 """
 
 
 class Row(NamedTuple):
-    """What a method did: ratio and mIOU of each sample, and whether relevance is conserved, asked of RAP alone."""
+    """The results of a method: ratio and mIOU of each sample; for RAP only, whether relevance is conserved."""
 
     title: str
     ratios: np.ndarray
@@ -106,7 +111,7 @@ class Row(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What became of a network."""
+    """The results of a network."""
 
     parameters: int
     accuracy: float
@@ -159,7 +164,7 @@ def examine(module: ModuleType) -> Result:
 
 
 def train(model: keras.Model, module: ModuleType) -> None:
-    """Trains a network on its data; one unit is a sigmoid's, several are a softmax's."""
+    """Trains a network on its data, with a sigmoid if it ends in one unit, else with a softmax."""
     count, epochs = module.TRAINING["count"], module.TRAINING["epochs"]
     x, labels, _ = module.data(count, TRAINING_SEED)
     steps = epochs * -(-count // BATCH)
@@ -172,7 +177,7 @@ def train(model: keras.Model, module: ModuleType) -> None:
 
 
 def decisions(logits: np.ndarray) -> np.ndarray:
-    """The class that a network decides for; of one unit class 1 if it is positive."""
+    """The class that a network decides for; with one unit, class 1 if it is positive."""
     return logits.argmax(1) if logits.shape[1] > 1 else (logits[:, 0] > 0).astype(int)
 
 
@@ -218,6 +223,9 @@ def section(module: ModuleType, result: Result) -> str:
         f"{result.seconds:.0f} s.\n"
         f"Held-out accuracy **{result.accuracy:.3f}** on {TESTED} samples. "
         f"Explained: {len(result.rows[0].ratios)}, the explained logit is below 0 in {result.negative}.\n",
+        chart(module, "ratio"),
+        chart(module, "miou"),
+        BEFORE_TABLE,
         "| method | ratio ↓ | mIOU ↑ | conserved |",
         "|---|---|---|---|",
     ]
@@ -229,7 +237,13 @@ def section(module: ModuleType, result: Result) -> str:
         iou = "" if row.refused else f"{row.mean_ious.mean():.3f}"
         lines.append(f"| {row.title} | {text} | {iou} | {row.conserved} |")
     remark = getattr(module, "REMARK", "")
-    return "\n".join([*lines, "", lower_than_rap(result), *([remark] if remark else [])])
+    return "\n".join([*lines, AFTER_TABLE, lower_than_rap(result), *([remark] if remark else [])])
+
+
+def chart(module: ModuleType, kind: str) -> str:
+    """The line that shows a chart of a network, which docs/make_charts.py draws from the network's table."""
+    number = list(models.ALL.values()).index(module) + 1
+    return f"![{module.NAME}: {CHARTS[kind]}](images/charts/models-{number}-{kind}.svg){{ .chart }}"
 
 
 def lower_than_rap(result: Result) -> str:
@@ -256,11 +270,12 @@ def summary(results: dict[ModuleType, Result]) -> str:
             value = "refused" if row.refused else f"{median(row.ratios):.3f}"
             cells.append(f"**{value}**" if not row.refused and median(row.ratios) == least(result) else value)
         lines.append(f"| {rows[0].title} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+    charts = [chart(module, "ratio") for module in results]
+    return "\n".join([*charts, BEFORE_TABLE, *lines, AFTER_TABLE])
 
 
 def anchor(name: str) -> str:
-    """The anchor that the documentation site makes of a title."""
+    """The anchor that the documentation site gives a title."""
     kept = "".join(c for c in name.lower() if c.isalnum() or c in " -_")
     return "-".join(kept.split())
 

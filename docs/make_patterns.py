@@ -1,6 +1,6 @@
 """Makes the patterns of the embedded networks that the package ships, in half precision to keep them small.
 
-`python docs/make_patterns.py` takes 2,000 images of the training series.
+`python docs/make_patterns.py` uses 2,000 images of the training series.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How long a benchmark takes on 1 to 1,000 workers, simulated from what parts of it were measured to take.
+"""Simulates how long a benchmark takes on 1 to 1,000 workers, from measured times of its parts.
 
 `python docs/simulate_cluster.py --image-seconds 10`. Every random number comes from one fixed seed.
 """
@@ -14,7 +14,7 @@ _WORKERS = (1, 2, 4, 8, 16, 32, 64, 125, 250, 500, 1000)
 
 
 def hours(workers: int, batches: int, options: argparse.Namespace) -> tuple[float, float, int]:
-    """Hours until the last result is written, the share of them in which one process collects, batches done again.
+    """Hours until the last result is written, the share of them spent collecting, and the batches done again.
 
     A worker starts, then has one batch at a time; one process takes the results one by one and then hands out the
     next batch. Workers are lost at exponential intervals: the batch is done again, and another worker starts.
@@ -57,17 +57,17 @@ def _main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    parser.add_argument("--images", type=int, default=15_725, help="of all data sets")
-    parser.add_argument("--networks", type=int, default=2, help="one after the other")
-    parser.add_argument("--batch", type=int, default=8, help="images")
-    parser.add_argument("--image-seconds", type=float, required=True, help="of a worker, all methods and metrics")
-    parser.add_argument("--start-seconds", type=float, default=30.0, help="of a worker, model and analyzers")
+    parser.add_argument("--images", type=int, default=15_725, help="images in all data sets")
+    parser.add_argument("--networks", type=int, default=2, help="networks, one after the other")
+    parser.add_argument("--batch", type=int, default=8, help="images per batch")
+    parser.add_argument("--image-seconds", type=float, required=True, help="per image and worker, all methods")
+    parser.add_argument("--start-seconds", type=float, default=30.0, help="to load model and analyzers")
     parser.add_argument("--model-megabytes", type=float, default=553.0, help="VGG-16: 138 million float32")
     parser.add_argument(
-        "--storage-megabytes", type=float, default=1000.0, help="that the storage gives in a second"
+        "--storage-megabytes", type=float, default=1000.0, help="that the storage reads per second"
     )
-    parser.add_argument("--collect-seconds", type=float, default=0.022, help="of one process, per batch")
-    parser.add_argument("--lifetime-hours", type=float, default=24.0, help="of a worker, on average")
+    parser.add_argument("--collect-seconds", type=float, default=0.022, help="per batch, in one process")
+    parser.add_argument("--lifetime-hours", type=float, default=24.0, help="mean lifetime of a worker")
     parser.add_argument("--spread", type=float, default=0.2, help="sigma of a batch's time, lognormal")
     options = parser.parse_args()
     batches = -(-options.images // options.batch)

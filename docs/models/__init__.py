@@ -2,13 +2,13 @@
 
 Every module has
 
-- `NAME`, `TEXT`: the title of its section in docs/models.md, and what it says of data and network; `REMARK` if
-  there is more to say of the results, which is written after a run;
-- `background(count, seed)`: the inputs before anything that tells the classes apart is put into them;
+- `NAME`, `TEXT`: the title of its section in docs/models.md, and the description of data and network; `REMARK`
+  for remarks on the results, written after a run;
+- `background(count, seed)`: the inputs before anything that tells the classes apart is added to them;
 - `data(count, seed)`: inputs, labels and truth. The truth is bool, of the inputs' shape without the channel axis,
   and true where an input was changed. A sample in which nothing was changed has no truth and is not explained.
   With several inputs, inputs and truth are lists;
-- `build()`: the network up to its logits, of layers that Keras 2 and Keras 3 share;
+- `build()`: the network up to its logits, made of layers that Keras 2 and Keras 3 share;
 - `CLASSES`, `WITH_TRUTH`: how many classes there are, and which of them have a truth;
 - `TRAINING`: how many samples and epochs.
 """

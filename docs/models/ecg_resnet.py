@@ -37,7 +37,7 @@ def _series(count: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Series of normal beats, and the starts and sizes of the beats, (N, beats)."""
     random = np.random.default_rng([seed, 0])
     inputs = random.normal(0, 0.05, (count, TIMES, 1))
-    # A beat has 51 steps of its own and 40 of length, so that two never overlap.
+    # Each beat has 51 steps to itself and takes 40 of them, so two never overlap.
     starts = random.integers(0, TIMES // BEATS - SPAN, (count, BEATS)) + TIMES // BEATS * np.arange(BEATS)
     sizes = random.uniform(0.8, 1.2, (count, BEATS))
     for series, start, size in zip(inputs, starts, sizes):
@@ -61,7 +61,7 @@ def data(count: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _block(x, filters: int, strides: int):
-    """Two convolutions and what goes past them."""
+    """Two convolutions and the shortcut past them."""
     y = layers.Conv1D(filters, 5, strides=strides, padding="same", use_bias=False)(x)
     y = layers.BatchNormalization(momentum=0.9)(y)
     y = layers.Activation("relu")(y)

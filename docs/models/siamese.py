@@ -21,9 +21,9 @@ of class 2.
 """
 REMARK = """\
 A trial with two units and a softmax, `build(units=2)`, trained in the same way (held-out accuracy 0.993): the
-logit of class 2 is the higher one and still below 0 in 59 of the 100 explained samples. RAP begins with this
-logit, so that its heatmap is blue where it should be red, and has no positive relevance in the disc in these 59.
-Contrastive RAP begins with a score of both logits and is not concerned: its ratio is 0.067.
+logit of class 2 is the higher one but below 0 in 59 of the 100 explained samples. RAP starts with this logit, so
+in these 59 its heatmap is blue where it should be red, and has no positive relevance in the disc. Contrastive RAP
+starts with a score of both logits and is not affected: its ratio is 0.067.
 """
 SIDE = 32
 CLASSES, WITH_TRUTH = 2, (1,)
@@ -52,7 +52,7 @@ def data(count: int, seed: int) -> tuple[list[np.ndarray], np.ndarray, list[np.n
 
 
 def build(units: int = 1) -> keras.Model:
-    """Three convolutions for each image, and what is made of the difference; 2 units are those of a softmax."""
+    """Three convolutions for each image, then layers on their squared difference; 2 units are for a softmax."""
     encoder = keras.Sequential(
         [
             keras.Input((SIDE, SIDE, 1)),

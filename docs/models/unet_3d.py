@@ -1,4 +1,4 @@
-"""A 3-D U-Net on volumes with a ball, solid or hollow, and a box that tells nothing.
+"""A 3-D U-Net on volumes with a ball, solid or hollow, and a box that tells nothing about the class.
 
 Source of the architecture: Çiçek et al., 3D U-Net: learning dense volumetric segmentation from sparse annotation,
 MICCAI 2016.

@@ -1,4 +1,4 @@
-"""A convolutional network on every frame and an LSTM over them, on films in one frame of which a shape appears."""
+"""A convolutional network on every frame and an LSTM over the frames, on films with a shape in one frame."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ NAME = "TimeDistributed CNN + LSTM"
 TEXT = """\
 Films of 8 frames of noise, 20 x 20 pixels. In one frame a bright shape appears: a square frame, a plus or a
 cross, which are the classes. Truth: the pixels of the shape in this frame. The network applies a small CNN to
-each frame (`TimeDistributed`) and an LSTM to what comes of it.
+each frame (`TimeDistributed`) and an LSTM to the results.
 """
 FRAMES, SIDE, SHAPE = 8, 20, 7
 CLASSES, WITH_TRUTH = 3, (0, 1, 2)

@@ -46,15 +46,15 @@ DATASETS: dict[str, Callable[..., Dataset]] = {
     "shapes-pairs": shapes_pairs,
     "voc2012-pairs": voc2012_pairs,
 }
-"""What opens a data set, by its name; all except those of shapes take the place where it is."""
+"""The function that opens each data set, by name; all except those of shapes take the path to it."""
 
 
 def open_dataset(name: str, root: str | Path | None = None) -> Dataset:
     """The data set `name`, a key of `DATASETS`, found at `root`.
 
     Raises:
-        FileNotFoundError: The layout of `root` is another one than the data set's.
-        ValueError: There is no data set of that name; or `root` is missing, or given for one of shapes.
+        FileNotFoundError: `root` does not have the data set's layout.
+        ValueError: There is no data set of that name; or `root` is missing, or is given for one of shapes.
     """
     if name not in DATASETS:
         raise ValueError(f"no data set {name!r}: choose one of {', '.join(DATASETS)}")

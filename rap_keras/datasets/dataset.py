@@ -26,9 +26,9 @@ class Dataset:
         read: Reads the example of a name; raises `BrokenExample` if it is damaged.
         digest: A fingerprint of the data, so that another data set under the same name is noticed;
             see `fingerprint`.
-        classes: How many classes a network trained on it has; None where that is not told.
+        classes: How many classes a network trained on it has; None if unknown.
         pairs: Whether its images have objects of several classes and each example says which one is explained. An
-            image is an example once for each class, and its right answers are those classes.
+            image is then one example for each class, and all these classes are right answers.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Dataset:
 def fingerprint(names: Iterable[str], files: Iterable[Path]) -> str:
     """SHA-256 of the names and of the files' sizes in bytes, as hexadecimal.
 
-    Cheap: no file is opened, so that a change that leaves all sizes as they are stays unnoticed.
+    This is fast, as no file is opened, but a change that keeps all sizes goes unnoticed.
     """
     digest = hashlib.sha256()
     for name in names:
@@ -67,7 +67,7 @@ def find_folder(root: str | Path, places: Sequence[str], needed: str, layout: st
     """The first of `places` below `root` that has `needed` in it.
 
     Raises:
-        FileNotFoundError: There is none; the message says what `layout` is expected.
+        FileNotFoundError: There is none; the message states the expected `layout`.
     """
     root = Path(root)
     for place in places:

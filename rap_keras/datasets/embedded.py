@@ -27,7 +27,7 @@ def shapes(count: int = 200) -> Dataset:
 def shapes_pairs(count: int = 200) -> Dataset:
     """The first `count` images of a series of two objects each, of two classes; each class is explained.
 
-    No network was trained on them, and nothing was tuned on them. An example is named as 00012:circle.
+    No network was trained on them, and nothing was tuned on them. An example has a name such as 00012:disc.
 
     Raises:
         ValueError: `count` is less than 1.

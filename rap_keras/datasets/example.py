@@ -13,9 +13,9 @@ from rap_keras.datasets.images import fit
 BACKGROUND = -1
 """A pixel of no object."""
 VOID = -2
-"""A pixel that counts nowhere: the annotators left open what it belongs to."""
+"""A pixel that is never counted: the annotators left open what it belongs to."""
 OBJECT = -3
-"""An object whose class is not told."""
+"""An object of unknown class."""
 
 
 class Box(NamedTuple):
@@ -42,7 +42,7 @@ class Example:
         pixels: The class of each pixel, or `BACKGROUND`, `VOID` or `OBJECT`, int16, (H, W); None if
             the data set has no masks.
         boxes: Bounding boxes of the objects; empty if the data set has none.
-        explained: The class to explain; None for the network's first choice.
+        explained: The class to explain; None for the top-scoring class.
     """
 
     name: str
@@ -56,8 +56,8 @@ class Example:
 class Truth(NamedTuple):
     """Where the object is, bool, (height, width) each.
 
-    `mask` is None where the example has no masks, `box` where it has no boxes; of overlapping boxes
-    `box` is the union. `void` is where pixels count nowhere.
+    `mask` is None if the example has no masks, `box` if it has no boxes; `box` is the union of
+    the boxes. `void` is where pixels are never counted.
     """
 
     mask: np.ndarray | None
@@ -73,18 +73,18 @@ def truth(
 ) -> Truth:
     """Where the object is at the network's input resolution.
 
-    Masks and boxes are drawn at the photo's size and then take the photo's own path, `images.fit`,
-    by nearest neighbour.
+    Masks and boxes are drawn at the photo's size and then fitted like the photo, by `images.fit`,
+    with nearest neighbour.
 
     Args:
         example: The image with its ground truth.
         size: Height and width of the network's input, in pixels.
         short_side: As for `images.fit`.
-        target: Only objects of this class, and those whose class is not told; without it, every
+        target: Only objects of this class and of unknown class are included; without it, every
             object.
 
     Raises:
-        ValueError: `images.fit` refuses the lengths.
+        ValueError: `images.fit` refuses the sizes.
     """
     planes = np.zeros(example.photo.shape, np.uint8)
     mask, box, void = np.moveaxis(planes, -1, 0)

@@ -32,15 +32,15 @@ FindCorners = Callable[[str, np.ndarray], "tuple[list[Corners], Path]"]
 def imagenet(root: str | Path) -> Dataset:
     """The validation set of ImageNet 2012: 50,000 photos of 1,000 classes, with boxes.
 
-    The boxes are those of the XML files or, where there are none at all, of LOC_val_solution.csv.
-    Right answers are the classes of the boxes, which are all of one class in the published files.
+    The boxes come from the XML files or, if there are none at all, from LOC_val_solution.csv.
+    The right answers are the classes of a photo's boxes, only one class in the published files.
     Line n of LOC_synset_mapping.txt is class n, counted from 0, as in `keras.applications`.
 
     Args:
         root: ILSVRC or the folder that contains it.
 
     Raises:
-        FileNotFoundError: The layout of `root` is another one.
+        FileNotFoundError: `root` has another layout.
         ValueError: There are no photos, or a list cannot be read.
     """
     base = Path(os.path.abspath(find_folder(root, ("", "ILSVRC"), _PHOTOS, _LAYOUT)))
@@ -56,7 +56,7 @@ def imagenet(root: str | Path) -> Dataset:
         found, path = find(name, photo)
         for corners in found:
             if corners.name in ambiguous:
-                raise BrokenExample(f"{classes_path}: {corners.name}, the class of {name}, is there twice")
+                raise BrokenExample(f"{classes_path}: {corners.name}, the class of {name}, is listed twice")
         # Columns and rows of ImageNet count from 0.
         boxes = to_boxes(found, classes, 0, photo, path)
         return Example(name, photo, frozenset(box.label for box in boxes), boxes=boxes)
@@ -66,7 +66,7 @@ def imagenet(root: str | Path) -> Dataset:
 
 
 def _annotations(base: Path, names: tuple[str, ...]) -> tuple[FindCorners, list[Path]]:
-    """What finds the boxes of a photo and the file they are from, and all those files."""
+    """A function that finds the boxes of a photo and the file they come from, and all those files."""
     folder = base / _ANNOTATIONS
     if next(folder.glob("*.xml"), None) is not None:
 
@@ -93,7 +93,7 @@ def _find_list(base: Path, file: str) -> Path:
 
 
 def _read_classes(path: Path) -> tuple[dict[str, int], set[str], int]:
-    """Class numbers by WordNet id, the ids that have more than one (a slip), and how many classes there are."""
+    """Class numbers by WordNet id, the ids listed more than once (by mistake), and how many classes there are."""
     lines = path.read_text(encoding="utf-8").splitlines()
     synsets = [line.split()[0] for line in lines if line.strip()]
     if not synsets:

@@ -20,17 +20,17 @@ _LAYOUT = f"{_FILE}, a MATLAB v7.3 file with value/img and value/gt, or the fold
 
 
 def imagenet_segmentation(root: str | Path) -> Dataset:
-    """ImageNet segmentation: 4,276 photos with a mask of the object, whose class is not told.
+    """ImageNet segmentation: 4,276 photos with a mask of the object, whose class is unknown.
 
-    Names are the positions in the file, counted from 0. The file is opened anew for each example,
-    so that it may be read from several processes.
+    Names are the positions in the file, counted from 0. The file is opened again for each example,
+    so that several processes may read it.
 
     Args:
         root: gtsegs_ijcv.mat, or the folder that contains it.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is of another format.
+        ValueError: It has another format.
     """
     path = Path(root)
     if not path.is_file():
@@ -41,7 +41,7 @@ def imagenet_segmentation(root: str | Path) -> Dataset:
         try:
             with h5py.File(path, "r") as file:
                 photo, mask = _read_pair(file, int(name))
-        # A damaged file is met with KeyError, OSError, RuntimeError and others.
+        # A damaged file raises KeyError, OSError, RuntimeError and others.
         except Exception as error:
             raise BrokenExample(f"{path}, image {name}: {error}") from error
         pixels = np.where(mask != 0, OBJECT, BACKGROUND).astype(np.int16)

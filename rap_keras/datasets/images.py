@@ -16,10 +16,10 @@ from PIL import Image, ImageFile, ImageOps
 from rap_keras.models.user_code import find_function
 
 EXTENSIONS = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
-"""What the name of an image in a folder ends in, lower case."""
+"""Extensions of images in a folder, lower case."""
 
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
-"""What Pillow may take a file for, whatever its name: those of `EXTENSIONS`."""
+"""The formats in which Pillow may read a file, whatever its name: those of `EXTENSIONS`."""
 
 _WHITE_IS = 262  # the tag of TIFF that tells whether 0 or the largest value is white
 
@@ -34,7 +34,7 @@ _TORCH_DEVIATION_RGB = np.array([0.229, 0.224, 0.225], np.float32)
 def expand(paths: Iterable[str | Path]) -> list[Path]:
     """The image files that files and folders stand for, without duplicates.
 
-    A file stands for itself, whatever its name. A folder stands for the files right in it whose
+    A file stands for itself, whatever its name. A folder stands for the files directly in it whose
     extension is one of `EXTENSIONS`, sorted by name; hidden files are left out.
 
     Raises:
@@ -67,17 +67,20 @@ def _is_image_name(file: Path) -> bool:
 
 @contextmanager
 def opened(path: str | Path) -> Iterator[ImageFile.ImageFile]:
-    """An image of one of `FORMATS`, of which Pillow has read no pixel yet; for masks and other data.
+    """Opens an image of one of `FORMATS`, before Pillow reads any pixel; for masks and other data.
+
+    Yields:
+        The open image, whose pixels are read when they are needed.
 
     Raises:
         FileNotFoundError: There is no such file.
         OSError: The file cannot be opened.
-        ValueError: The file is no image, is damaged, or has more pixels than Pillow takes.
+        ValueError: The file is not an image, is damaged, or has more pixels than Pillow takes.
     """
     with open(path, "rb") as file:
         try:
             with warnings.catch_warnings():
-                # Half of the limit is reached by honest photos.
+                # Pillow warns at half of its limit, which harmless photos reach.
                 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
                 yield Image.open(file, formats=FORMATS)
         except Image.UnidentifiedImageError:
@@ -86,8 +89,8 @@ def opened(path: str | Path) -> Iterator[ImageFile.ImageFile]:
                 f"{path}: not an image, or not in one of the formats {known}: save it as PNG"
             ) from None
         except Image.DecompressionBombError as error:
-            raise ValueError(f"{path}: over-large ({error}): save it with fewer pixels") from error
-        # Decoders meet damaged files with SyntaxError, struct.error, zlib.error and others.
+            raise ValueError(f"{path}: too large ({error}): save it with fewer pixels") from error
+        # Decoders raise SyntaxError, struct.error, zlib.error and others for damaged files.
         except Exception as error:
             raise ValueError(f"{path}: damaged image ({error})") from error
 
@@ -95,15 +98,15 @@ def opened(path: str | Path) -> Iterator[ImageFile.ImageFile]:
 def load_photo(path: str | Path) -> np.ndarray:
     """A photo as RGB, uint8, (H, W, 3), turned upright by its EXIF orientation.
 
-    Greyscale, palette, CMYK and other colour spaces are converted; what is transparent becomes
-    white. 16 bits per channel are scaled so that 65535 becomes 255; where no value of a PNG or TIFF
-    file is above 4095 they are taken for 12 bits, with a warning, and 4095 becomes 255. Of an
-    animation it is the first picture.
+    Greyscale, palette, CMYK and other colour spaces are converted; transparent pixels become
+    white. 16 bits per channel are scaled so that 65535 becomes 255; if no value of a PNG or TIFF
+    file is above 4095 they are taken for 12 bits, with a warning, and 4095 becomes 255. An animation
+    gives its first picture.
 
     Raises:
         FileNotFoundError: There is no such file.
         OSError: The file cannot be opened.
-        ValueError: The file is no image, is damaged, or has more pixels than Pillow takes; or its
+        ValueError: The file is not an image, is damaged, or has more pixels than Pillow takes; or its
             pixels are 32-bit numbers, whose range is unknown.
     """
     with opened(path) as image:
@@ -112,7 +115,7 @@ def load_photo(path: str | Path) -> np.ndarray:
         upright = ImageOps.exif_transpose(image)
     if upright.mode.startswith(("I", "F")):
         grey = _from_deep(np.asarray(upright), may_be_12_bits, path)
-        if dict(getattr(image, "tag_v2", {})).get(_WHITE_IS) == 0:  # Pillow turns 8 bits round, but not 16
+        if dict(getattr(image, "tag_v2", {})).get(_WHITE_IS) == 0:  # Pillow inverts 8 bits, but not 16
             grey = 255 - grey
         return np.repeat(grey[:, :, np.newaxis], 3, axis=2)
     if ";16" in raw:
@@ -132,7 +135,7 @@ def load_photo(path: str | Path) -> np.ndarray:
 
 
 def to_grey(photo: np.ndarray) -> np.ndarray:
-    """A photo, RGB, uint8, (H, W, 3), in grey, with three equal channels: the luma of ITU-R BT.601."""
+    """A photo, RGB, uint8, (H, W, 3), as grey with three equal channels: the luma of ITU-R BT.601."""
     grey = np.asarray(Image.fromarray(photo).convert("L"))
     return np.repeat(grey[:, :, np.newaxis], 3, axis=2)
 
@@ -157,9 +160,12 @@ def _from_deep(values: np.ndarray, may_be_12_bits: bool, path: str | Path) -> np
 
 
 def _both_bytes(image: Image.Image, raw: str, path: str | Path) -> np.ndarray:
-    """The 16-bit values of an image with colours, (H, W, channels), of which Pillow keeps the upper bytes alone.
+    """The 16-bit values of an image with colours, (H, W, channels), of which Pillow keeps only the upper bytes.
 
-    The lower bytes are had by reading the file as if its bytes were in the other order.
+    The lower bytes come from reading the file as if its bytes were in the other order.
+
+    Raises:
+        ValueError: with these channels only 8 bits can be read, and the values are too small for that.
     """
     upper = np.asarray(image).astype(np.uint16)
     kind, order = raw.split(";16")
@@ -179,7 +185,7 @@ def _both_bytes(image: Image.Image, raw: str, path: str | Path) -> np.ndarray:
 
 
 def _in_mode(tile: Any, raw: str) -> Any:
-    """What Pillow is to unpack, in another mode."""
+    """A tile for Pillow to unpack, with another raw mode."""
     arguments = raw if isinstance(tile[3], str) else (raw, *tile[3][1:])
     return tile._replace(args=arguments) if hasattr(tile, "_replace") else (*tile[:3], arguments)
 
@@ -196,7 +202,7 @@ def fit(
     short_side: int | None = None,
     resample: Image.Resampling = Image.Resampling.BILINEAR,
 ) -> np.ndarray:
-    """A photo in the size of a network's input.
+    """Fits a photo to the size of a network's input.
 
     Args:
         photo: RGB, uint8, (H, W, 3).
@@ -232,14 +238,14 @@ def fit(
 
 
 def find_preprocessing(how: str) -> Callable[[np.ndarray], ArrayLike]:
-    """The preprocessing of a name: caffe, tf, torch, or a function given as MODULE:FUNCTION.
+    """Finds a preprocessing: caffe, tf, torch, or a function given as MODULE:FUNCTION.
 
     - caffe: BGR, minus ImageNet's mean colour (VGG, ResNet of keras.applications)
     - tf: from -1 to 1 (MobileNet, Inception, ResNetV2)
     - torch: RGB from 0 to 1, minus ImageNet's mean, over its deviation (torchvision, DenseNet)
     - MODULE:FUNCTION: takes RGB, float32, (N, H, W, 3), 0 to 255, and returns the network's input,
-      of the same shape. MODULE may be a file in the current folder, given without .py, that has not the name of
-      an installed module.
+      of the same shape. MODULE may be a file in the current folder, given without .py, unless an installed
+      module has the same name.
 
     Raises:
         ValueError: There is no such preprocessing, module or function, or the module fails.
@@ -280,9 +286,9 @@ def preprocess(photos: Sequence[np.ndarray] | np.ndarray, how: Preprocessing) ->
     except Exception as error:
         raise ValueError(f"the preprocessing failed: {type(error).__name__}: {error}") from error
     if result.shape != shape:
-        raise ValueError(f"the preprocessing made shape {result.shape} of {shape}: it must keep it")
+        raise ValueError(f"the preprocessing changed the shape {shape} to {result.shape}: it must keep it")
     if not np.isfinite(result).all():
-        raise ValueError("the preprocessing made values that are not finite")
+        raise ValueError("the preprocessing returned values that are not finite")
     return result
 
 

@@ -1,4 +1,4 @@
-"""A folder of one's own photos and masks."""
+"""A folder of the user's own photos and masks."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _LAYOUT = "images/*, masks/STEM.png with the stem of each image's name, and perh
 def folder(root: str | Path) -> Dataset:
     """Photos with masks, and perhaps labels.
 
-    ROOT/images has the photos, in the order of their names; ROOT/masks/STEM.png the mask of each,
-    of the photo's size: what is not 0 is object. Photos are turned upright by EXIF, as image viewers
-    and editors show them. ROOT/labels.csv, if there is one, has the columns image (with or without
+    ROOT/images has the photos, which are sorted by name. ROOT/masks/STEM.png is the mask of each, of
+    the photo's size: pixels that are not 0 are object. Photos are turned upright by EXIF, as image
+    viewers and editors show them. ROOT/labels.csv, if there is one, has the columns image (with or without
     its extension) and label (a class number); several rows for one image are several right answers.
 
     Raises:
-        FileNotFoundError: The layout of `root` is another one.
+        FileNotFoundError: `root` has another layout.
         ValueError: There is no image, two have the same stem, or labels.csv cannot be read.
     """
     base = find_folder(root, ("",), "images", _LAYOUT)

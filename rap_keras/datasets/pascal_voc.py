@@ -35,15 +35,15 @@ _LIST = "ImageSets/Segmentation/val.txt"
 def voc2012(root: str | Path) -> Dataset:
     """The segmentation validation set of Pascal VOC 2012: 1,449 photos with masks and boxes.
 
-    Right answers are the classes that have pixels in the mask: a class that only has a box, or only
-    void pixels, could be right but not be measured.
+    The right answers are the classes that have pixels in the mask: a class that only has a box, or
+    only void pixels, could be right but could not be measured.
 
     Args:
         root: VOC2012, VOCdevkit, or the folder that contains VOCdevkit.
 
     Raises:
-        FileNotFoundError: The layout of `root` is another one.
-        ValueError: The list of names is empty, or has a name twice or one that is no file name.
+        FileNotFoundError: `root` has another layout.
+        ValueError: The list of names is empty, or has a name twice or one that is not a file name.
     """
     base = _base(root)
     names = _read_list(base / _LIST)
@@ -55,7 +55,7 @@ def voc2012_pairs(root: str | Path) -> Dataset:
     """The photos of `voc2012` with objects of two classes or more, once for each of these classes.
 
     Only classes that cover more than 4 % of the photo count. A photo whose mask cannot be read has no
-    known classes and is left out. An example is named as 2007_000123:person.
+    known classes and is left out. An example has a name such as 2007_000123:person.
 
     Args:
         root: As for `voc2012`.
@@ -76,7 +76,7 @@ def voc2012_pairs(root: str | Path) -> Dataset:
 
 
 def _base(root: str | Path) -> Path:
-    """The folder VOC2012; raises FileNotFoundError for another layout."""
+    """The folder VOC2012; raises FileNotFoundError if it has another layout."""
     base = find_folder(root, ("", "VOC2012", "VOCdevkit/VOC2012"), _LIST, _LAYOUT)
     for folder in ("JPEGImages", "SegmentationClass", "Annotations"):
         find_folder(base, ("",), folder, _LAYOUT)
@@ -107,7 +107,7 @@ def _read_pair(base: Path, name: str) -> Example:
 
 
 def _large_classes(base: Path, photo: str) -> list[int]:
-    """Numbers of the classes that cover enough of a photo; none where its mask cannot be read."""
+    """Numbers of the classes that cover enough of a photo; none if its mask cannot be read."""
     path = base / "SegmentationClass" / f"{photo}.png"
     try:
         with opened(path) as image:
@@ -138,13 +138,13 @@ def _read_list(path: Path) -> tuple[str, ...]:
 
 
 def _read_pixels(path: Path, photo: np.ndarray) -> np.ndarray:
-    """0 is background, 1 to 20 the classes in order, 255 void."""
+    """The class of each pixel; in the file 0 is background, 1 to 20 are the classes in order, 255 is void."""
     return _as_classes(read_mask(path, photo), path)
 
 
 def _as_classes(mask: np.ndarray, path: Path) -> np.ndarray:
     if mask.ndim != 2 or mask.dtype != np.uint8:
-        raise BrokenExample(f"{path}: colours instead of a palette's numbers; take the masks as published")
+        raise BrokenExample(f"{path}: colours instead of palette indices; use the masks as published")
     unknown = np.setdiff1d(mask, [*range(len(CLASSES) + 1), 255])
     if unknown.size:
         raise BrokenExample(f"{path}: unknown class {unknown[0]} in the mask")

@@ -1,4 +1,4 @@
-"""Reading photos, masks and annotations; whatever is wrong with them is a `BrokenExample`."""
+"""Reading photos, masks and annotations; whatever is wrong with them raises `BrokenExample`."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ class Corners(NamedTuple):
 def read_photo(path: Path, upright: bool = False) -> np.ndarray:
     """A photo as RGB, uint8, (H, W, 3).
 
-    By default its pixels are as they are stored, whatever EXIF says about its orientation: official
-    masks and boxes are given for those. `upright` turns it as image viewers do.
+    By default its pixels stay as stored, whatever EXIF says about the orientation: official masks
+    and boxes refer to them. `upright` turns the photo as image viewers do.
 
     Raises:
         BrokenExample: There is no such file, or it is damaged.
@@ -64,7 +64,7 @@ def read_photo(path: Path, upright: bool = False) -> np.ndarray:
 def read_mask(path: Path, photo: np.ndarray) -> np.ndarray:
     """A mask's numbers, (H, W) or with channels, as they are stored: a palette's indices, not its colours.
 
-    Transparency is left out.
+    An alpha channel is dropped.
 
     Raises:
         BrokenExample: There is no such file, it is damaged, or its size is not the photo's.
@@ -100,10 +100,10 @@ def read_annotation(path: Path, photo: np.ndarray) -> list[Corners]:
     except FileNotFoundError:
         raise BrokenExample(f"{path}: no such annotation") from None
     except DefusedXmlException as error:
-        raise BrokenExample(f"{path}: refused, since its XML may be meant to do harm: {error}") from error
+        raise BrokenExample(f"{path}: refused, since its XML may be malicious: {error}") from error
     except (ParseError, OSError, ValueError, LookupError) as error:
         raise BrokenExample(f"{path}: not well-formed XML ({error})") from error
-    # Parts of objects, such as heads, have boxes further down, which are none of ours.
+    # Boxes of parts of objects, such as heads, are further down and are not wanted.
     objects = root.findall("object")
     if not objects:
         raise BrokenExample(f"{path}: no boxes in it")
@@ -114,7 +114,7 @@ def read_annotation(path: Path, photo: np.ndarray) -> list[Corners]:
     if 0 not in size and size != photo.shape[:2]:
         raise BrokenExample(
             f"{path}: its boxes are for a photo of {size[1]} x {size[0]} pixels, but this one has {_size(photo)}; "
-            "take the photos as published"
+            "use the photos as published"
         )
     try:
         return [_corners(thing) for thing in objects]
@@ -161,7 +161,7 @@ def to_boxes(
         found: The boxes as the annotation has them.
         classes: Class numbers by name.
         origin: The annotation's number for the first column and row.
-        photo: What the boxes are for.
+        photo: The photo that the boxes belong to.
         path: The annotation's file, for messages.
 
     Raises:

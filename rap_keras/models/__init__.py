@@ -1,6 +1,6 @@
-"""Keras models: by name or from a file, up to their logits, with the output that is explained.
+"""Keras models: loaded by name or from a file, cut back to their logits and to the output to explain.
 
-`load_model` opens one, `to_logits` removes a final softmax or sigmoid; a file never has code run.
+`load_model` opens a model, `to_logits` removes a final softmax or sigmoid. Code in a file is never run.
 """
 
 from rap_keras.models.final_activation import to_logits

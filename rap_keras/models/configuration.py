@@ -1,8 +1,8 @@
 """What the configuration of a stored model may contain: nothing that runs code or touches other files.
 
-Keras makes objects of the dictionaries in a configuration that have a "class_name": it looks a class or function
-up by its name, or imports the module that the dictionary names, and calls it. So each of them is looked at before
-Keras gets the configuration.
+Keras makes an object of every dictionary in a configuration that has a "class_name": it looks up a class or
+function by its name, or imports the module that the dictionary names, and calls it. So every such dictionary is
+checked before Keras gets the configuration.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ _CLASSES = (
 ).split()
 _NOT_EXPORTED = {"Functional", "PolicyV1", "BatchNormalizationV1", "BatchNormalizationV2"}
 _OF_APPLICATIONS = {"CustomScaleLayer", "LayerScale", "StochasticDepth"}
-# Some networks of keras.applications have initializers of TensorFlow, which have the names of those of Keras.
+# Some networks of keras.applications use initializers of TensorFlow, which have the same names as those of Keras.
 _INITIALIZERS = ("tensorflow.python.ops.init_ops", "tensorflow.python.ops.init_ops_v2")
-# Numbers, bytes and shapes: Keras makes no object of a class of these.
+# Numbers, bytes and shapes: Keras looks up no class for these.
 _DATA = {
     "__bytes__",
     "__ellipsis__",
@@ -60,43 +60,49 @@ def parse(text: str | bytes) -> dict[str, Any]:
     """A configuration as Keras reads it.
 
     Raises:
-        ValueError: it is no JSON, or no dictionary.
+        ValueError: it is not JSON, or not a dictionary.
     """
     try:
         config = json.loads(text)
     except RecursionError:
         raise ValueError("its configuration is nested too deeply") from None
-    except ValueError as error:  # no JSON, or no text
+    except ValueError as error:  # not JSON, or not text
         raise ValueError(f"its configuration is damaged ({error})") from error
     if not isinstance(config, dict):
-        raise ValueError("its configuration is no dictionary")
+        raise ValueError("its configuration is not a dictionary")
     return config
 
 
 def require_no_code(config: Any) -> None:
-    """Raises ValueError if there is Python code in a configuration, wherever it stands.
+    """Refuses a configuration with Python code anywhere in it.
 
     Args:
-        config: the configuration, parsed; also one that Keras will not use, of how the model was trained.
+        config: the parsed configuration of a model, or of its training, which Keras does not use here.
+
+    Raises:
+        ValueError: there is a Lambda layer, or a function as code.
     """
     found = [entry for entry in _entries(config) if _is_code(entry.content)]
     if found:
         what = "lambda function of" if found[0].content.get("class_name") == "__lambda__" else "Lambda layer"
         names = ", ".join(dict.fromkeys(repr(entry.layer) for entry in found))
         raise ValueError(
-            f"{what} {names:.60} is Python code, which loading would run and which has no rule of relevance. Use "
-            "layers of Keras in its place; if only the training needs it, load the model with compile=False and "
-            f"save it again. If you trust it, {_TRUSTED}"
+            f"{what} {names:.60} is Python code, which loading would run and which has no relevance rule. Use "
+            "Keras layers instead; if only the training needs it, load the model with compile=False and save it "
+            f"again. If you trust it, {_TRUSTED}"
         )
 
 
 def require_known(config: Any) -> None:
-    """Raises ValueError unless all that Keras would make of a configuration is known to calculate and no more.
+    """Refuses a configuration unless everything that Keras would make of it is known to only calculate.
 
-    That is Keras' own classes, operations that have a rule of relevance, and what the user made known to Keras.
+    Keras' own classes, operations that have a relevance rule, and what the user registered with Keras are allowed.
 
     Args:
-        config: the configuration, parsed.
+        config: the parsed configuration.
+
+    Raises:
+        ValueError: there is anything else.
     """
     require_no_code(config)
     for entry in _entries(config):
@@ -109,32 +115,35 @@ def require_known(config: Any) -> None:
         elif KERAS_3 and isinstance(name, str) and functional.is_known(name) and _may_be_operation(entry.content):
             raise ValueError(
                 f"{_place(entry)} is the operation {name!r:.60}, which Keras 3 does not read from an HDF5 file: "
-                "save the model as .keras, model.save('model.keras')"
+                "save the model as .keras, with model.save('model.keras')"
             )
         elif isinstance(name, str) and _is_unknown_operation(entry.content, name):
             raise ValueError(
-                f"{_place(entry)} is the operation {name!r:.60}, for which there is no rule of relevance: use a "
-                "layer of Keras in its place"
+                f"{_place(entry)} is the operation {name!r:.60}, which has no relevance rule: use a Keras layer "
+                "instead"
             )
         elif not (isinstance(name, str) and _is_known(entry.content, name)):
             raise ValueError(
-                f"{_place(entry)} needs {_shown(entry.content)}, which is not part of Keras and was not made "
-                "known to it. If you trust who wrote it, give the module that defines it by --custom-objects "
-                "MODULE, or in Python load_model(path, custom_objects={'NAME': CLASS})"
+                f"{_place(entry)} needs {_shown(entry.content)}, which is not part of Keras and not registered "
+                "with it. If you trust its author, name the module that defines it with --custom-objects MODULE, "
+                "or in Python use load_model(path, custom_objects={'NAME': CLASS})"
             )
 
 
 def require_same_activations(config: Any) -> None:
-    """Raises ValueError if a model that Keras 2 wrote has an activation that Keras 3 calculates in another way.
+    """Refuses a model that Keras 2 wrote if Keras 3 calculates one of its activations differently.
 
     Args:
-        config: the configuration, parsed.
+        config: the parsed configuration.
+
+    Raises:
+        ValueError: there is a hard sigmoid.
     """
     for entry in _entries(config):
         if "hard_sigmoid" in entry.content.values():
             raise ValueError(
                 f"{_place(entry)} has the activation hard_sigmoid. It is 0.2 x + 0.5 in Keras 2, which wrote the "
-                "file, and x / 6 + 0.5 in Keras 3: explain the model where Keras 2 is, with "
+                "file, and x / 6 + 0.5 in Keras 3: explain the model with Keras 2, installed by "
                 'pip install "rap-keras[innvestigate]" on Python 3.9 to 3.11'
             )
 
@@ -167,7 +176,7 @@ def _is_code(content: dict[str, Any]) -> bool:
 def _require_no_file(entry: Entry) -> None:
     file = entry.content.get("vocabulary")
     if isinstance(file, str):
-        raise ValueError(f"{_place(entry)} would read another file, {file!r:.100}, as its vocabulary")
+        raise ValueError(f"{_place(entry)} would read its vocabulary from another file, {file!r:.100}")
 
 
 def _require_known_operation(entry: Entry) -> None:
@@ -181,13 +190,13 @@ def _require_known_operation(entry: Entry) -> None:
     )
     if not (isinstance(operation, str) and functional.is_known(operation) and _of_keras(module)):
         raise ValueError(
-            f"{_place(entry)} is the operation {operation!r:.60}, for which there is no rule of relevance, and "
-            "which could read and write files: use a layer of Keras in its place"
+            f"{_place(entry)} is the operation {operation!r:.60}, which has no relevance rule and could read and "
+            "write files: use a Keras layer instead"
         )
 
 
 def _may_be_operation(content: dict[str, Any]) -> bool:
-    """Whether it is an operation of Keras 3 in an HDF5 file; a layer of the same name can be trainable or not."""
+    """Whether it can be an operation of Keras 3 in an HDF5 file; a layer of that name would have "trainable"."""
     config = content.get("config")
     return not content.get("module") and not (isinstance(config, dict) and "trainable" in config)
 
@@ -208,7 +217,7 @@ def _graph_operation(node_def: Any) -> str | None:
         return node_def.get("op")
     try:
         return tf.compat.v1.NodeDef.FromString(str(node_def).encode("utf-8")).op
-    # A broken message has errors of protobuf's own, whose classes changed with its versions.
+    # A broken message raises protobuf's own errors, whose classes differ between its versions.
     except Exception:
         return None
 
@@ -251,7 +260,7 @@ def _keras_functions() -> set[str]:
 def _members(modules: list[str]) -> Iterator[tuple[str, Any]]:
     for path in modules:
         place: Any = keras
-        for name in path.split("."):  # some came after the oldest TensorFlow that iNNvestigate takes
+        for name in path.split("."):  # some are newer than iNNvestigate's oldest TensorFlow
             place = getattr(place, name, None)
         yield from vars(place).items() if place else ()
 

@@ -1,4 +1,4 @@
-"""Models from files, `.h5`, `.keras` and SavedModel, of which no code is ever run."""
+"""Models from `.h5`, `.keras` and SavedModel files, whose code is never run."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from rap_keras.models import configuration
 from rap_keras.models.foreign_files import brief, check_hdf5, check_zip, naming
 
 _SUBCLASSED = (
-    "it is no graph of layers but a subclassed or unbuilt model: build it with the functional API or as a "
+    "it is not a graph of layers but a subclassed or unbuilt model: build it with the functional API or as a "
     "Sequential that begins with keras.Input(shape)"
 )
 
 
 class _OfKeras2:
-    """Stands for a kind of layer that has `groups` in files of Keras 2, which Keras 3 does not take there."""
+    """Stands in for a layer class that files of Keras 2 give an argument `groups`, which Keras 3 refuses."""
 
     def __init__(self, kind: Any) -> None:
         self._kind = kind
 
     def from_config(self, config: dict[str, Any]) -> Any:
         taken = {key: value for key, value in config.items() if (key, value) != ("groups", 1)}
-        # Keras 2 has the initializers and the like of a plain convolution in there too, without any use.
+        # Keras 2 also stores initializers and other options of a plain convolution, which it does not use.
         return self._kind.from_config({key: taken[key] for key in taken if not _unused(self._kind, key)})
 
 
@@ -48,7 +48,7 @@ _OF_KERAS_2 = {name: _OfKeras2(getattr(keras.layers, name)) for name in _KINDS} 
 
 @contextmanager
 def _kinds_of_keras_2() -> Iterator[None]:
-    """Makes those kinds known beside the user's: a scope within a scope would hide the outer one on Keras 3."""
+    """Registers the stand-ins beside the user's objects: in Keras 3 a nested scope would hide the outer one."""
     known = keras.utils.get_custom_objects()
     added = {name: kind for name, kind in _OF_KERAS_2.items() if name not in known}
     known.update(added)
@@ -64,24 +64,24 @@ def load(path: Path, custom_objects: Mapping[str, Any]) -> keras.Model:
 
     Args:
         path: of a `.h5` file, a `.keras` file, or the folder of a SavedModel.
-        custom_objects: classes and functions that are not of Keras, by the name that the file has for them.
+        custom_objects: classes and functions that are not part of Keras, by their names in the file.
 
     Raises:
-        ValueError: the file holds no model, or one that Keras here cannot read, or one that could do more than
-            calculate.
+        ValueError: the file holds no model, or one that the installed Keras cannot read, or one that could do more
+            than calculate.
     """
     with keras.utils.custom_object_scope(custom_objects) if custom_objects else nullcontext():
         if path.is_dir():
             return _saved_model(path)
-        # Keras goes by the end of the name too. A file may be an archive and HDF5 at once.
+        # Keras, too, decides by the end of the name. A file may be an archive and HDF5 at once.
         if str(path).endswith(".keras") and zipfile.is_zipfile(path):
             return _archive(path)
         if h5py.is_hdf5(path):
             return _hdf5(path, custom_objects)
         damaged = path.suffix in (".h5", ".hdf5", ".keras") and path.stat().st_size
         raise ValueError(
-            f"{path}: no Keras model{' or a damaged one' if damaged else ''}: give a .h5 file, a .keras file or "
-            "a SavedModel"
+            f"{path}: not a Keras model{', or a damaged one' if damaged else ''}: give a .h5 file, a .keras file "
+            "or a SavedModel"
         )
 
 
@@ -105,7 +105,7 @@ def _hdf5(path: Path, custom_objects: Mapping[str, Any]) -> keras.Model:
     try:
         with _kinds_of_keras_2():
             return keras.models.load_model(str(path), compile=False)
-    except Exception as error:  # it has no type of its own
+    except Exception as error:  # Keras raises no particular type
         raise _not_loaded(path, version, error) from None
 
 
@@ -116,26 +116,29 @@ def _archive(path: Path) -> keras.Model:
         missing = {"metadata.json", "config.json", "model.weights.h5"}.difference(archive.namelist())
         if missing:
             # Keras reads weights from model.weights.npz too, where they are pickled.
-            raise ValueError(f"no {' and '.join(sorted(missing))} in this archive, as Keras writes it")
+            raise ValueError(f"no {' and '.join(sorted(missing))} in this archive, so Keras did not write it")
         version = _text(configuration.parse(archive.read("metadata.json")).get("keras_version", ""))
         _require_readable(version, only_by_its_own=True)
         config = configuration.parse(archive.read("config.json"))
         configuration.require_no_code(config)
-        # Keras sets this part aside, since the model is not compiled.
+        # Keras ignores this part, since the model is not compiled.
         configuration.require_known({key: value for key, value in config.items() if key != "compile_config"})
         with archive.open("model.weights.h5") as weights, h5py.File(weights, "r") as file:
             check_hdf5(file, size)
     try:
         return _rebuilt(path)
-    except Exception as error:  # it has no type of its own
+    except Exception as error:  # Keras raises no particular type
         raise _not_loaded(path, version, error) from None
 
 
 def _rebuilt(path: Path) -> keras.Model:
     """The model of a `.keras` file, built anew from its configuration and weights.
 
-    Without eager execution Keras 2 makes operations that assign the weights and never runs them, so that the model
-    has random weights, silently.
+    Without eager execution Keras 2 makes operations that assign the weights but never runs them: the model would
+    silently keep random weights.
+
+    Raises:
+        ValueError: not all weights were found.
     """
     if tf.executing_eagerly():
         loaded = keras.models.load_model(str(path), compile=False, safe_mode=True)
@@ -162,11 +165,14 @@ def _rebuilt(path: Path) -> keras.Model:
 def _saved_model(path: Path) -> keras.Model:
     """The model of a SavedModel, built from the configuration in it and its checkpoint.
 
-    `saved_model.pb` is not read: its graphs could do anything, and without eager execution Keras 2 makes a model
-    of them that cannot predict where it was compiled before it was saved.
-    """
+    `saved_model.pb` is not read: its graphs could do anything, and the model that Keras 2 makes of them without
+    eager execution cannot predict if it was compiled before it was saved.
+
+    Raises:
+        ValueError: it is no SavedModel of Keras 2, it cannot be loaded, or it could do more than calculate.
+    """  # noqa: DOC501, as `_not_loaded` makes a ValueError
     if not (path / "saved_model.pb").is_file():
-        raise ValueError(f"{path}: a folder without saved_model.pb, so no SavedModel")
+        raise ValueError(f"{path}: a folder without saved_model.pb, so not a SavedModel")
     if not (path / "keras_metadata.pb").is_file():
         raise ValueError(
             f"{path}: a SavedModel without keras_metadata.pb, so its layers are unknown: save the Keras model "
@@ -174,8 +180,9 @@ def _saved_model(path: Path) -> keras.Model:
         )
     if keras_graph.KERAS_3:
         raise ValueError(
-            f"{path}: a SavedModel, {_HERE}, which does not read them: load it with Keras 2 (TensorFlow 2.15 or "
-            "earlier) and save it by model.save('model.h5'), or by model.save('model.keras') where Keras 3 made it"
+            f"{path}: a SavedModel, which the installed {_HERE} cannot read: load it with Keras 2 (TensorFlow "
+            "2.15 or earlier) and save it with model.save('model.h5'); if Keras 3 made it, save the model there "
+            "with model.save('model.keras')"
         )
     with naming(path):
         metadata = _metadata(path / "keras_metadata.pb")
@@ -195,12 +202,12 @@ def _saved_model(path: Path) -> keras.Model:
         _require_graph_of_layers(model)
         model.load_weights(str(path / "variables" / "variables")).assert_existing_objects_matched()
         return model
-    except Exception as error:  # it has no type of its own
+    except Exception as error:  # Keras raises no particular type
         raise _not_loaded(path, version, error) from None
 
 
 def _metadata(file: Path) -> dict[str, Any]:
-    """What Keras tells of the model itself, as it was saved."""
+    """Keras' description of the whole model, as it was saved."""
     from keras.protobuf.saved_metadata_pb2 import SavedMetadata  # not in all versions of Keras 2
 
     nodes = SavedMetadata.FromString(file.read_bytes()).nodes
@@ -216,7 +223,7 @@ def _text(value: Any) -> str:
     if isinstance(value, bytes):
         return value.decode()
     if not isinstance(value, str):
-        raise ValueError(f"damaged: it has a {type(value).__name__} where a text must be")
+        raise ValueError(f"damaged: it has {type(value).__name__} where text must be")
     return value
 
 
@@ -226,37 +233,40 @@ def _require_graph_of_layers(model: Any) -> None:
 
 
 def _require_readable(version: str, only_by_its_own: bool = False) -> None:
-    """Raises ValueError for a file of a Keras whose configurations the one here does not understand.
+    """Refuses a file of a Keras whose configurations the installed Keras cannot read.
 
-    Keras 3 reads HDF5 files of Keras 2, and none of its other files.
+    Keras 3 reads the HDF5 files of Keras 2 but none of its other files.
+
+    Raises:
+        ValueError: it cannot read them.
     """
     written, here = _numbers(version)[:1], _numbers(_KERAS)[:1]
     if written and written > here:
-        raise ValueError(f"written by Keras {version[:20]}, {_HERE}, which cannot read it: {CARRY_OVER}")
+        raise ValueError(f"written by Keras {version[:20]}, which the installed {_HERE} cannot read: {CARRY_OVER}")
     if written and written < here and only_by_its_own:
         raise ValueError(
-            f"written by Keras {version[:20]}, {_HERE}, which cannot read it: load it where it was written, with "
-            "keras.models.load_model, and save it by model.save('model.h5'), which can be read here"
+            f"written by Keras {version[:20]}, which the installed {_HERE} cannot read: load it where it was "
+            "written, with keras.models.load_model, and save it with model.save('model.h5'), for use here"
         )
 
 
 _KERAS = keras_graph.version()
-_HERE = f"here is Keras {_KERAS} of TensorFlow {tf.__version__}"
+_HERE = f"Keras {_KERAS} of TensorFlow {tf.__version__}"
 CARRY_OVER = (
-    "build the model here with the code that made it, copy the weights, there by numpy.savez('w.npz', "
-    "*model.get_weights()), here by model.set_weights(list(numpy.load('w.npz').values())), and save it by "
+    "build the model here with the code that made it; save the weights there with numpy.savez('w.npz', "
+    "*model.get_weights()), load them here with model.set_weights(list(numpy.load('w.npz').values())), and call "
     "model.save('model.h5')"
 )
 
 
 def _not_loaded(path: Path, version: str, error: Exception) -> ValueError:
-    """What Keras raised, with the file's name and the Keras that wrote it.
+    """The error that Keras raised, with the file's name and the Keras that wrote it.
 
-    Keras' own error is left out of the traceback: it may have the whole configuration in it.
+    Keras' own error is left out of the traceback, since it may contain the whole configuration.
     """
-    written = f" (written by Keras {version[:20]}, {_HERE})" if version else ""
+    written = f" (written by Keras {version[:20]}, read by {_HERE})" if version else ""
     other = version and (_numbers(version) > _numbers(_KERAS) or _numbers(version)[:1] != _numbers(_KERAS)[:1])
-    advice = f". Keras here is another one: {CARRY_OVER}" if other else ""
+    advice = f". The versions differ: {CARRY_OVER}" if other else ""
     return ValueError(f"{path} could not be loaded{written}: {brief(error, 150 if other else 300)}{advice}")
 
 

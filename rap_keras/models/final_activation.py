@@ -1,8 +1,8 @@
-"""A softmax, log-softmax or sigmoid at the end of a model: found in every spelling, and removed.
+"""A softmax, log-softmax or sigmoid at the end of a model: found in whatever form, and removed.
 
-Relevance starts with a logit, a class's score before it is made a probability. Behind a softmax the classes are
-mixed, and a probability near 0 leaves no relevance at all: such a model is refused, and `to_logits` makes the one
-to explain out of it. Both go by the same detector.
+Relevance starts with a logit, a class's score before it becomes a probability. After a softmax the classes are
+mixed, and a probability near 0 leaves no relevance at all. So such a model is refused, and `to_logits` makes one
+that can be explained. Both use the same detector.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ class FinalActivation(NamedTuple):
 
 
 def find(network: Network) -> list[FinalActivation]:
-    """The final activations of a network, from the last call back; empty for one that ends in logits.
+    """The final activations of a network, the last call first; empty for one that ends in logits.
 
-    Everything is looked at that lies behind the last weighted layer or gate, on every branch: what moves,
-    averages or adds up probabilities makes no logits of them.
+    Everything after the last weighted layer or gate is examined, on every branch: moving, averaging or adding
+    probabilities does not make them logits.
     """
     reached = set(network.outputs)
     found = []
@@ -57,28 +57,28 @@ def refuse_final_activation(network: Network) -> None:
     for kind, call in find(network)[:1]:
         why = "leaves no relevance where it saturates" if kind == "sigmoid" else "mixes the classes"
         raise NotAnalyzeableModelException(
-            f"layer '{call.name}' ends the model in a {NAMES[kind]}, which {why}: what is explained is the logit "
-            "before it. Remove it with rap_keras.to_logits(model)"
+            f"layer '{call.name}' ends the model in a {NAMES[kind]}, which {why}: the logit before it must be "
+            "explained. Remove it with rap_keras.to_logits(model)"
         )
 
 
 def to_logits(model: keras.Model) -> keras.Model:
     """The model up to the logits: a softmax, log-softmax or sigmoid at its end is removed, whatever its form.
 
-    That is the activation of the last layer, a layer of its own or a functional operation; also in a model that
-    is the last layer, and in front of layers that only move values (Flatten, Reshape, Permute, Dropout). The new
-    model shares the weights of the given one, which keeps working. Of a sigmoid over one unit stays the logit of
-    class 1; `rap_keras.models.two_classes` makes one for each class out of it.
+    It may be the activation of the last layer, a layer of its own or a functional operation. It may also be inside
+    a model that is the last layer, or be followed by layers that only move values (Flatten, Reshape, Permute,
+    Dropout). The new model shares the weights of the given one, which keeps working. Removing a sigmoid over one
+    unit leaves the logit of class 1; `rap_keras.models.two_classes` turns it into one logit per class.
 
     Examples:
         >>> analyzer = innvestigate.create_analyzer("rap", rap_keras.to_logits(model))
 
     Returns:
-        The new model; the given one itself if it ends in logits.
+        The new model; the given one itself if it already ends in logits.
 
     Raises:
-        ValueError: the model is subclassed or not built, so that its layers are unknown; or the activation cannot
-            be removed, as the layers behind it calculate with probabilities.
+        ValueError: the model is subclassed or not built, so its layers are unknown; or the activation cannot be
+            removed, because layers after it calculate with probabilities.
     """
     outputs = _outputs(model)
     logits = [_before(output) for output in outputs]
@@ -86,15 +86,15 @@ def to_logits(model: keras.Model) -> keras.Model:
     if all(tensor is None for tensor in logits):
         return model
     wanted = [old if new is None else new for old, new in zip(outputs, logits)]
-    # Once more: a softmax may have stood behind another one.
+    # Once more: there may be a second softmax before the removed one.
     return to_logits(keras.Model(model.inputs, wanted, name=model.name))
 
 
 def final_kind(layer: Layer) -> str | None:
     """Which of `NAMES` a layer, or the activation fused into it, is; None for any other.
 
-    Names are not enough: an activation may be any function of the user's. A function that is not Keras' own is
-    tried on some numbers.
+    Names are not enough, as an activation may be any function of the user's. So functions are tried on some
+    numbers.
     """
     if isinstance(layer, keras.layers.Softmax):
         return "softmax"
@@ -122,7 +122,7 @@ def _operation_kind(layer: Layer) -> str | None:
 
 
 def _function_kind(function: Callable) -> str | None:
-    """What a function of tensors is, found out by its values on four axes of different length."""
+    """Which of `NAMES` a function of tensors is, by its values on up to four axes of different lengths."""
     if function is keras.activations.linear or function is keras.activations.relu:
         return None
     random = np.random.default_rng(0).normal(size=(2, 3, 4, 5)).astype(np.float32)
@@ -130,7 +130,7 @@ def _function_kind(function: Callable) -> str | None:
         x = random[(0,) * (4 - rank)]
         try:
             y, low, middle, high = _values(function, [x, x * 0 - 60, x * 0, x * 0 + 60])
-        # It is the user's function, which may not take numbers of that shape.
+        # The user's function may not take numbers of that shape.
         except Exception:
             continue
         if y.shape != x.shape or not np.isfinite(y).all():
@@ -166,7 +166,7 @@ def _written_out(call: Call, network: Network) -> str | None:
 
 
 def _passes_on(call: Call) -> bool:
-    """Whether probabilities stay what they are, or averages of them; weights and gates make new scores."""
+    """Whether probabilities stay probabilities, or become averages of them; weights and gates make new scores."""
     kind = kind_of(call)
     if linear_maps(call.layer) or dot_map(call) or (kind is not None and kind.rule is multiplied):
         return False
@@ -179,14 +179,14 @@ def _outputs(model: keras.Model) -> list[Any]:
     outputs = getattr(model, "outputs", None)
     if not outputs or not all(hasattr(tensor, "_keras_history") for tensor in outputs):
         raise ValueError(
-            f"model '{model.name}' is no graph of layers, so that its end is unknown: build it with the "
-            "functional API, or as a Sequential that begins with keras.Input(shape)"
+            f"model '{model.name}' is not a graph of layers, so its end is unknown: build it with the functional "
+            "API, or as a Sequential that begins with keras.Input(shape)"
         )
     return list(outputs)
 
 
 def _require_removed(model: keras.Model, outputs: list[Any], logits: list[Any]) -> None:
-    """Raises ValueError where an activation is found that `_before` does not reach."""
+    """Raises ValueError if there is an activation that `_before` does not reach."""
     try:
         network = flatten(model)
     except NotAnalyzeableModelException as error:
@@ -199,8 +199,8 @@ def _require_removed(model: keras.Model, outputs: list[Any], logits: list[Any]) 
             part = f"model.get_layer('{first}')"
             one = part if isinstance(layer, keras.Model) else f"keras.Model(model.inputs, {part}.output)"
             raise ValueError(
-                f"the {NAMES[kind]} of layer '{call.name}' cannot be removed, as layers behind it calculate with "
-                f"its probabilities. Explain the part that it ends: rap_keras.to_logits({one})"
+                f"the {NAMES[kind]} of layer '{call.name}' cannot be removed, because layers after it calculate "
+                f"with its probabilities. Explain the part that ends in it: rap_keras.to_logits({one})"
             )
 
 
@@ -246,7 +246,7 @@ def _only_moves(layer: Layer) -> bool:
 
 
 def _before_concatenation(layer: Layer, tensors: list[Any]) -> Any:
-    """Of several heads side by side each loses its own activation."""
+    """Removes the activation of each of several heads side by side."""
     logits = [_before(tensor) for tensor in tensors]
     if all(tensor is None for tensor in logits):
         return None

@@ -1,4 +1,4 @@
-"""Files from elsewhere: limits, so that nothing is read that is pickled, lies outside or would fill the memory."""
+"""Checks of files from elsewhere: pickled data, links to the outside and oversized data are not read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 
 _HARMLESS = 2**28  # bytes: less than this is unpacked whatever the ratio
-_RATIO = 100  # weights hardly shrink when they are packed
+_RATIO = 100  # compression hardly shrinks weights
 _MOST = 2**34  # bytes: ten times the largest network of keras.applications
 
 
@@ -30,7 +30,7 @@ def naming(path: str | Path) -> Iterator[None]:
         yield
     except (FileNotFoundError, PermissionError):
         raise
-    # What a broken or foreign file makes Keras, NumPy and HDF5 raise has no type of its own.
+    # Keras, NumPy and HDF5 raise no particular type for a broken or foreign file.
     except Exception as error:
         raise ValueError(f"{path}: {brief(error, 600)}") from None
 
@@ -44,30 +44,36 @@ def brief(error: Exception, length: int = 300) -> str:
 
 
 def require_sane_size(unpacked: int, packed: int) -> None:
-    """Raises ValueError if what a file holds is far larger than the file, or larger than any network.
+    """Refuses a file if what it holds is far larger than the file itself, or larger than any network.
 
     Args:
         unpacked: bytes in memory.
         packed: bytes in the file.
+
+    Raises:
+        ValueError: it is that large.
     """
     if unpacked > _MOST or unpacked > max(_HARMLESS, _RATIO * packed):
         raise ValueError(
-            f"{packed:,} bytes would be unpacked to {unpacked:,}, which no network's weights do: the file is "
+            f"{packed:,} bytes would be unpacked to {unpacked:,}, unlike any network's weights: the file is "
             "damaged, or meant to fill the memory"
         )
 
 
 def check_zip(archive: zipfile.ZipFile, size: int) -> None:
-    """Raises ValueError if an archive of `size` bytes would be unpacked to a multiple of them."""
+    """Raises ValueError if an archive of `size` bytes would unpack to far more."""
     require_sane_size(sum(entry.file_size for entry in archive.infolist()), size)
 
 
 def check_hdf5(file: h5py.File, size: int) -> None:
-    """Raises ValueError if data of an HDF5 file lie outside of it, or are far larger than it.
+    """Refuses an HDF5 file with data in other files, or with data that are far larger than the file itself.
 
     Args:
-        file: the file, open.
-        size: bytes of it, or of the archive that it is in.
+        file: the open file.
+        size: in bytes, of the file or of the archive that it is in.
+
+    Raises:
+        ValueError: there are such data.
     """
     links: list[tuple[bytes, int]] = []
     file.id.links.visit(lambda name, link: links.append((name, link.type)), info=True)
@@ -75,26 +81,26 @@ def check_hdf5(file: h5py.File, size: int) -> None:
     for name, kind in links:
         shown = name.decode("utf-8", "replace")
         if kind != h5py.h5l.TYPE_HARD:
-            raise ValueError(f"{shown!r:.100} in it is a link to another place or file, which Keras never writes")
+            raise ValueError(f"its {shown!r:.100} is a link to another place or file, which Keras never writes")
         item = file[name]
         if isinstance(item, h5py.Dataset):
             if item.external or item.is_virtual:
-                raise ValueError(f"the data of {shown!r:.100} are in other files, which Keras never writes")
+                raise ValueError(f"the data of {shown!r:.100} are in other files, where Keras never writes them")
             total += math.prod(item.shape or ()) * item.dtype.itemsize
             require_sane_size(total, size)
 
 
 def read_npz(path: str | Path) -> dict[str, np.ndarray]:
-    """The arrays of a `.npz` file by name, of any shape; none of them is pickled.
+    """The arrays of a `.npz` file by name, of any shape. Pickled objects are refused.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is no such file, is damaged, holds pickled objects, or arrays far larger than the file.
+        ValueError: it is not a .npz file, is damaged, holds pickled objects, or holds arrays far larger than it.
     """
     with naming(path):
         if not zipfile.is_zipfile(path):
-            with open(path, "rb"):  # a missing file is told apart
-                raise ValueError("no .npz file, or a damaged one")
+            with open(path, "rb"):  # raises FileNotFoundError if it is missing
+                raise ValueError("not a .npz file, or a damaged one")
         with zipfile.ZipFile(path) as archive:
             check_zip(archive, Path(path).stat().st_size)
             for entry in archive.infolist():
@@ -105,11 +111,11 @@ def read_npz(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def _check_array(file: Any, entry: zipfile.ZipInfo) -> None:
-    """Raises ValueError unless an array is as large as its header says: NumPy would get the memory first."""
+    """Raises ValueError unless an array is as large as its header says: NumPy would first allocate that much."""
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, _, dtype = read(file)
     if dtype.hasobject:
-        raise ValueError(f"{entry.filename!r} in it is pickled, which could run code")
+        raise ValueError(f"its {entry.filename!r} is pickled, which could run code")
     if math.prod(shape) * dtype.itemsize != entry.file_size - file.tell():
-        raise ValueError(f"{entry.filename!r} in it is damaged: it is not as large as it says")
+        raise ValueError(f"its {entry.filename!r} is damaged: it is not as large as its header says")

@@ -25,12 +25,12 @@ def applications() -> dict[str, Callable[..., keras.Model]]:
 
 
 def is_network_name(text: str) -> bool:
-    """Whether a text names a network: such a name goes before a file or folder of the same name."""
+    """Whether a text is the name of a network, which takes precedence over a file or folder of that name."""
     return text.lower() in EMBEDDED or text.lower() in applications()
 
 
 def own_preprocessing(name: str) -> Callable[[np.ndarray], np.ndarray] | None:
-    """What a network known by name does with photos before it sees them, None for any other name."""
+    """The preprocessing of photos that belongs to a network known by name; None for any other name."""
     if name.lower() in EMBEDDED:
         return shapes_networks.preprocess
     build = applications().get(name.lower())
@@ -44,23 +44,23 @@ def load_model(
 ) -> keras.Model:
     """A network of keras.applications or of this package, or a model from a file. It is not compiled.
 
-    A name goes before a file of the same name: write ./vgg16 for a file named vgg16. Code in a file is never
-    run: files with Lambda layers, or with anything that is not known to calculate and no more, are refused.
+    A name takes precedence over a file of the same name: write ./vgg16 for a file named vgg16. Code in a file is
+    never run: files with Lambda layers, or with anything not known to only calculate, are refused.
 
     Args:
-        name_or_path: Name of a network, upper or lower case, also "shapes-vgg" or "shapes-resnet", the
-            trained ones of this package; or a `.h5` file, a `.keras` file, or
-            the folder of a SavedModel, each with the whole model, not only its weights.
+        name_or_path: Name of a network in upper or lower case, including "shapes-vgg" and "shapes-resnet", the
+            trained ones of this package; or a `.h5` file, a `.keras` file, or the folder of a SavedModel, each
+            with the whole model, not only its weights.
         weights: For a name, what keras.applications takes: "imagenet", a file of weights, or None
-            for random weights. For a path it is not used.
-        custom_objects: Layers, losses and functions of your own in a file, by the name that the file
-            has for them. What is registered (`keras.utils.register_keras_serializable`) is known already.
+            for random weights. Not used for a path.
+        custom_objects: Your own layers, losses and functions, by their names in the file. Registered ones
+            (`keras.utils.register_keras_serializable`) are known already.
 
     Raises:
         FileNotFoundError: There is no such file.
         ConnectionError: The weights are not on this machine and could not be downloaded.
         ValueError: There is no such network; or the file holds no Keras model, only weights,
-            Lambda layers, layers or operations that are not known, or a model that is no graph of
+            Lambda layers, unknown layers or operations, or a model that is not a graph of
             layers; or it was written by another Keras, is damaged, or would fill the memory.
     """
     if str(name_or_path).lower() in EMBEDDED:
@@ -85,7 +85,7 @@ def load_model(
 def _application(build: Callable[..., keras.Model], weights: str | None) -> keras.Model:
     try:
         return build(weights=weights)
-    # keras.utils.get_file raises plain Exception where a download fails.
+    # keras.utils.get_file raises a plain Exception if a download fails.
     except Exception as error:
         if not str(error).startswith("URL fetch failure"):
             raise ValueError(f"{build.__name__} could not be built: {error}") from error
@@ -101,11 +101,11 @@ def photo_size(model: keras.Model, grey: bool = False) -> tuple[int, int] | None
     """Height and width of the photos that a model takes, None if it takes any size.
 
     Args:
-        model: What takes photos.
-        grey: Whether photos of one channel, (N, H, W, 1), will do as well as RGB.
+        model: A model of photos.
+        grey: Whether photos of one channel, (N, H, W, 1), are allowed as well as RGB.
 
     Raises:
-        ValueError: The model takes anything else than one RGB photo per sample, (N, H, W, 3).
+        ValueError: The model takes anything other than one RGB photo per sample, (N, H, W, 3).
     """
     shapes = [tuple(tensor.shape) for tensor in model.inputs]
     channels = (1, 3, None) if grey else (3, None)

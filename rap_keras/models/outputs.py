@@ -1,4 +1,4 @@
-"""Which output of a model is explained, in the form that its classes are counted in."""
+"""The output of a model to explain, in a form in which its classes have numbers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rap_keras.engine.rules.kinds import lookup
 
 
 def one_output(model: keras.Model, output: str | int | None = None) -> keras.Model:
-    """The model with one of its outputs; the given one if it has no other.
+    """The model with one of its outputs; the given model if it has only one.
 
     Args:
         model: functional or Sequential. The new one shares its layers.
@@ -26,9 +26,9 @@ def one_output(model: keras.Model, output: str | int | None = None) -> keras.Mod
     if output is None:
         if len(names) > 1:
             raise NotAnalyzeableModelException(
-                f"the model has {len(names)} outputs ({', '.join(names)}), and one is explained at a time: say "
-                f"which by its name or number, output='{names[0]}' or output=0 (--output-layer in the command); "
-                "or make a model of the one you mean, keras.Model(model.inputs, model.outputs[0])"
+                f"the model has {len(names)} outputs ({', '.join(names)}), but only one is explained at a time: "
+                f"choose it by name or number, output='{names[0]}' or output=0 (--output-layer in the command), "
+                "or make a model of it, keras.Model(model.inputs, model.outputs[0])"
             )
         return model
     number = _number(output, names)
@@ -47,23 +47,23 @@ def _number(output: str | int, names: list[str]) -> int:
 
 
 def flat_output(model: keras.Model) -> keras.Model:
-    """The model with its output flattened to (N, classes); the given one if it is so already.
+    """The model with its output flattened to (N, classes); the given model if it already is.
 
     Raises:
         ValueError: The model has several outputs.
     """
     if len(model.outputs) != 1:
-        raise ValueError(f"model {model.name!r} has {len(model.outputs)} outputs, it must have one")
+        raise ValueError(f"model {model.name!r} has {len(model.outputs)} outputs, but must have one")
     if len(model.outputs[0].shape) <= 2:
         return model
     return keras.Model(model.inputs, keras.layers.Flatten()(model.outputs[0]), name=model.name)
 
 
 def two_classes(model: keras.Model) -> keras.Model:
-    """A model of one logit z, that of class 1, as one of two logits: -z for class 0 and z for class 1.
+    """A model with one logit z, that of class 1, as one with two logits: -z for class 0 and z for class 1.
 
-    So class 0 can be explained, by any method: it is what speaks against class 1. The class with the positive
-    logit is the one decided for.
+    So any method can explain class 0, too: what speaks against class 1. The model decides for the class with the
+    positive logit.
 
     Args:
         model: (N, ...) to (N, 1), or to a map of one channel, (N, height, width, 1); without sigmoid: see
@@ -71,7 +71,7 @@ def two_classes(model: keras.Model) -> keras.Model:
             are copied.
 
     Raises:
-        ValueError: the model has not one output of one unit or channel.
+        ValueError: the model does not have exactly one output of one unit or channel.
     """
     shape = tuple(model.outputs[0].shape) if len(model.outputs) == 1 else ()
     axis = class_axis(len(shape))
@@ -84,7 +84,7 @@ def two_classes(model: keras.Model) -> keras.Model:
     layer = node.layer
     size = lookup(layer, {keras.layers.Dense: "units", keras.layers.Conv2D: "filters"})
     if size and layer.activation is keras.activations.linear:
-        # LRP must see the weights of class 0: behind a layer of one unit it would follow those of class 1.
+        # LRP must see the weights of class 0: through a layer of one unit it would follow those of class 1.
         config = {**layer.get_config(), size: 2}
         twin = type(layer).from_config(config)
         both = twin(node.args[0])

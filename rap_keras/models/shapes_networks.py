@@ -22,7 +22,7 @@ _WEIGHTS = Path(__file__).parent / "weights"
 
 
 def build_network(name: str) -> Any:
-    """An untrained network, laid out and its layers named in the manner of VGG or of ResNet.
+    """An untrained network, with the layout and the layer names of VGG or of ResNet.
 
     "vgg": eight layers with weights; six 3 x 3 convolutions with ReLU, four max poolings (a last
     map of 6 x 6), two dense layers. "resnet": a stem with BatchNormalization, four residual blocks
@@ -55,7 +55,7 @@ def load_network(name: str) -> Any:
 
 
 def weights_path(name: str) -> Path:
-    """The file of the trained weights of the package, Keras HDF5."""
+    """The package's file of trained weights, in Keras HDF5."""
     return _WEIGHTS / f"{name}.h5"
 
 
@@ -65,7 +65,7 @@ def patterns_path(name: str) -> Path:
 
 
 def preprocess(images: np.ndarray) -> np.ndarray:
-    """What the networks take: images of 0 to 255 as float32 of -1 to 1.
+    """The networks' input: images of 0 to 255 as float32 of -1 to 1.
 
     Args:
         images: RGB, (96, 96, 3), or a batch, (N, 96, 96, 3).

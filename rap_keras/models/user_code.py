@@ -1,4 +1,4 @@
-"""Code of the user's own, which is named on the command line: MODULE, and MODULE:FUNCTION."""
+"""The user's own code, named on the command line as MODULE or MODULE:FUNCTION."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _BASES = (
 
 
 def import_module(name: str) -> ModuleType:
-    """A module that is installed, or a file in the current folder, given without its .py.
+    """Imports an installed module, or a file in the current folder, given without its .py.
 
     Raises:
         ValueError: there is no such module, or it fails.
@@ -32,14 +32,14 @@ def import_module(name: str) -> ModuleType:
     try:
         with _current_folder_last():
             return importlib.import_module(name)
-    # It is the user's code that runs here: whatever it raises is said with where it came from.
+    # The user's code runs here: whatever it raises is reported as its failure.
     except (Exception, SystemExit) as error:
         hint = " (give the module's name, without .py)" if name.endswith(".py") else ""
         raise ValueError(f"{type(error).__name__}: {error}{hint}") from error
 
 
 def find_function(address: str) -> Callable[..., Any]:
-    """The function of MODULE:FUNCTION.
+    """The function that MODULE:FUNCTION names.
 
     Raises:
         ValueError: there is no such module or function, or the module fails.
@@ -50,12 +50,12 @@ def find_function(address: str) -> Callable[..., Any]:
     except AttributeError as error:
         raise ValueError(f"AttributeError: {error}") from error
     if not callable(function):
-        raise ValueError(f"{name} is no function")
+        raise ValueError(f"{name} is not a function")
     return function
 
 
 def make_known(name: str) -> None:
-    """Imports a module, and makes the layers, losses and functions that are in it known to Keras, by their names.
+    """Imports a module and registers its layers, losses and functions with Keras, by their names.
 
     Args:
         name: as `import_module` takes it.
@@ -81,7 +81,7 @@ def _package(module: str) -> str:
 
 @contextmanager
 def _current_folder_last() -> Iterator[None]:
-    """Modules may come from the current folder, where none that is installed has their name."""
+    """Lets modules come from the current folder, unless an installed module has the same name."""
     before, here = list(sys.path), os.getcwd()
     sys.path[:] = [*(path for path in before if path not in ("", here)), here]
     try:

@@ -27,7 +27,7 @@ class PatternComputer:
         >>> analyzer = innvestigate.create_analyzer("pattern.attribution", model, patterns=patterns)
 
     Args:
-        model: a Keras model; it is only read.
+        model: a Keras model; it is not changed.
         pattern_type: "relu" estimates neurons in front of a ReLU where they are active (the two-component
             estimator of the paper) and all others everywhere; "linear" estimates every neuron everywhere.
 
@@ -50,13 +50,13 @@ class PatternComputer:
     def compute(self, X: Any, batch_size: int = 16) -> Patterns:
         """The patterns, from all samples of X in one pass, with a progress bar.
 
-        Sums are float64, of values around each neuron's mean over the first batch. No patches are cut out:
-        the sums over all positions of a convolution are the gradients of its kernel.
+        Sums are float64, and values are taken relative to each neuron's mean over the first batch. No patches are
+        cut out: the sums over all positions of a convolution are the gradients of its kernel.
 
         Args:
-            X: samples as the model takes them, (N, ...), as `RAP.analyze` takes them, batches among them. The more
-                the better: neurons that are never active have no pattern.
-            batch_size: samples at a time, where X is an array.
+            X: samples as the model takes them, (N, ...), or batches of them, as for `RAP.analyze`. More samples
+                are better: neurons that are never active have no pattern.
+            batch_size: samples at a time, if X is an array.
 
         Raises:
             ValueError: X is empty, or not what the model takes, or has NaN or Inf.
@@ -91,7 +91,7 @@ class PatternComputer:
             yield samples.feeds()
 
     def _functions(self, maps: list[Map]) -> tuple[Callable, Callable]:
-        """Of a batch: the means of all neurons; and, of a batch and these, the five sums of each map by name."""
+        """Two functions: from a batch to all neurons' means; from a batch and these to each map's five sums."""
         inputs = specs(self._model)
 
         def means(*tensors: tf.Tensor) -> list[tf.Tensor]:
@@ -126,7 +126,7 @@ class PatternComputer:
 
 
 def _sums(m: Map, x: tf.Tensor, z: tf.Tensor, preactivation: tf.Tensor, shift: tf.Tensor) -> list[tf.Tensor]:
-    """The fields of `Sums` for one batch, y being shifted."""
+    """The fields of `Sums` for one batch, with y shifted."""
     shape = [1] * z.shape.rank
     shape[m.linear.channel_axis] = -1
     y = z - tf.reshape(shift, shape)
@@ -151,7 +151,7 @@ def _per_neuron(m: Map, values: tf.Tensor, reduce: Callable) -> tf.Tensor:
     """`values`, shaped as the map's output, reduced to one number for each neuron."""
     channel = m.linear.channel_axis % values.shape.rank
     inner = [axis for axis in range(1, values.shape.rank) if axis != channel]
-    # A sample at a time in its own type, the samples in float64.
+    # Each sample is reduced in its own type, then the samples in float64.
     return reduce(tf.cast(reduce(values, inner) if inner else values, tf.float64), 0)
 
 

@@ -1,7 +1,7 @@
 """Patterns from sums over data, in numpy.
 
-Weights and all that is shaped like them have the inputs of a neuron along all axes but the last ones, which
-enumerate the neurons. A neuron is y = w^T x + b.
+Weights, and arrays of their shape, have the inputs of a neuron along the first axes and the neurons along the last
+ones. A neuron is y = w^T x + b.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ def pattern(w: np.ndarray, sums: Sums, rounding: float) -> np.ndarray:
 
     Args:
         w: the weights.
-        sums: over the data; y may be shifted by any constant, on which c does not depend.
-        rounding: relative rounding of the sums. A neuron whose w^T c is no larger than what rounding makes of
-            its parts is one that never varies.
+        sums: over the data; y may be shifted by any constant, since c does not depend on it.
+        rounding: relative rounding error of the sums. A neuron never varies if its w^T c is no larger than the
+            rounding error of its parts.
 
     Returns:
         The patterns, shaped as w, float64.

@@ -19,10 +19,10 @@ _RELUS = ("relu", "relu6")
 
 @dataclass(frozen=True)
 class Map:
-    """One linear map of one layer, by a name of its own.
+    """One linear map of one layer, with a name of its own.
 
-    `into_relu` makes what the ReLU behind the layer is given, out of the layer's preactivation: the same, or what
-    a BatchNormalization in between makes of it. None where anything else follows.
+    `into_relu` turns the layer's preactivation into the input of the ReLU after the layer: it keeps it, or applies
+    the BatchNormalization in between. None if anything else follows.
     """
 
     name: str
@@ -33,11 +33,11 @@ class Map:
 def maps_by_layer(network: Network) -> dict[int, list[Map]]:
     """The linear maps of each weighted layer in forward order, by the layer's id.
 
-    A layer that is used several times has one pattern, of all its uses.
+    A layer that is used several times has one pattern, for all its uses.
 
     Raises:
-        NotAnalyzeableModelException: a weighted layer is none whose neurons share their weights, or a layer is
-            recurrent or attention.
+        NotAnalyzeableModelException: a weighted layer is neither Dense nor a convolution, but for instance
+            transposed, recurrent or attention.
     """
     found: dict[int, list[Map]] = {}
     for call in network.calls:

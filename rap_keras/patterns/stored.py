@@ -1,4 +1,4 @@
-"""Patterns of a network: kept, saved and loaded, and never mistaken for those of another network."""
+"""Patterns of a network: saving and loading them, and refusing those of another network."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ class Patterns:
 
     @staticmethod
     def load(file: str | Path) -> Patterns:
-        """Patterns from a file of `save`.
+        """Loads patterns from a file that `save` wrote.
 
         Raises:
             FileNotFoundError: there is no such file.
-            ValueError: it is something else.
+            ValueError: the file is something else.
         """
         try:
             arrays = read_npz(file)
@@ -59,7 +59,7 @@ class Patterns:
         if self.network != weights_digest(model):
             raise ValueError(
                 "these patterns are of another network, or of this one before its weights changed: compute them "
-                "anew, with rap_keras.patterns.PatternComputer or `rap-keras fit-patterns`"
+                "again, with rap_keras.patterns.PatternComputer or `rap-keras fit-patterns`"
             )
 
     def require_fit(self, maps: Mapping[int, Sequence[Map]]) -> None:
@@ -69,7 +69,7 @@ class Patterns:
             shape = tuple(m.linear.w().shape)
             if found is None or found.shape != shape:
                 raise ValueError(
-                    f"the pattern of '{m.name}' has shape {None if found is None else found.shape}, its "
+                    f"the pattern of '{m.name}' has shape {None if found is None else found.shape}, but its "
                     f"weights have {shape}"
                 )
             if not np.isfinite(found).all():

@@ -1,4 +1,4 @@
-"""What PatternNet and PatternAttribution do on the way back through a layer; both hosts use it.
+"""The way back of PatternNet and PatternAttribution through a layer; both hosts use it.
 
 Source: Kindermans et al., Learning how to explain neural networks: PatternNet and PatternAttribution, ICLR 2018,
 arXiv 1705.05598.
@@ -25,10 +25,10 @@ def through_maps(
 
     Args:
         maps: the layer's linear maps in forward order.
-        weights: makes the weights that take the place of a map's own, shaped as these.
+        weights: makes the weights that replace a map's own, of the same shape.
         activation: the activation fused into the layer; None for the identity.
         x: the layer's input, (N, ...).
-        R: what arrives at its output, shaped as that.
+        R: what arrives at its output, of the output's shape.
     """
     steps = []
     for m in maps:
@@ -45,7 +45,7 @@ def through_maps(
 def over_scale(layer: Callable[[tf.Tensor], tf.Tensor], x: tf.Tensor, R: tf.Tensor) -> tf.Tensor:
     """PatternNet's way back through a BatchNormalization.
 
-    It is a neuron of one input, y = s x + t, whose pattern is 1 / s.
+    The normalization is a neuron with one input, y = s x + t, and its pattern is 1 / s.
 
     Args:
         layer: the normalization at inference.

@@ -1,6 +1,6 @@
 """Images of shapes with exact ground truth, and small networks trained on them.
 
-`generate` and `sample` make the images, `load_network` loads a network, `train` trains one anew.
+`generate` and `sample` make the images, `load_network` loads a network, `train` trains one from scratch.
 """
 
 from rap_keras.models.shapes_networks import (

@@ -1,4 +1,4 @@
-"""Distractors: outlines of no class."""
+"""Distractors: outlines that belong to no class."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from rap_keras.shapes.outlines import SIZE, SUBSAMPLES, Disc, Outline, Pose, Win
 
 
 def distractor(rng: np.random.Generator) -> tuple[Window, np.ndarray]:
-    """A random distractor anywhere in the image, partly outside it perhaps.
+    """A random distractor anywhere in the image, perhaps partly outside it.
 
-    One of: a thin bent bar, a lump of three discs, an irregular polygon of 7 corners, a cloud without
+    It is a thin bent bar, a lump of three discs, an irregular polygon of 7 corners, or a cloud without
     an edge.
 
     Returns:

@@ -14,7 +14,7 @@ from rap_keras.shapes.textures import Colour, alike, paint, random_colour
 CLASSES: tuple[str, ...] = tuple(OUTLINES)
 """Names of the classes; a label is an index into it."""
 
-# Smallest and largest part of the image that an object covers, alone and beside another one.
+# The smallest and largest part of the image that an object covers, alone and beside another object.
 _ALONE = (0.05, 0.22)
 _OF_TWO = (0.04, 0.08)
 _MARGIN = 1.0  # pixels, at least, between an object and the edge or the other object
@@ -30,7 +30,7 @@ class Placed(NamedTuple):
 class Sample(NamedTuple):
     """One image with its ground truth.
 
-    The second object's entries are None where there is none.
+    The second object's entries are None if there is none.
 
     Attributes:
         image: RGB, uint8, (96, 96, 3).
@@ -38,9 +38,9 @@ class Sample(NamedTuple):
         mask: the pixels that the object covers by at least half, bool, (96, 96).
         box: (left, top, right, bottom) of the mask in pixels, right and bottom exclusive:
             mask[top:bottom, left:right].
-        second_label: of the second object, likewise.
-        second_mask: of the second object.
-        second_box: of the second object.
+        second_label: the class of the second object.
+        second_mask: the mask of the second object.
+        second_box: the box of the second object.
     """
 
     image: np.ndarray
@@ -53,7 +53,7 @@ class Sample(NamedTuple):
 
 
 class Samples(NamedTuple):
-    """N samples, stacked; the second objects' entries are None where there is none.
+    """N samples, stacked; the second objects' entries are None if there are none.
 
     Attributes:
         images: RGB, uint8, (N, 96, 96, 3).
@@ -75,15 +75,15 @@ class Samples(NamedTuple):
 
 
 def sample(index: int, seed: int, second_object: bool = False) -> Sample:
-    """Image `index` of the endless series `seed`, the same bytes on every platform.
+    """Image `index` of the endless series `seed`; its bytes are the same on every platform.
 
     Classes take turns: the label is `index` modulo the number of classes.
 
     Args:
         index: 0 or more; a sample does not depend on what else is generated.
         seed: 0 or more; each seed is a series of its own.
-        second_object: whether there is a second object, of another class, apart from the first
-            one; these images differ from those of the same index and seed with one object.
+        second_object: whether there is a second object, of another class, apart from the first;
+            these images differ from those of the same index and seed with one object.
 
     Returns:
         An image of 96 x 96 pixels, uint8 RGB, whose objects cover 5 to 22 % of it each (4 to 8 %
@@ -150,7 +150,7 @@ def _place(rng: np.random.Generator, index: int, second_object: bool) -> list[Pl
 
 
 def _colours(rng: np.random.Generator, objects: int) -> tuple[Colour, list[Colour]]:
-    """A colour of the background, and one unlike it for every object.
+    """A colour for the background, and for every object a colour unlike it.
 
     Rejecting whole sets, not single colours, keeps the rule symmetric: object, background and (see
     `_unlike`) distractor have the same distribution of colours.

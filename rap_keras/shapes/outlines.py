@@ -17,7 +17,7 @@ SUBSAMPLES = 16
 _GRID = 4
 
 Polygon = tuple[tuple[float, float], ...]
-"""Corners (x, y) in order, of a polygon of any kind; the inside is by the even-odd rule."""
+"""Corners (x, y), in order, of any polygon; the even-odd rule decides what is inside."""
 
 
 class Disc(NamedTuple):
@@ -91,14 +91,14 @@ OUTLINES: dict[str, Outline] = {
     ),
     "angle": Outline((((-0.6, -0.8), (-0.16, -0.8), (-0.16, 0.36), (0.6, 0.36), (0.6, 0.8), (-0.6, 0.8)),)),
 }
-"""The outline of every class. Each looks like itself only, however it is turned."""
+"""The outline of every class. None looks like another one, however it is turned."""
 
 
 def coverage(outline: Outline, pose: Pose) -> tuple[Window, np.ndarray]:
     """How much of every pixel an outline covers.
 
-    The arithmetic is + - * / on single numbers and elementwise, which IEEE 754 fixes to the last
-    bit: every platform finds the same counts.
+    The arithmetic is only + - * /, on single numbers and elementwise, which IEEE 754 fixes to the
+    last bit: every platform finds the same counts.
 
     Returns:
         The rows and columns of the image that the outline can reach, and for each of their pixels

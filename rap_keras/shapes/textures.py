@@ -10,7 +10,7 @@ Colour = tuple[int, int, int]
 """Red, green and blue, 0 to 255."""
 
 _FULL = 256
-"""The mix at which a texture shows its light shade only; at 0 it shows its dark one."""
+"""The mix at which a texture shows only its light shade; at 0 it shows only its dark one."""
 
 _PALETTE: tuple[Colour, ...] = (
     *((38, 50, 72), (60, 92, 138), (104, 150, 196), (178, 206, 222)),
@@ -51,7 +51,7 @@ def paint(
         rng: source of the texture's kind, scale, direction and strength.
         colour: the texture's mean colour.
         window: rows and columns painted.
-        opacity: integers 0 (shows what lay there) to `SUBSAMPLES`, one per pixel of the window.
+        opacity: integers 0 (keeps what was there) to `SUBSAMPLES`, one per pixel of the window.
     """
     mix = _texture(rng, window)
     shade = int(rng.integers(6, 23))

@@ -42,14 +42,14 @@ def train(
 ) -> float:
     """Train a network from scratch and save its weights.
 
-    Two thirds of the images hold one object; the rest hold two, with half the probability to
-    be given to each, so that the network learns to answer for every object it sees.
+    Two thirds of the images hold one object. The rest hold two, each with a target probability
+    of one half, so that the network learns to answer for every object it sees.
 
     Args:
         network: "vgg" or "resnet".
-        output: the file of the weights, Keras HDF5, ending in ".h5"; its folder is made.
-        epochs: passes over the images; as the weights of the package, see `EPOCHS`, if None.
-        images: how many different images to train on, 27 kB of memory each.
+        output: the file of the weights, Keras HDF5, ending in ".h5"; its folder is created.
+        epochs: passes over the images; None for as many as the package's weights had, see `EPOCHS`.
+        images: how many different images to train on; each takes 27 kB of memory.
         progress: whether to show progress bars.
 
     Returns:
@@ -60,26 +60,26 @@ def train(
             1 or `images` less than 16.
     """
     if output.suffix != ".h5":
-        raise ValueError(f"{output}: the name must end in .h5, by which Keras knows the format HDF5")
+        raise ValueError(f"{output}: the name must end in .h5, from which Keras knows the format HDF5")
     keras.utils.set_random_seed(TRAINING_SEED)
     model = build_network(network)
     epochs = EPOCHS[network] if epochs is None else epochs
     if epochs < 1 or images < _BATCH:
-        raise ValueError(f"{epochs} epochs of {images} images: train 1 or more of {_BATCH} or more")
+        raise ValueError(f"{epochs} epochs of {images} images: there must be 1 epoch and {_BATCH} images or more")
     output.parent.mkdir(parents=True, exist_ok=True)
     pictures, targets = _training_set(images, progress)
-    # By its name, Keras picks the Adam that works with eager execution as it is, on or off.
+    # Given the name, Keras picks an Adam that works with eager execution on or off, as it is now.
     model.compile("adam", "categorical_crossentropy", metrics=["accuracy"])
     model.fit(
         _batches(pictures, targets),
         steps_per_epoch=images // _BATCH,
         epochs=epochs,
         callbacks=[keras.callbacks.LearningRateScheduler(partial(_rate, epochs))],
-        shuffle=False,  # as it is done already
+        shuffle=False,  # the batches are shuffled already
         verbose=1 if progress else 0,
     )
     if keras_graph.KERAS_3:
-        # What its save_weights writes Keras 2 cannot read; the weights of a whole model in this format both can.
+        # Keras 2 cannot read what save_weights writes here, but it can read the weights of a whole model.
         model.save(str(output), include_optimizer=False)
     else:
         model.save_weights(str(output))
@@ -87,7 +87,7 @@ def train(
 
 
 def accuracy(network: Any, samples: Samples) -> float:
-    """Share, 0 to 1, of samples whose (first) object is the network's first choice.
+    """Share, 0 to 1, of samples whose (first) object has the top-scoring class.
 
     Args:
         network: a Keras model from preprocessed images to a score per class.
@@ -126,7 +126,7 @@ def _batches(pictures: np.ndarray, targets: np.ndarray) -> Iterator[tuple[np.nda
 
 
 def _vary(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A picture of the same classes: on its side, in a mirror, with its colour channels swapped."""
+    """A variant of a picture, of the same classes: turned, mirrored, with its colour channels swapped."""
     picture = np.rot90(picture, int(rng.integers(4)))
     if rng.integers(2):
         picture = picture[:, ::-1]
