@@ -16,7 +16,7 @@ from rap_keras.hosts import choice, startup
 if TYPE_CHECKING:
     from rap_keras.engine.errors import NotAnalyzeableModelException
     from rap_keras.engine.regions import region
-    from rap_keras.engine.rules.kinds import register_rule
+    from rap_keras.engine.registered_rules import register_rule
     from rap_keras.explanation.answers import Explanation, Explanations
     from rap_keras.explanation.explaining import explain
     from rap_keras.hosts.native.contrastive_rap import ContrastiveRAP
@@ -59,7 +59,7 @@ _NAMES = {
     "explain": "explanation.explaining",
     "build_quickly": "hosts.plugin.quick_build",
     "region": "engine.regions",
-    "register_rule": "engine.rules.kinds",
+    "register_rule": "engine.registered_rules",
     "show": "visualization",
     "to_logits": "models.final_activation",
     "without_softmax": "models",

@@ -1,6 +1,6 @@
-"""Every way out that a message names is followed here, on what raised it, and works.
+"""Every way out that a message names is followed here, on what raised the message, and works.
 
-Those of the commands are in `test_advice_commands.py`, others beside what they belong to.
+The ways out of the commands are in `test_advice_commands.py`, some others next to the tests of their subject.
 """
 
 from __future__ import annotations
@@ -85,12 +85,12 @@ def test_half_precision():
         return keras.Model(inputs, layers.Dense(3, name="last", **options)(layers.Flatten()(front(inputs))))
 
     operation = halved(lambda x: x * 2, dtype="mixed_float16")
-    if tf.executing_eagerly():  # an operation is no part of a graph there, and calculates in float32
+    if tf.executing_eagerly():  # there an operation is not part of a graph, and calculates in float32
         total = RAP(operation).analyze(x_of()).sum((1, 2, 3))
         assert total == pytest.approx(operation.predict_on_batch(x_of()).max(-1), rel=1e-2)
     else:
         with pytest.raises(
-            NotAnalyzeableModelException, match="in float32, or use a layer in place of the operation"
+            NotAnalyzeableModelException, match="in float32, or use a layer instead of the operation"
         ):
             RAP(operation)
     with pytest.raises(NotAnalyzeableModelException, match="in float32, or with the policy mixed_float16"):
@@ -142,7 +142,7 @@ def test_a_long_name_does_not_cut_the_way_out_off(tmp_path):
 def test_an_operation_that_has_no_rule_is_replaced_by_a_layer(tmp_path):
     for name in ("operation.h5", "operation.keras")[: 1 + KERAS_3]:
         network(sine).save(tmp_path / name)
-        with pytest.raises(ValueError, match=r"the operation 'Sin'.*use a layer of Keras in its place"):
+        with pytest.raises(ValueError, match=r"the operation 'Sin'.*use a Keras layer instead"):
             models.load_model(tmp_path / name)
     network(lambda x: layers.Multiply()([x, x])).save(tmp_path / "layer.h5")
     assert explains(models.load_model(tmp_path / "layer.h5"))
@@ -187,7 +187,7 @@ def test_an_input_of_integers_takes_whole_numbers(dtype):
     pixels = np.random.default_rng(0).integers(0, 256, (2, 6, 6, 3)).astype(np.float32)
     scaled = pixels.copy()
     scaled[1] /= 255
-    with pytest.raises(ValueError, match=rf"'photo' takes {dtype}, .* sample 1 has 0\.\d+: .*not scaled"):
+    with pytest.raises(ValueError, match=rf"'photo' takes {dtype}, .* sample 1 has 0\.\d+: .*unscaled pixels"):
         RAP(model).analyze(scaled)
     if dtype == "uint8":
         with pytest.raises(ValueError, match="whole numbers from 0 to 255, but sample 0 has"):
@@ -250,13 +250,13 @@ def test_an_analyzer_with_patterns_of_something_else(tmp_path):
     patterns.save(tmp_path / "patterns.npz")
     for given in (patterns, tmp_path / "patterns.npz", Patterns.load(tmp_path / "patterns.npz")):
         assert methods.create("pattern.net", model, patterns=given).analyze(x_of()).shape == (2, 6, 6, 3)
-    with pytest.raises(ValueError, match=r"compute them anew, with rap_keras\.patterns\.PatternComputer"):
+    with pytest.raises(ValueError, match=r"compute them again, with rap_keras\.patterns\.PatternComputer"):
         methods.create("pattern.net", other, patterns=patterns)
     methods.create("pattern.net", other, patterns=PatternComputer(other).compute(x_of(50)))
     fitted = create_analyzer("pattern.net", model)
     fitted.fit(x_of(50))
     fitted.analyze(x_of())
-    with pytest.raises(RuntimeError, match="make a new one and fit that"):
+    with pytest.raises(RuntimeError, match="create a new one and fit that"):
         fitted.fit(x_of(40))
     create_analyzer("pattern.net", model).fit(x_of(40))
 
@@ -266,7 +266,7 @@ def test_a_graph_that_is_built_already():
     model = network()
     analyzer = create_analyzer("gradient", model)
     expected = analyzer.analyze(x_of())
-    with pytest.raises(RuntimeError, match="is built already: make a new one"):
+    with pytest.raises(RuntimeError, match="is already built: create a new one"):
         rap_keras.build_quickly(analyzer)
     quick = rap_keras.build_quickly(create_analyzer("gradient", model))
     np.testing.assert_array_equal(quick.analyze(x_of()), expected)
@@ -290,7 +290,7 @@ def test_photos_that_cannot_be_read_are_saved_in_another_way(tmp_path, monkeypat
     Image.open(tmp_path / "photo.tga").save(tmp_path / "photo.png")
     np.testing.assert_array_equal(images.load_photo(tmp_path / "photo.png"), photo)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 26)
-    with pytest.raises(ValueError, match=r"over-large .*: save it with fewer pixels"):
+    with pytest.raises(ValueError, match=r"too large .*: save it with fewer pixels"):
         images.load_photo(tmp_path / "photo.png")
     Image.fromarray(photo[:5]).save(tmp_path / "photo.png")
     np.testing.assert_array_equal(images.load_photo(tmp_path / "photo.png"), photo[:5])

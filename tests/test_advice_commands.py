@@ -1,4 +1,4 @@
-"""The commands on the models that people bring: what is refused names a way out, which is followed and works."""
+"""The commands on models that people bring: every refusal names a way out, which is followed here and works."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from PIL import Image
 from tensorflow import keras
 
 import rap_keras
-from rap_keras.explanation.class_names import find_class
 from rap_keras.datasets import images
 from rap_keras.engine.keras_graph import input_names
+from rap_keras.explanation.class_names import find_class
 
 layers = keras.layers
 SIZE = 8
@@ -22,7 +22,7 @@ SIZE = 8
 
 @pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch) -> Path:
-    """Every test in a folder of its own, which is also the home folder, with a photo in it."""
+    """A folder of its own for each test, with a photo in it; it is also the home folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     Image.fromarray(pixels()).save("photo.png")
@@ -48,7 +48,7 @@ def convolutions(inputs, units=3, end=None):
 
 
 def of_shape(*shape):
-    """A network of inputs of another kind than photos."""
+    """A network with inputs of another kind than photos."""
     inputs = keras.Input(shape)
     return keras.Model(inputs, layers.Dense(3, activation="softmax")(layers.Flatten()(inputs)))
 
@@ -153,7 +153,7 @@ def test_a_network_for_photos_of_any_size_needs_one():
 
 
 def test_a_network_of_a_class_for_each_pixel():
-    """The softmax is over the classes of a pixel, so that there is no one probability of the region."""
+    """The softmax is over the classes of each pixel, so the region has no single probability."""
 
     def segmentation(size):
         inputs = keras.Input((size, size, 3))
@@ -171,7 +171,7 @@ def test_a_network_of_a_class_for_each_pixel():
     np.testing.assert_array_equal(found["region"], highest == found["target"])
     assert "probability" not in found
     inputs = keras.Input((SIZE, SIZE, 3))
-    keras.Model(inputs, layers.Conv2D(2, SIZE, activation="softmax")(inputs)).save("one.h5")  # of one place
+    keras.Model(inputs, layers.Conv2D(2, SIZE, activation="softmax")(inputs)).save("one.h5")  # with one place
     assert re.search(r"class [01]\s+probability 0\.", accepted(*explain("one.h5", "--preprocessing", "tf")))
 
 

@@ -1,4 +1,4 @@
-"""A softmax, log-softmax or sigmoid at the end of a model, in every spelling: refused, removed, and what stays."""
+"""A softmax, log-softmax or sigmoid at the end of a model, in any form: refused, removed, and what remains."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def test_every_spelling_is_refused_removed_and_explained(kind, build):
     relevance = RAP(stripped).analyze(x)
     assert relevance.sum((1, 2, 3)) == pytest.approx(logits.max(1), rel=1e-3)
 
-    # The same variables, no others, and the given model as it was; training the one trains the other.
+    # The variables are the same, and the given model is unchanged; training the one trains the other.
     assert {id(v) for v in stripped.weights} == {id(v) for v in model.weights}
     if variables is not None:
         assert len(tf.compat.v1.global_variables()) == variables
@@ -233,7 +233,7 @@ def test_what_calculates_with_probabilities_is_refused_and_the_way_out_works(bui
         RAP(model)
     with pytest.raises(ValueError, match="cannot be removed") as error:
         to_logits(model)
-    advice = str(error.value).split("ends: ")[1]
+    advice = str(error.value).split("ends in it: ")[1]
     assert "second" in advice
     part = eval(advice, {"rap_keras": rap_keras, "keras": keras, "model": model})
     x = x_of()
@@ -255,7 +255,7 @@ def test_an_allowed_lambda_is_tried_too():
     softmax = on_features(layers.Dense(3), layers.Lambda(tf.nn.softmax))
     with pytest.raises(NotAnalyzeableModelException, match="softmax"):
         RAP(softmax, allow_lambda_layers=True)
-    assert find(flatten(model)) == []  # no softmax: it adds up nothing to 1
+    assert find(flatten(model)) == []  # not a softmax: nothing adds up to 1
     assert to_logits(softmax).predict_on_batch(x_of()).min() < 0
 
 
@@ -283,7 +283,7 @@ def test_model_can_be_saved_after_its_softmax_was_removed(tmp_path):
 
 
 def test_the_most_ordinary_network(tmp_path):
-    """Loaded again it has all default names; iNNvestigate's own way to remove the softmax fails there."""
+    """Loaded from a file it has default names only; iNNvestigate's own way to remove the softmax fails there."""
     model = keras.Sequential(
         [
             keras.Input((12, 12, 3)),
@@ -326,7 +326,7 @@ def sequential_without_an_input():
         (Subclassed, False),
         (Subclassed, True),
         (sequential_without_an_input, False),
-        # Keras 3 connects its layers as soon as it sees data.
+        # Keras 3 connects the layers of such a model as soon as it sees data.
         pytest.param(sequential_without_an_input, True, marks=pytest.mark.keras2),
     ],
 )
@@ -335,7 +335,7 @@ def test_a_model_whose_layers_are_unknown(build, trained):
     if trained:
         model.compile("sgd", "mse")
         model.fit(np.ones((2, 4)), np.ones((2, 3)), verbose=0)
-    with pytest.raises(ValueError, match=r"no graph of layers.*keras\.Input"):
+    with pytest.raises(ValueError, match=r"not a graph of layers.*keras\.Input"):
         to_logits(model)
-    with pytest.raises(NotAnalyzeableModelException, match=r"no graph of layers"):
+    with pytest.raises(NotAnalyzeableModelException, match=r"not a graph of layers"):
         RAP(model)

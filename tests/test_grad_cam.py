@@ -1,4 +1,4 @@
-"""Grad-CAM: its map by hand and in numpy, what it refuses, and that one with log-odds tells classes apart."""
+"""Grad-CAM: its map by hand and in numpy, what it refuses, and that it tells classes apart with log-odds."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from tensorflow import keras
 from tensorflow.keras import layers
 
 import rap_keras
+from rap_keras.engine import registered_rules
 from rap_keras.engine.errors import NotAnalyzeableModelException
 from rap_keras.engine.network import predictor
-from rap_keras.engine.rules import kinds
 from rap_keras.engine.rules.unweighted import moved
 
 
 def test_by_hand():
-    """Two maps of 2x2, of which the class takes the mean of the first and less the mean of the second."""
+    """Two maps of 2x2: a class adds up their means, with weights 1 and -1, or 0 and 2."""
     model = keras.Sequential(
         [
             *(keras.Input((2, 2, 2)), layers.Conv2D(2, 1, use_bias=False)),
@@ -34,7 +34,7 @@ def test_by_hand():
 
 @pytest.mark.parametrize("kind", ["log_odds", "logit"])
 def test_equals_numpy(kind):
-    """Weights by differences of the head's logits; the map has the size of the image less a border."""
+    """Weights come from differences of the head's logits; the map is as large as the image without a border."""
     model = lively(dense_head)
     x, target = inputs_of(model), np.array([0, 3, 1])
     features = predictor(keras.Model(model.inputs, model.get_layer("conv").output))(x)
@@ -57,7 +57,7 @@ def test_equals_numpy(kind):
 
 
 def _bilinear(small: int, large: int) -> np.ndarray:
-    """The matrix that enlarges a row by interpolation between pixel centres, constant beyond the outer ones."""
+    """The matrix that enlarges a row by interpolating between pixel centres; constant beyond the outer ones."""
     centres = np.clip((np.arange(large) + 0.5) * small / large - 0.5, 0, small - 1)
     return np.maximum(1 - np.abs(centres[:, None] - np.arange(small)), 0)
 
@@ -72,13 +72,13 @@ def test_against_another_class():
 
 def test_refuses_what_is_no_image():
     vectors = keras.Sequential([keras.Input((7,)), layers.Dense(3)])
-    with pytest.raises(NotAnalyzeableModelException, match=r"something else than one image.*rap\.contrastive"):
+    with pytest.raises(NotAnalyzeableModelException, match=r"something other than one image.*rap\.contrastive"):
         rap_keras.create_analyzer("grad_cam", vectors)
     rap_keras.create_analyzer("rap.contrastive", vectors).analyze(np.ones((1, 7), "float32"))
 
 
 def test_channels_first_is_the_same_map():
-    """The input itself is the last feature map: there is no convolution with channels first on every processor."""
+    """The input itself is the last feature map, since not every processor has convolutions with channels first."""
     x = np.random.default_rng(0).normal(size=(2, 4, 5, 3)).astype("float32")
     weights = [np.random.default_rng(1).normal(size=(3, 2)).astype("float32")]
     found = {}
@@ -97,7 +97,7 @@ def test_channels_first_is_the_same_map():
 
 
 class Mirror(layers.Layer):
-    """A layer of the user's that moves places."""
+    """A user's own layer that moves places."""
 
     def call(self, x):
         return x[:, :, ::-1]
@@ -105,7 +105,7 @@ class Mirror(layers.Layer):
 
 @pytest.mark.parametrize("layer", [lambda: layers.Permute((2, 1, 3)), lambda: layers.Reshape((4, 4, 2)), Mirror])
 def test_refuses_places_in_another_order(layer, monkeypatch):
-    monkeypatch.setattr(kinds, "_REGISTERED", {Mirror: moved})
+    monkeypatch.setattr(registered_rules, "RULES", {Mirror: moved})
     model = keras.Sequential(
         [
             *(keras.Input((4, 4, 2)), layers.Conv2D(2, 1), layer(), layers.Conv2D(2, 1)),
@@ -119,7 +119,7 @@ def test_refuses_places_in_another_order(layer, monkeypatch):
 
 
 def test_takes_a_reshape_that_has_no_places():
-    """As a squeeze-and-excitation block has one, in front of the last feature map."""
+    """A squeeze-and-excitation block, in front of the last feature map, has such a layer."""
     x = keras.Input((4, 4, 2))
     y = layers.Conv2D(2, 1)(x)
     gate = layers.Reshape((1, 1, 2))(layers.Dense(2, activation="sigmoid")(layers.GlobalAveragePooling2D()(y)))

@@ -1,4 +1,4 @@
-"""Model files that mean harm, and damaged ones: nothing in them is run, each is refused by name with the cause."""
+"""Hostile and damaged model files: nothing in them is run; each is refused by name, with the cause."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ layers = keras.layers
 
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory) -> Path:
-    """A folder of hostile files, and `said.txt`, which tells of those that ran in plain Keras."""
+    """A folder of hostile files, and `said.txt`, which names those that ran in plain Keras."""
     folder = tmp_path_factory.mktemp("hostile")
     script = Path(__file__).with_name("hostile_files.py")
     result = subprocess.run([sys.executable, str(script)], cwd=folder, capture_output=True, text=True)
@@ -44,7 +44,7 @@ def here(tmp_path, monkeypatch) -> Path:
 
 
 def refusal(path: str | Path, load: Any = models.load_model) -> str:
-    """What is said of a file that is refused; nothing in it has run."""
+    """The error about a file that must be refused; asserts that nothing in it has run."""
     with pytest.raises(ValueError) as caught:  # noqa: PT011 the callers look at the message
         load(path)
     message = str(caught.value)
@@ -89,7 +89,7 @@ def test_code_in_a_file_is_not_run(hostile, monkeypatch, name, cause):
 
 @pytest.mark.keras2
 def test_the_graphs_of_a_saved_model_are_not_run(hostile, monkeypatch):
-    """They write a file; the class that is given in their place does not."""
+    """The graphs write a file; the class that replaces them does not."""
 
     class Writing(layers.Layer):
         def call(self, inputs):
@@ -125,7 +125,7 @@ def binary(kind: str) -> str:
         (entry("InstanceMethod", {"name": "op", "method_name": "eval"}), "layer 'op' needs InstanceMethod"),
         (
             entry("StringLookup", {"name": "words", "vocabulary": "/etc/hostname"}),
-            "layer 'words' would read another",
+            "layer 'words' would read its vocabulary",
         ),
         (dense(activation=entry("deserialize", {"name": {}})), "layer 'dense' needs deserialize"),
         (dense(activation=entry("__lambda__", {"value": []})), "lambda function of 'dense'"),
@@ -172,7 +172,7 @@ def test_code_in_the_part_on_training_is_refused(here):
 
 
 def test_a_class_of_training_that_is_not_used_does_no_harm(here):
-    """The model is not compiled, so Keras makes no object of it."""
+    """The model is not compiled, so Keras makes no object of the class."""
     model = keras.Sequential([keras.Input((3,)), layers.Dense(2)])
     model.compile("sgd", "mse")
     model.save("net.h5")
@@ -185,7 +185,7 @@ def test_a_class_of_training_that_is_not_used_does_no_harm(here):
 
 
 def saved_analyzer(path: str, model_json: Any = None, **changes: Any) -> None:
-    """What RAP.save_npz writes, changed."""
+    """Writes what RAP.save_npz writes, with changes."""
     x = keras.Input((4,), name="input")
     analyzer = RAP(keras.Model(x, layers.Dense(2, name="dense")(x)))
     analyzer.save_npz(path)
@@ -206,7 +206,7 @@ def test_an_analyzer_goes_by_the_same_rules(here, monkeypatch):
     saved_analyzer("rap.npz", "{")
     assert "its configuration is damaged" in refusal("rap.npz", RAP.load_npz)
     saved_analyzer("rap.npz", rules=3)
-    assert "no analyzer saved by RAP.save_npz" in refusal("rap.npz", RAP.load_npz)
+    assert "not an analyzer saved by RAP.save_npz" in refusal("rap.npz", RAP.load_npz)
     saved_analyzer("rap.npz", neuron_selection=3)
     assert "options that only iNNvestigate's analyzer may have (neuron_selection)" in refusal(
         "rap.npz", RAP.load_npz
@@ -220,7 +220,7 @@ def test_rules_of_an_analyzer_are_not_imported(here, monkeypatch):
     monkeypatch.syspath_prepend(here)
     saved_analyzer("rap.npz", rules={"dense": "evil_module:rule"})
     with pytest.raises(
-        ImportError, match=r"rap\.npz: its rule 'rule' is of the module 'evil_module'.*import it first"
+        ImportError, match=r"rap\.npz: its rule 'rule' is from the module 'evil_module'.*import it first"
     ):
         RAP.load_npz("rap.npz")
     assert "evil_module" not in sys.modules
@@ -251,7 +251,8 @@ def test_bombs_are_not_unpacked(here, monkeypatch):
     np.lib.format.write_array_header_1_0(header, {"shape": (10**12,), "fortran_order": False, "descr": "<f4"})
     with zipfile.ZipFile("header.npz", "w") as archive:
         archive.writestr("a.npy", header.getvalue() + bytes(16))
-    assert "'a.npy' in it is damaged: it is not as large as it says" in refusal("header.npz", storage.load_npz)
+    said = refusal("header.npz", storage.load_npz)
+    assert "its 'a.npy' is damaged: it is not as large as its header says" in said
     write_h5("bomb.h5", network(dense()))
     with h5py.File("bomb.h5", "a") as file:
         file.create_dataset("model_weights/dense", (10**6, 10**6), "f4", chunks=(100, 100))
@@ -294,7 +295,7 @@ def test_data_of_other_files_are_not_read(here, elsewhere):
 
 
 def test_a_file_of_two_formats_is_read_as_keras_reads_it(here):
-    """HDF5 with an archive behind it: by its name Keras takes the archive."""
+    """HDF5 followed by an archive: Keras goes by the name and reads the archive."""
     model = keras.Sequential([keras.Input((3,)), layers.Dense(2)])
     model.save("good.h5")
     write_keras("bad.keras", of_keras_3_format(network(lambda_layer())))
@@ -309,8 +310,8 @@ def test_a_file_of_two_formats_is_read_as_keras_reads_it(here):
         ({"metadata__json": b""}, "no metadata.json in this archive"),
         ({"config__json": b"", "metadata__json": b""}, "no config.json and metadata.json in this archive"),
         ({"metadata__json": b"{"}, "its configuration is damaged"),
-        ({"metadata__json": b'{"keras_version": 2}'}, "it has a int where a text must be"),
-        ({"config__json": b"[]"}, "its configuration is no dictionary"),
+        ({"metadata__json": b'{"keras_version": 2}'}, "it has int where text must be"),
+        ({"config__json": b"[]"}, "its configuration is not a dictionary"),
         ({"config__json": b'{"name": "\xff\xfe"}'}, "its configuration is damaged"),
         ({"config__json": b"[" * 100_000}, "nested too deeply"),
         ({"config__json": b'{"class_name": "Sequential"}'}, "could not be loaded"),

@@ -109,7 +109,7 @@ def tiff_16(path: Path, values: np.ndarray, order: str, compressed: bool = False
     data = values.astype(f"{order}u2").tobytes()
     data = zlib.compress(data) if compressed else data
     photometric = {3: 2, 4: 5}[channels]
-    bits = 8 + 2 + 12 * 10 + 4  # where the four numbers of bits stand
+    bits = 8 + 2 + 12 * 10 + 4  # where the four bit depths are stored
     fields = [
         (256, 4, 1, width),
         (257, 4, 1, height),
@@ -131,7 +131,7 @@ def tiff_16(path: Path, values: np.ndarray, order: str, compressed: bool = False
 
 @pytest.fixture
 def deep() -> np.ndarray:
-    """Colours of 16 bits, black and white among them."""
+    """Colours of 16 bits, including black and white."""
     values = np.random.default_rng(0).integers(0, 65536, (5, 7, 3), np.uint16)
     values[0, 0], values[0, 1] = 0, 65535
     return values
@@ -216,7 +216,7 @@ def test_over_large_photo(tmp_path, random_photo, monkeypatch):
     path = save(tmp_path / "large.png", random_photo)  # 54 pixels
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 26)
     with pytest.raises(
-        ValueError, match=r"large\.png: over-large \(.*54 pixels.* limit of 52 .*: save it with fewer pixels"
+        ValueError, match=r"large\.png: too large \(.*54 pixels.* limit of 52 .*: save it with fewer pixels"
     ):
         images.load_photo(path)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 30)  # Pillow warns
@@ -348,7 +348,7 @@ def test_preprocessing_by_a_function_of_a_file_here(tmp_path, monkeypatch):
         (":f", "unknown preprocessing"),
         ("no_such_module:f", "No module named 'no_such_module'"),
         ("math:no_such_function", "no_such_function"),
-        ("math:pi", "pi is no function"),
+        ("math:pi", "pi is not a function"),
     ],
 )
 def test_preprocessing_that_is_unknown(how, message):
@@ -359,7 +359,7 @@ def test_preprocessing_that_is_unknown(how, message):
 @pytest.mark.parametrize(
     ("function", "message"),
     [
-        (lambda x: x[0], r"shape \(2, 2, 3\) of \(1, 2, 2, 3\)"),
+        (lambda x: x[0], r"the shape \(1, 2, 2, 3\) to \(2, 2, 3\)"),
         (lambda x: x / 0 * 0, "not finite"),
         (lambda x: x.no_such_method(), "failed: AttributeError"),
     ],

@@ -1,4 +1,4 @@
-"""The kinds of network that iNNvestigate tests its own analyzers with, rebuilt small."""
+"""The kinds of network with which iNNvestigate tests its own analyzers, rebuilt small."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ NETWORKS = {
 
 
 def trained(model):
-    """Biases other than 0, and statistics as after training."""
+    """The model with biases other than 0 and statistics as after training."""
     random = np.random.default_rng(7)
 
     def value(variable, weight):
@@ -197,7 +197,7 @@ OF_RELUS = ("deconvnet", "guided_backprop", "deep_taylor")
 @pytest.mark.skipif(PLUGIN, reason="test_native_methods compares these methods with iNNvestigate's own")
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_native_method_takes_them(name):
-    """As iNNvestigate's own tests do: a value for every input value, each of them a number."""
+    """As in iNNvestigate's own tests, every input value gets a finite value."""
     model = trained(NETWORKS[name]())
     x = np.random.default_rng(8).normal(size=(3, *model.input_shape[1:])).astype(np.float32)
     logits = model.predict_on_batch(x).max(1)
@@ -213,7 +213,7 @@ def test_every_native_method_takes_them(name):
                 rap_keras.create_analyzer(method, model)
             continue
         if method.startswith("grad_cam") and x.ndim != 4:
-            with pytest.raises(NotAnalyzeableModelException, match="something else than one image"):
+            with pytest.raises(NotAnalyzeableModelException, match="something other than one image"):
                 rap_keras.create_analyzer(method, model)
             continue
         found = rap_keras.create_analyzer(method, model, **options).analyze(x)

@@ -1,4 +1,4 @@
-"""The calls of iNNvestigate's example notebooks, by `rap_keras.create_analyzer` in place of its own."""
+"""The calls of iNNvestigate's example notebooks, with `rap_keras.create_analyzer` in place of its own."""
 
 from __future__ import annotations
 
@@ -69,9 +69,9 @@ CASES = [
 
 @pytest.mark.parametrize(("build", "name", "options"), CASES)
 def test_call(build, name, options):
-    """Of two samples, and of each output of the network as in the notebook on neuron selection."""
+    """Two samples are explained, and each output of the network, as in the notebook on neuron selection."""
     if PLUGIN and build is photos and name == "integrated_gradients":
-        # In float32 rounding changes which value a max pooling takes, in one of the 64 steps.
+        # In float32, rounding changes which value a max pooling takes in one of the 64 steps.
         keras.backend.set_floatx("float64")
     network = build()
     model = rap_keras.to_logits(network)

@@ -1,4 +1,4 @@
-"""Honest model files of every kind are read as before, and the ways out that messages name work."""
+"""Harmless model files of every kind are read, and the ways out that messages name work."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from rap_keras import RAP, models
 
 layers = keras.layers
 
-# Keras 2 writes .keras files only where eager execution is on, as it is where most users train.
+# Keras 2 writes .keras files only with eager execution on, as most users train.
 SAVE = """
 import numpy as np
 import tensorflow as tf
@@ -124,8 +124,8 @@ def halved(x):
 OWN = {"tripled": tripled, "Trained": Trained}
 
 
-# Keras 2.14 itself cannot read functions.h5, where it writes functions in two ways at once; Keras 3 cannot read
-# operations from .h5 files, and has no SavedModels of Keras models.
+# Keras 2.14 itself cannot read functions.h5, into which it writes functions in two ways; Keras 3 cannot read
+# operations from .h5 files, and does not write SavedModels of Keras models.
 UNREADABLE = "operations.h5" if KERAS_3 else "functions.h5"
 SUFFIXES = (".h5", ".keras") if KERAS_3 else (".h5", ".keras", "")
 FILES = {
@@ -160,7 +160,7 @@ def test_what_keras_was_told_around_the_call_is_known(saved, file):
         ("trained.keras", "layer 'trained' needs Trained"),
         ("functions.h5", "needs tripled"),
         ("functions.keras", "needs tripled"),
-        # There a function is a name like others.
+        # In a SavedModel a function is a name like any other.
         pytest.param("functions", "could not be loaded .*tripled", marks=pytest.mark.keras2),
     ],
 )
@@ -201,7 +201,7 @@ def test_what_a_refused_lambda_of_the_training_is_advised_to_do(saved):
 
 
 def keras_3_network() -> dict:
-    """As Keras 3 writes a network."""
+    """Writes a network as Keras 3 does."""
     first = entry("InputLayer", {"batch_shape": [None, 4], "dtype": "float32", "name": "input"})
     policy = entry("DTypePolicy", {"name": "float32"}, module="keras", registered_name=None)
     dense = entry("Dense", {"name": "dense", "units": 2, "dtype": policy})
@@ -215,7 +215,7 @@ def test_a_file_of_keras_3_and_how_to_carry_it_over(tmp_path):
     model = keras.Sequential([keras.Input((4,)), layers.Dense(2)])  # as it was there
     np.savez(tmp_path / "w.npz", *[np.random.default_rng(0).random(w.shape) for w in model.get_weights()])
     for name in ("net.keras", "net.h5"):
-        with pytest.raises(ValueError, match=r"written by Keras 3\.4\.1, here is Keras 2\.\d+") as caught:
+        with pytest.raises(ValueError, match=r"by Keras 3\.4\.1, which the installed Keras 2\.\d+") as caught:
             models.load_model(tmp_path / name)
         message = str(caught.value)
         assert f"{name}: written" in message
@@ -234,7 +234,7 @@ def test_a_file_of_keras_2_on_keras_3(tmp_path):
     config = network(entry("Dense", {"name": "dense", "units": 2}))
     write_keras(tmp_path / "net.keras", of_keras_3_format(config), version="2.14.0")
     with pytest.raises(
-        ValueError, match=r"written by Keras 2\.14\.0, here is Keras 3.*model\.save\('model\.h5'\)"
+        ValueError, match=r"written by Keras 2\.14\.0, which the installed Keras 3.*model\.save\('model\.h5'\)"
     ):
         models.load_model(tmp_path / "net.keras")
     write_h5(tmp_path / "net.h5", config)
@@ -257,8 +257,8 @@ def test_a_file_of_a_newer_keras_2_that_cannot_be_read(tmp_path):
     with pytest.raises(ValueError, match=r"net\.h5 could not be loaded") as caught:
         models.load_model(tmp_path / "net.h5")
     message = str(caught.value)
-    assert f"(written by Keras 2.99.0, here is Keras {keras_version}" in message
-    assert "Keras here is another one: build the model here" in message
+    assert f"(written by Keras 2.99.0, read by Keras {keras_version}" in message
+    assert "The versions differ: build the model here" in message
     assert len(message) - len(str(tmp_path)) < 620
     write_h5(tmp_path / "net.h5", network(layer), version="2.1.0")
     with pytest.raises(ValueError, match=r"net\.h5 could not be loaded") as caught:
@@ -288,7 +288,7 @@ def test_an_old_sequential_model_is_a_list_of_layers(tmp_path):
         file.attrs["model_config"] = json.dumps({"class_name": "Sequential", "config": [second]})
         file.attrs["keras_version"] = "2.0.6"
     if KERAS_3:  # it cannot read such a list
-        with pytest.raises(ValueError, match=r"written by Keras 2\.0\.6, here is Keras 3.*build the model here"):
+        with pytest.raises(ValueError, match=r"written by Keras 2\.0\.6, read by Keras 3.*build the model here"):
             models.load_model(tmp_path / "net.h5")
     else:
         assert models.load_model(tmp_path / "net.h5").output_shape == (None, 2)
@@ -312,5 +312,7 @@ def test_a_hard_sigmoid_of_keras_2_is_another_function(tmp_path):
     assert models.load_model(path).layers[-1].name == "gate"  # of Keras 3
     with h5py.File(path, "r+") as file:
         file.attrs["keras_version"] = "2.14.0"
-    with pytest.raises(ValueError, match=r"layer 'gate' has the activation hard_sigmoid.*where Keras 2 is"):
+    with pytest.raises(
+        ValueError, match=r"layer 'gate' has the activation hard_sigmoid.*with Keras 2, installed by"
+    ):
         models.load_model(path)

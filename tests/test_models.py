@@ -15,10 +15,10 @@ from tensorflow import keras
 from rap_keras import methods, models
 
 layers = keras.layers
-# Keras 3 writes no SavedModel that is a Keras model.
+# Keras 3 does not write SavedModels of Keras models.
 FORMATS = [".h5", ".keras", *([] if KERAS_3 else [""])]
 
-# Keras 2 writes .keras files only where eager execution is on, as it is where most users train.
+# Keras 2 writes .keras files only with eager execution on, as most users train.
 SAVE_EAGERLY = """
 import sys
 import numpy as np
@@ -81,7 +81,7 @@ np.save("gradient", create("gradient", loaded).analyze(x))
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory) -> Path:
-    """A folder of models that another process saved, with its outputs."""
+    """A folder of models that another process saved, with their outputs there."""
     folder = tmp_path_factory.mktemp("saved")
     np.save(folder / "x.npy", np.random.default_rng(0).random((2, 6, 6, 3), np.float32))
     root = str(Path(__file__).parents[1])
@@ -134,7 +134,7 @@ def test_custom_layer_is_named_and_then_given(saved, suffix):
         ("Subclassed.keras", "the model needs Subclassed"),
         ("exported", "without keras_metadata.pb.*model.save"),
         (WEIGHTS, "no model in this HDF5 file.*load_weights"),
-        ("x.npy", "no Keras model: give a .h5 file"),
+        ("x.npy", "not a Keras model: give a .h5 file"),
         (".", "a folder without saved_model.pb"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The native methods: against iNNvestigate where it is, against numbers calculated by hand, and what must hold."""
+"""The native methods, compared with iNNvestigate if installed and with numbers by hand; what must always hold."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def used_twice():
 
 
 def depthwise():
-    """What iNNvestigate's LRP does not take: a depthwise convolution, ReLU layers, a model in the model."""
+    """A network that iNNvestigate's LRP refuses: a depthwise convolution, ReLU layers, a model in the model."""
     x = keras.Input((10, 10, 3))
     inner = keras.Sequential([keras.Input((10, 10, 3)), layers.DepthwiseConv2D(3, use_bias=False), layers.ReLU()])
     y = layers.ReLU()(layers.Conv2D(5, 1, use_bias=False)(inner(x)))
@@ -149,7 +149,7 @@ def test_every_method_takes_depthwise_layers_and_models_in_models(name):
 
 @pytest.mark.parametrize("name", ["rap", "lrp.alpha_2_beta_1"])
 def test_a_relu_that_leaks_is_no_relu(name):
-    """What it gives may be negative; taken for a ReLU, the layer behind it went by a wrong rule."""
+    """Its output may be negative; if taken for a ReLU, it would give the next layer the wrong rule."""
 
     def model(leaky):
         x = keras.Input((8, 8, 3))
@@ -246,10 +246,10 @@ def test_a_rule_of_ones_own_and_a_composite():
     assert distance(last, alone) > 0.01
     with pytest.raises(ValueError, match=r'no rule for layer .* end it with \("any", rule\)'):
         create_analyzer("lrp", model, rule=[(layers.Dense, lrp_methods.z)])
-    with pytest.raises(ValueError, match="5 is no condition"):
+    with pytest.raises(ValueError, match="5 is not a condition"):
         create_analyzer("lrp", model, rule=[(5, lrp_methods.z)])
     names = f"{model.layers[1].name}, "
-    with pytest.raises(ValueError, match=f"'frist', and no layer .* give one of first, last, any, {names}"):
+    with pytest.raises(ValueError, match=f"'frist', but no layer .* give one of first, last, any, {names}"):
         create_analyzer("lrp", model, rule=[("frist", lrp_methods.flat), ("any", lrp_methods.z)])
     for rule in ("Z", [lrp_methods.z], [("any", "Z")]):
         with pytest.raises(TypeError, match=r"must be a function .* or a list of pairs"):
@@ -293,7 +293,7 @@ def test_bounded_deep_taylor():
 
 
 def test_an_average_shares_evenly_and_a_sum_in_proportion():
-    # Of two branches with the values 1 and 3, for a logit of 2 and one of 4.
+    # Two branches have the values 1 and 3; the logit is 2 for the average and 4 for the sum.
     x = keras.Input((2,))
     for layer, wanted in ((layers.Average(), [1, 1]), (layers.Add(), [1, 3])):
         first, second = (layers.Dense(1, use_bias=False) for _ in range(2))
@@ -311,7 +311,7 @@ def test_references_of_integrated_gradients():
     assert found.tolist() == [pytest.approx([3, -3]), pytest.approx([-3, 2])]
     with pytest.raises(ValueError, match="NaN or Inf"):
         create_analyzer("integrated_gradients", model, reference_inputs=float("nan"))
-    # One for each sample would be wrong as soon as there are batches.
+    # One reference for each sample would be wrong as soon as there are batches.
     for shape in ((5,), (2, 2)):
         with pytest.raises(ValueError, match="give one reference for all samples"):
             create_analyzer("integrated_gradients", model, reference_inputs=np.zeros(shape))
@@ -319,12 +319,12 @@ def test_references_of_integrated_gradients():
     found = create_analyzer("integrated_gradients", both, reference_inputs=[0, 1], steps=2).analyze([x, x])
     assert found[0].tolist() == [pytest.approx([2, -1]), pytest.approx([0, 4])]
     assert found[1].tolist() == [pytest.approx([1, -2]), pytest.approx([-1, 3])]
-    with pytest.raises(ValueError, match="3 references, and the model has 2 inputs"):
+    with pytest.raises(ValueError, match="3 references, but the model has 2 inputs"):
         create_analyzer("integrated_gradients", both, reference_inputs=[0, 1, 2])
 
 
 def two_inputs():
-    """The sum of all values of both."""
+    """A network of two inputs whose logit is the sum of all values of both."""
     inputs, y = [keras.Input((2,)), keras.Input((2,))], layers.Dense(1, use_bias=False)
     model = keras.Model(inputs, y(layers.Concatenate()(inputs)))
     y.set_weights([np.ones((4, 1), np.float32)])

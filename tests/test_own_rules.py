@@ -1,4 +1,4 @@
-"""Rules that the user adds, for a layer, for a kind of layer, and when an analyzer is saved."""
+"""Rules that the user adds: for a layer, for a kind of layer, and in saved analyzers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tensorflow.keras import layers
 
 import rap_keras
 from rap_keras import RAP
-from rap_keras.engine.rules import kinds
+from rap_keras.engine import registered_rules
 
 
 class Doubled(layers.Layer):
@@ -20,7 +20,7 @@ class Doubled(layers.Layer):
 
 
 def test_a_rule_for_a_layer_of_the_users_own(monkeypatch):
-    monkeypatch.setattr(kinds, "_REGISTERED", {})
+    monkeypatch.setattr(registered_rules, "RULES", {})
     x = keras.Input((4,))
     model = keras.Model(x, layers.Dense(2, name="last")(Doubled(name="doubled")(layers.Dense(3)(x))))
     with pytest.raises(NotAnalyzeableModelException, match=r"'doubled' \(Doubled\).*register_rule"):
@@ -39,14 +39,14 @@ def test_a_rule_for_a_layer_of_the_users_own(monkeypatch):
         assert R["doubled"] == pytest.approx(R["last"] / 2)
     with pytest.raises(KeyError, match=r"rules for dubled: no such layer"):
         RAP(model, rules={"dubled": halved})
-    with pytest.raises(TypeError, match="no Keras layer class"):
+    with pytest.raises(TypeError, match="not a Keras layer class"):
         rap_keras.register_rule(Doubled(), halved)
-    with pytest.raises(TypeError, match="is no rule"):
+    with pytest.raises(TypeError, match="is not a rule"):
         rap_keras.register_rule(Doubled, "halved")
 
 
 def test_a_registered_rule_goes_before_the_packages_own(monkeypatch):
-    monkeypatch.setattr(kinds, "_REGISTERED", {})
+    monkeypatch.setattr(registered_rules, "RULES", {})
     x = keras.Input((4,))
     model = keras.Model(x, layers.Dense(2)(layers.Dense(4, name="first")(x)))
     rap_keras.register_rule(layers.Dense, lambda Xs, Ys, Rs, state: [tf.ones_like(Xs[0])])

@@ -1,4 +1,4 @@
-"""PatternNet, PatternAttribution and the patterns they go by."""
+"""PatternNet, PatternAttribution and the patterns that they use."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def data(count, dtype=np.float64):
     return np.random.default_rng(2).normal(0.7, 1, (count, 7, 6, 2)).astype(dtype)
 
 
-# The paper's example: x = s a_s + e a_d, and the weights that read s out of it are not a_s.
+# The paper's example: x = s a_s + e a_d, and the weights that extract s from it are not a_s.
 SIGNAL, DISTRACTOR, WEIGHTS = np.array([1.0, 0.0]), np.array([1.0, 1.0]), [1.0, -1.0]
 
 
@@ -53,7 +53,7 @@ def test_the_linear_pattern_is_the_signal():
 
 
 def test_the_two_component_pattern_is_the_signal_of_the_active_half():
-    # Where y < 0 the input varies in another direction, which misleads the linear estimator.
+    # If y < 0 the input varies in another direction, which misleads the linear estimator.
     random = np.random.default_rng(0)
     s, e = random.normal(0, 1, 100_000), random.normal(0, 0.5, 100_000)
     inactive = np.array([3.0, 2.0])
@@ -66,7 +66,7 @@ def test_the_two_component_pattern_is_the_signal_of_the_active_half():
 
 
 def patches(x, size, stride, padding):
-    """All that a convolution sees, (positions, height, width, channels), in numpy."""
+    """All patches that a convolution sees, (positions, height, width, channels), in numpy."""
     if padding:
         x = np.pad(x, [(0, 0), *padding, (0, 0)])
     _, height, width, _ = x.shape
@@ -160,7 +160,7 @@ def test_constant_and_dead_neurons_have_no_pattern():
 
 
 def test_rounding_makes_no_pattern():
-    # All positions are alike, but their mean in float32 is not quite their value.
+    # All positions are equal, but their mean in float32 is not quite their value.
     inputs = keras.Input((8, 8, 2))
     model = keras.Model(inputs, layers.Conv2D(4, 2, name="conv")(inputs))
     x = np.broadcast_to(np.float32([0.1, 0.7]), (40, 8, 8, 2))
@@ -204,7 +204,7 @@ def test_analysis_is_the_gradient_with_other_weights(cls, name):
         fitted.analyze(x, neuron_selection=chosen)
     fitted.fit(x)
     assert np.isfinite(fitted.analyze(x, neuron_selection=chosen)).all()
-    with pytest.raises(RuntimeError, match="in use with other patterns"):
+    with pytest.raises(RuntimeError, match="already uses other patterns"):
         fitted.fit(x)
     if PLUGIN:
         from innvestigate.analyzer import AnalyzerBase
@@ -235,7 +235,7 @@ def test_what_is_refused(tmp_path):
     model = small("float32")
     patterns = PatternComputer(model).compute(data(20, np.float32))
     wrong = {**patterns.arrays, "conv:0": np.zeros((3, 3, 2, 4), np.float32)}
-    with pytest.raises(ValueError, match=r"'conv:0' has shape \(3, 3, 2, 4\), its weights have \(3, 3, 2, 3\)"):
+    with pytest.raises(ValueError, match=r"conv:0' has shape \(3, 3, 2, 4\), but its weights have \(3, 3, 2, 3\)"):
         PatternNet(model, patterns=Patterns(wrong, patterns.network))
     with pytest.raises(ValueError, match="'conv:0' has shape None"):
         PatternNet(model, patterns=Patterns({}, patterns.network))

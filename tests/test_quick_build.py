@@ -1,4 +1,4 @@
-"""iNNvestigate's analyzers built quickly give what they gave before, to the last bit."""
+"""iNNvestigate's analyzers, built quickly, give the same as before, to the last bit."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_integrated_gradients_equal():
 
 
 def test_integrated_gradients_with_batch_normalization():
-    # iNNvestigate alone ends in a TypeError here. The path from 0 to x adds up to the difference of the logits.
+    # iNNvestigate alone raises a TypeError here. The path from 0 to x adds up to the difference of the logits.
     model = residual()
     x = photos()
     found = analysis("integrated_gradients", model, quick=True, steps=400)
@@ -119,5 +119,5 @@ def test_others_stay_as_they_are():
 def test_a_graph_that_is_built_is_refused():
     analyzer = create_analyzer("gradient", plain())
     analyzer.analyze(photos())
-    with pytest.raises(RuntimeError, match="Gradient analyzer is built already"):
+    with pytest.raises(RuntimeError, match="Gradient analyzer is already built"):
         rap_keras.build_quickly(analyzer)

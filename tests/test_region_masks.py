@@ -1,4 +1,4 @@
-"""Which masks and regions are taken, how a mask becomes a region, and what errors say of others."""
+"""Which masks and regions are accepted, how a mask becomes a region, and what errors say of others."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_models_without_a_map():
         region(network(1), 1, MASK)
     assert region(rap_keras.models.two_classes(network(1)), 1, MASK).shape == (4, 6, 2)
     inputs = keras.Input((4,))
-    with pytest.raises(ValueError, match=r"shape \(3,\) for a sample, and region is for maps"):
+    with pytest.raises(ValueError, match=r"shape \(3,\) for a sample, but region is for maps"):
         region(keras.Model(inputs, layers.Dense(3)(inputs)), 1, MASK)
     two = keras.Model(inputs := keras.Input((4, 6, 2)), [layers.Conv2D(n, 1)(inputs) for n in (2, 3)])
     with pytest.raises(ValueError, match=r"2 outputs.*rap_keras\.models\.one_output\(model, 0\)"):

@@ -1,4 +1,4 @@
-"""What `analyze` takes: arrays, dicts, tensors, batches of every kind; always the result of one by one."""
+"""What `analyze` takes: arrays, dicts, tensors, batches of every kind; results are those of single samples."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def X() -> np.ndarray:
 
 
 class Photos(keras.utils.Sequence):
-    """Batches of photos and labels; like some of Keras' own it iterates without end."""
+    """Batches of photos and labels; like some of Keras' own sequences it iterates without end."""
 
     def __init__(self, X: np.ndarray, size: int) -> None:
         self._X, self._size = X, size
@@ -141,7 +141,7 @@ def test_progress_is_shown_on_a_terminal(model, X, monkeypatch):
     analyzer = RAP(model)
     analyzer.analyze(X)
     analyzer.analyze(X, batch_size=7)
-    assert terminal.getvalue() == ""  # of one batch there is nothing to tell
+    assert terminal.getvalue() == ""  # one batch shows no progress
     analyzer.analyze(X, batch_size=2)
     assert "7/7" in terminal.getvalue()
     analyzer.analyze(Photos(X, 2))
@@ -243,7 +243,7 @@ def test_a_dataset_made_before_eager_execution_was_switched_off():
 
 @pytest.mark.plugin
 def test_a_wrapper_of_several_samples_each_keeps_the_neurons_of_each_batch(model, X):
-    """Every sample is repeated within the graph; the index of each copy must go with it into its batch."""
+    """Every sample is repeated within the graph; each copy must take its index along into its batch."""
     from innvestigate.analyzer import AugmentReduceBase
 
     plain = create_analyzer("rap", model, neuron_selection_mode="index")
@@ -264,7 +264,7 @@ def test_a_sample_without_relevance_is_named():
     model = keras.Model(inputs, layers.Dense(2)(layers.Dense(4, "relu")(inputs)))
     model.set_weights([np.ones((3, 4)), np.zeros(4), np.ones((4, 2)), np.array([1.0, 2.0])])
     X = np.array([[1.0, 1, 1], [-1, -1, -1], [1, 0, 0], [-1, 0, 0]])
-    with pytest.warns(UserWarning, match=r"heatmap of sample 1, 3 is zero everywhere.*biases alone"):
+    with pytest.warns(UserWarning, match=r"heatmap of sample 1, 3 is zero everywhere.*only from biases"):
         found = RAP(model).analyze(X)
     assert (found[[1, 3]] == 0).all()
     with pytest.warns(UserWarning, match=r"heatmap of sample 3 is zero"):

@@ -1,4 +1,4 @@
-"""RAP in files: the same format in both hosts, without pickle, and what is refused with the way out."""
+"""RAP in files: the same format in both hosts, without pickle, and which files are refused, with the way out."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def rule_of_this_module(Xs, Ys, Rs, state):
 
 
 def of_plugin():
-    """RAP as iNNvestigate has it."""
+    """RAP as an analyzer of iNNvestigate."""
     import innvestigate
 
     return innvestigate.analyzer.RAP
 
 
 def rewritten(path, **changes):
-    """Changes the state in a file; a value None takes the entry out."""
+    """Changes the state in a file; the value None removes the entry."""
     arrays = dict(np.load(path, allow_pickle=False))
     state = {**json.loads(str(arrays["state"])), **changes}
     arrays["state"] = json.dumps({name: value for name, value in state.items() if value is not None})
@@ -86,7 +86,7 @@ def test_options_that_only_innvestigate_has_are_kept_there_and_refused_here(tmp_
     analyzer = of_plugin()(network(), **option)
     analyzer.save_npz(path)
     (name,) = option
-    with pytest.raises(ValueError, match=rf"npz: .*\({name}\): load it by innvestigate.analyzer.RAP.load_npz"):
+    with pytest.raises(ValueError, match=rf"npz: .*\({name}\): load it with innvestigate.analyzer.RAP.load_npz"):
         RAP.load_npz(path)
     again = of_plugin().load_npz(path)
     assert again.save()[1][name] == option[name]
@@ -119,14 +119,14 @@ def test_a_file_of_the_other_keras_is_refused_and_the_way_out_works(tmp_path, mo
     rewritten(path, keras=written)
     with monkeypatch.context() as other:
         other.setattr(keras_graph, "version", lambda: here)
-        with pytest.raises(ValueError, match=f"npz: its model was written by Keras {written}, and here") as caught:
+        with pytest.raises(ValueError, match=f"npz: its model was written by Keras {written}, which") as caught:
             RAP.load_npz(path)
     if written[0] == "2":
-        assert "save its model by analyzer.model.save('model.h5')" in str(caught.value)
+        assert "save its model with analyzer.model.save('model.h5')" in str(caught.value)
         analyzer.model.save(tmp_path / "model.h5")
         model = load_model(tmp_path / "model.h5")
     else:
-        assert "copy the weights, there by numpy.savez('w.npz', *model.get_weights())" in str(caught.value)
+        assert "save the weights there with numpy.savez('w.npz', *model.get_weights())" in str(caught.value)
         np.savez(tmp_path / "w.npz", *analyzer.model.get_weights())
         model = network()
         model.set_weights(list(np.load(tmp_path / "w.npz").values()))
@@ -157,7 +157,7 @@ def test_what_is_no_file_of_rap(tmp_path):
     with pytest.raises(FileNotFoundError):
         RAP.load_npz(tmp_path / "missing")
     np.savez(tmp_path / "other.npz", a=1)
-    with pytest.raises(ValueError, match=r"other.npz: no analyzer saved by RAP.save_npz"):
+    with pytest.raises(ValueError, match=r"other.npz: not an analyzer saved by RAP.save_npz"):
         RAP.load_npz(tmp_path / "other.npz")
     with pytest.raises(ValueError, match="cannot be saved"):
         RAP(network(), rules={"relu": lambda Xs, Ys, Rs, state: Rs}).save_npz(tmp_path / "rap.npz")

@@ -176,7 +176,7 @@ def explain(
     embedded = not images and model_name is None
     if not embedded and (not images or model_name is None):
         raise click.UsageError(
-            "Give at least one IMAGE and the network with --model; or neither, to explain images of the package."
+            "Give at least one IMAGE and the network with --model, or neither, for images of the package."
         )
     targets = tuple(dict.fromkeys(targets))
     methods = tuple(dict.fromkeys(methods)) or (() if embedded else _default_methods(targets, against))

@@ -1,4 +1,4 @@
-"""Relevance through a network: from a Keras model to a plan, from a plan to heatmaps.
+"""Takes relevance through a network: a Keras model becomes a plan, and the plan gives heatmaps.
 
-It imports no iNNvestigate. What differs between Keras 2 and Keras 3 is in `keras_graph` alone.
+Nothing here imports iNNvestigate. All differences between Keras 2 and Keras 3 are in `keras_graph`.
 """

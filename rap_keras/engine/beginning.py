@@ -1,9 +1,9 @@
 """What relevance begins with: the selected logit, or the signed contributions of a network's head to a score.
 
-The head is what comes behind the last feature map that still has places, the classifier. RAP takes the absolute
-value of every influence there (Eq. 6), so that what speaks for a class and what speaks against it become the same.
-Here they keep their sign: c = x ds/dx, the contributions of Eq. 5 without a division. Any method can go on from
-there.
+The head is the classifier: everything behind the last feature map that still has places (pixels or time steps).
+RAP takes the absolute value of every influence there (Eq. 6), so what speaks for a class and what speaks against
+it look the same. Here contributions keep their sign: c = x ds/dx, as in Eq. 5 without its division. Any method can
+go on from there.
 """
 
 from __future__ import annotations
@@ -20,18 +20,19 @@ from rap_keras.engine.rules.unweighted import Tensors
 
 Values = Mapping[int, tf.Tensor]
 Run = Callable[[Call, Tensors], Tensors]
-"""The outputs of a call for its inputs."""
+"""Gives the outputs of a call for its inputs."""
 
 
 class Beginning(NamedTuple):
-    """Relevance that a method goes on from.
+    """The relevance that a method starts from.
 
     Attributes:
-        tensors: relevance by tensor number, which goes back through the calls in front of these tensors.
-        head: relevance of the tensors within the head, the network's output among them.
-        calls: relevance of each head call's inputs, by the call's name. The head is closed: all that follows one
-            of its calls belongs to it.
-        gradients: of the score, by the feature maps in front of the head; empty without a head.
+        tensors: relevance by tensor number; it goes back through the calls in front of these tensors.
+        head: relevance of the tensors within the head, including the network's output.
+        calls: relevance of each head call's inputs, by the call's name. The head is closed: every call that
+            follows a head call belongs to it.
+        gradients: gradient of the score for each feature map in front of the head, by tensor number; empty
+            without a head.
     """
 
     tensors: dict[int, tf.Tensor]
@@ -44,23 +45,23 @@ Begin = Callable[[Network, Values, Run], Beginning]
 
 
 def at_output(seed: Callable[[tf.Tensor], tf.Tensor]) -> Begin:
-    """Relevance begins at the output; `seed` makes it out of the output."""
+    """Lets relevance begin at the output; `seed` computes it from the output."""
     return lambda network, values, run: Beginning({n: seed(values[n]) for n in network.outputs}, {}, {}, {})
 
 
 def behind_head(
     weights: Callable[[tf.Tensor], tf.Tensor], weighted: Collection[str], gated: Collection[str] = ()
 ) -> Begin:
-    """Relevance begins at the feature map in front of the head, as its signed contributions to a score.
+    """Lets relevance begin at the feature map in front of the head, as its signed contributions to a score.
 
-    They add up to the score less what biases in the head add.
+    The contributions sum to the score minus what biases in the head add.
 
     Args:
-        weights: makes the weights of the logits in the score out of the logits, see `equations.contrast`.
-        weighted: names of the calls that have weights. Every way through the head passes one of them, if the
-            network has one in front of its output.
-        gated: names of the calls in which gates scale a signal. The head ends behind them, as x ds/dx would count
-            the gates as contributions.
+        weights: computes the weights of the logits in the score from the logits, see `equations.contrast`.
+        weighted: names of the calls that have weights. Every path through the head passes at least one of them,
+            if the network has any in front of its output.
+        gated: names of the calls in which gates scale a signal. The head lies behind them, since x ds/dx would
+            count the gates as contributions.
     """
 
     def begin(network: Network, values: Values, run: Run) -> Beginning:
@@ -94,10 +95,10 @@ def behind_head(
 
 
 def head_of(network: Network, values: Values, weighted: Collection[str], gated: Collection[str] = ()) -> set[str]:
-    """Names of the calls behind the last feature maps that have places; every way passes a weighted one.
+    """Names of the head's calls, behind the last feature maps with places; every path passes a weighted call.
 
-    A network that ends in convolution, activation and pooling has its last convolution in the head, too; a network
-    without places is all head, up to the last call in which gates scale a signal.
+    In a network that ends in convolution, activation and pooling the head includes the last convolution. A network
+    without places is all head, back to the last call in which gates scale a signal.
     """
     consumers = network.consumers()
 
@@ -123,7 +124,7 @@ def head_of(network: Network, values: Values, weighted: Collection[str], gated: 
 
 
 def _without_weights_behind(network: Network, head: set[str], weighted: Collection[str]) -> Call | None:
-    """The last call in front of the head from which a way leads to the output without passing weights."""
+    """The last call in front of the head that has a path to the output without weights."""
     bare = set(network.outputs)
     for call in reversed(network.calls):
         if bare.isdisjoint(call.outputs):
@@ -136,12 +137,12 @@ def _without_weights_behind(network: Network, head: set[str], weighted: Collecti
 
 
 def _has_gradient(call: Call) -> bool:
-    """Whole numbers, as an embedding takes them, have no gradient."""
+    """Whether a call has a gradient; a call that takes integers, such as an embedding, has none."""
     return not isinstance(call.layer, keras.layers.Embedding) and not any(d.is_integer for d in call.dtypes)
 
 
 def has_places(value: tf.Tensor) -> bool:
-    """Whether a tensor has axes between the batch and the channels that are not of length 1."""
+    """Whether a tensor has an axis besides batch and channels whose length is not 1."""
     shape = list(value.shape)
     first = keras.backend.image_data_format() == "channels_first"
     places = shape[2:] if first else shape[1:-1]

@@ -1,14 +1,14 @@
-"""Whether relevance is conserved: from layer to layer, and from the output to the input.
+"""Checks that relevance is conserved from layer to layer, and from the output to the input.
 
-Sums of relevance stay what they are but for rounding, which shows in deep networks: in float32 the sum over
+Sums of relevance stay the same except for rounding. In deep networks rounding matters: in float32 the sum of
 |relevance| can be 1,000 times the logit. "Conserved" therefore means, for every sample,
 
     |sum R - what arrived| <= max(1e-3 |logit|, 1e-5 sum |R|)
 
-and an excess is the left side in units of the right one: above 1 relevance is not conserved.
+The excess is the left side divided by the right side. Above 1, relevance is not conserved.
 
-Sums do not tell whether relevance is in the right place: a mirrored heatmap is conserved too. For that there is
-`rap_keras.influence`.
+Sums do not show whether relevance is in the right place: a mirrored heatmap is conserved, too.
+`rap_keras.influence` checks that.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ class LayerCheck(NamedTuple):
     """What one layer call did with relevance.
 
     Attributes:
-        name: of the call, as in `RAP.analyze_layers`.
+        name: the call's name, as in `RAP.analyze_layers`.
         kind: the layer's class.
         rule: what it does with relevance, in a few words.
         arriving: sum of relevance over all its outputs, float64, (N,).
         given_back: sum over all its inputs, float64, (N,).
-        excess: the worst of the samples, see this module.
-        finite: whether all that it gave back is.
-        in_head: whether it belongs to the head that contrastive RAP begins behind, whose biases keep their part.
+        excess: the largest excess of any sample, as defined at the top of this module.
+        finite: whether everything that it gave back is finite.
+        in_head: whether it belongs to the head of contrastive RAP, where biases keep their part.
     """
 
     name: str
@@ -57,17 +57,18 @@ class LayerCheck(NamedTuple):
 
 
 class Check(NamedTuple):
-    """What became of relevance in a network, at every layer call and on the whole way.
+    """What became of relevance in a network: at every layer call, and from the output to the input.
 
     Attributes:
         layers: all layer calls in forward order.
-        seed: sum of relevance where it begins, the selected logit, float64, (N,). Contrastive RAP begins behind
-            the head of the network.
+        seed: sum of relevance where it begins, float64, (N,): the selected logit, or for contrastive RAP the sum
+            at the feature map in front of the head.
         heatmap: sum of relevance at the input, float64, (N,).
-        excess: from `seed` to the input, the worst of the samples, see this module.
-        finite: whether both sums are.
+        excess: the largest excess of any sample from `seed` to `heatmap`, as defined at the top of this module.
+        finite: whether `heatmap` and `score` are finite.
         score: what is explained, float64, (N,): the selected logit, or the score of contrastive RAP. The score
-            less `seed` is what the head's biases add to it, and its curvature if it is not piecewise linear.
+            minus `seed` is what the head's biases add, and the effect of its curvature if the head is not
+            piecewise linear.
     """
 
     layers: list[LayerCheck]
@@ -83,7 +84,7 @@ class Check(NamedTuple):
         return self.score - self.seed
 
     def not_conserved(self) -> list[str]:
-        """Names of the layers that do not conserve relevance, those with non-finite values among them."""
+        """Names of the layers that do not conserve relevance, including those with non-finite values."""
         return [layer.name for layer in self.layers if not layer.excess <= 1]
 
     def not_finite(self) -> list[str]:
@@ -96,12 +97,12 @@ class Check(NamedTuple):
 
 
 def check(analyzer: Explained, x: Arrays, neuron_selection: Any = None) -> Check:
-    """The rule of every layer call, and whether it conserves relevance on the batch `x`.
+    """Finds the rule of every layer call, and whether it conserves relevance on the batch `x`.
 
-    Only sums leave the graph, so that large networks and batches need no more memory than `RAP.analyze`.
+    Only sums leave the graph, so large networks and batches need no more memory than in `RAP.analyze`.
 
     Args:
-        analyzer: what explains the model.
+        analyzer: the analyzer to check.
         x: as in `RAP.analyze`.
         neuron_selection: as in `RAP.analyze`.
 
@@ -160,10 +161,10 @@ def _sum_in_front(network: Network, sums: Mapping[str, Iterable[np.ndarray]], he
 
 
 def excess(R: Arrays, arriving: np.ndarray, scale: np.ndarray) -> float:
-    """The largest violation over all samples, in units of what is allowed; Inf where R is not finite.
+    """The largest excess of any sample, as defined at the top of this module; Inf where R is not finite.
 
     Args:
-        R: relevance, (N, ...), or a list of such arrays that are added up.
+        R: relevance, (N, ...), or a list of such arrays, which are summed.
         arriving: what its sum should be, (N,).
         scale: the logit, (N,).
     """
@@ -171,9 +172,9 @@ def excess(R: Arrays, arriving: np.ndarray, scale: np.ndarray) -> float:
 
 
 def excess_by_layer(analyzer: Explained, layers: Mapping[str, Arrays], seed: np.ndarray) -> dict[str, float]:
-    """For each layer of `RAP.analyze_layers` what it gives back against what arrives at its outputs.
+    """The excess of each layer of `RAP.analyze_layers`: what it gives back against what arrives at its outputs.
 
-    `seed` (N,) is the sum of relevance at the output. All layers are needed.
+    `layers` must hold all layers. `seed` (N,) is the sum of relevance at the output.
     """
     sums = {
         name: [_sums(R) for R in (value if isinstance(value, list) else [value])] for name, value in layers.items()
@@ -190,7 +191,7 @@ class _Layer(NamedTuple):
 def _by_layer(network: Network, sums: Mapping[str, Iterable[np.ndarray]], seed: np.ndarray) -> dict[str, _Layer]:
     """What arrives at each call and the sums of what it gives back.
 
-    What arrives is added up from what the calls behind gave back, so that an error is told of where it is made.
+    What arrives is the sum of what the following calls gave back, so an error shows at the call that makes it.
     """
     arriving = dict.fromkeys(network.outputs, seed)
     found = {}
@@ -219,7 +220,7 @@ def _sums(R: Arrays) -> np.ndarray:
 
 
 def _sums_in_graph(R: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
-    """Sums of R and of |R| for each of `count` samples, whose time steps may stand in the batch."""
+    """Sums of R and of |R| for each of `count` samples, whose time steps may be part of the batch axis."""
     flat = tf.reshape(tf.cast(R, tf.float64), [count, -1])
     return tf.stack([tf.reduce_sum(flat, 1), tf.reduce_sum(tf.abs(flat), 1)])
 
@@ -235,7 +236,7 @@ _RULES = {
     unweighted.added: "shared in proportion to {x}",
     unweighted.subtracted: "shared in proportion to {x}",
     unweighted.squared_difference: "shared in proportion to {x}",
-    unweighted.multiplied: "all to what is broadcast to, else evenly",
+    unweighted.multiplied: "all to the factor that is not broadcast, else evenly",
     unweighted.divided: "all to the numerator",
     unweighted.embedded: "summed over each token's vector",
 }
@@ -244,12 +245,12 @@ _GATED: dict[GatedRule, str] = {
     recurrent.recurrent: "gates are constant factors, relative attribution (Eq. 7-9) at every time step",
     attention.attention: "attention weights are constant factors, relative attribution (Eq. 7-9)",
     attention.multi_head: "attention weights are constant factors, relative attribution (Eq. 7-9)",
-    attention.product: "relative attribution (Eq. 7-9) to the factor that is no gate, else half to each",
+    attention.product: "relative attribution (Eq. 7-9) to the factor that is not a gate, else half to each",
 }
 
 
 def rule_text(planned: PlannedCall, reference: bool = False) -> str:
-    """The rule of a layer call in a few words; `reference` as the variant of that name shares."""
+    """The rule of a layer call in a few words; with `reference` that of the variant "reference"."""
     if planned.folded:
         return "folded into its neighbour"
     if planned.linears:
@@ -267,18 +268,18 @@ def _equation(planned: PlannedCall) -> str:
     signs = "non-negative" if planned.nonnegative else "mixed signs"
     if planned.position is Position.INNER:
         return f"relative attribution (Eq. 7-9), {signs}"
-    # Of a separable convolution only one map sees the image, or is the last of the network.
+    # Only one map of a separable convolution sees the image or is the last of the network.
     others = "; its other map relative attribution (Eq. 7-9)" if len(planned.linears) > 1 else ""
     return f"{planned.position.value}{others}"
 
 
 def lively_weights(model: keras.Model) -> keras.Model:
-    """Gives a model random weights as alive as trained ones, in place, and returns it.
+    """Gives a model random weights that work like trained ones, in place, and returns it.
 
-    Keras begins with normalization that does nothing (in ConvNeXt with a LayerScale of 1e-6, so that its blocks
-    vanish) and with kernels that leave nothing of the photo at the output of MobileNet or EfficientNet. Here
+    Keras initializes normalization so that it does nothing (in ConvNeXt with a LayerScale of 1e-6, so that its
+    blocks vanish), and kernels so that nothing of the photo reaches the output of MobileNet or EfficientNet. Here
     offsets (beta, moving mean, bias) are N(0, 0.3), scales (gamma, moving variance) uniform from 0.5 to 1.5, and
-    kernels N(0, 2 / fan-in) after He. The same in every call.
+    kernels N(0, 2 / fan-in) as proposed by He et al. Every call gives the same weights.
     """
     random = np.random.default_rng(0)
     depthwise = {
@@ -298,6 +299,6 @@ def lively_weights(model: keras.Model) -> keras.Model:
             return random.normal(0, np.sqrt(2 / fan_in), weight.shape)
         return weight
 
-    # All at once: in graph mode every single set_weights adds to the graph and runs it.
+    # All at once, since in graph mode each set_weights adds to the graph and runs it.
     keras_graph.set_weights(model, [value(v, w) for v, w in zip(model.weights, model.get_weights())])
     return model

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 
 class _Refusal(Exception):  # noqa: N818
-    """Holds the place of iNNvestigate's class, which the plugin makes the base in its stead."""
+    """Placeholder for iNNvestigate's exception, which the plugin makes the base class instead."""
 
 
 class NotAnalyzeableModelException(_Refusal):
-    """A model cannot be explained by a method; the message says why, and what to do.
+    """A method cannot explain a model; the message says why, and what to do.
 
-    Where iNNvestigate is, it is also an `innvestigate.NotAnalyzeableModelException`.
+    If iNNvestigate is installed, this is also an `innvestigate.NotAnalyzeableModelException`.
     """

@@ -1,4 +1,4 @@
-"""What a network's explanation must offer to be checked, whichever host it is in."""
+"""What an analyzer must offer to be checked, whichever host it is in."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from rap_keras.engine.samples import Samples
 
 
 class Explained(Protocol):
-    """A network with its plan, as `rap_keras.RAP` is."""
+    """An analyzer with a network and its plan, such as `rap_keras.RAP`."""
 
     network: Network
     plan: list[PlannedCall]
     variant: str
 
     def samples(self, X: Any, neuron_selection: Any = None) -> Samples:
-        """X and the neurons to explain, checked."""
+        """Checks X and the neurons to explain, and returns them as samples."""
 
     def specs(self) -> list[tf.TensorSpec]:
         """Types and shapes of what `Samples.feeds` gives."""

@@ -1,12 +1,12 @@
-"""Whether relevance lies on inputs that have an influence, which its sum does not tell.
+"""Checks that relevance lies on inputs that have an influence, which its sum does not show.
 
-A heatmap that is mirrored or shifted sums to the logit like the right one. Here inputs are replaced by other
-values instead. Where no replacement changes what is explained, there is no influence, and no relevance should be.
+A mirrored or shifted heatmap sums to the logit like the right one. So this check replaces inputs by other values.
+Where no replacement changes what is explained, inputs have no influence and should have no relevance.
 
 The heatmap is tried region by region. That finds relevance on parts of the input that the network never looks at.
 It cannot find relevance on the wrong one of two parts that both have an influence. So every rule that is not this
-package's own is tried alone as well: some of its layer's inputs are replaced, and relevance arrives only at the
-outputs that stayed as they were. The rule must give none of it to the inputs that were replaced.
+package's own is also tried alone: some of its layer's inputs are replaced, and relevance arrives only at the
+outputs that did not change. The rule must give none of it to the replaced inputs.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ _Back = Callable[[list[np.ndarray], list[np.ndarray]], list[np.ndarray]]
 LIMIT = 0.01
 """The largest share of |relevance| that may lie on inputs without influence."""
 
-_PARTS = {1: 64, 2: 6, 3: 3}  # along each of so many axes
-_ROUNDING = 1e-6  # of a value, in float32
+_PARTS = {1: 64, 2: 6, 3: 3}  # parts along each axis, by the number of axes
+_ROUNDING = 1e-6  # relative, in float32
 
 
 class Influence(NamedTuple):
@@ -44,9 +44,9 @@ class Influence(NamedTuple):
     Attributes:
         heatmap: share on regions of the input whose replacement does not change the selected logit, (N,); NaN
             where all relevance is 0 or some of it is not finite.
-        layers: for each layer with a rule that is not this package's own, by name, the share that the rule gives
-            to inputs on which the explained outputs do not depend: the worst of all samples and attempts. NaN
-            where it could not be tried, for example because every output depends on every input.
+        layers: by name, for each layer whose rule is not this package's own: the largest share, over all samples
+            and attempts, that the rule gives to inputs on which the explained outputs do not depend. NaN where
+            the rule could not be tried, for example because every output depends on every input.
     """
 
     heatmap: np.ndarray
@@ -66,13 +66,13 @@ class Influence(NamedTuple):
 
 
 def check(analyzer: Explained, x: Arrays, neuron_selection: Any = None) -> Influence:
-    """How much relevance lies on inputs without influence, in the heatmaps of `x` and by the user's own rules.
+    """Measures how much relevance lies on inputs without influence, in the heatmaps of `x` and by users' rules.
 
-    The network is run at least once for every region of the input: a grid of 6 x 6 for images, at most 64 parts of
-    a series or a vector.
+    The network runs at least once for every region of the input: a grid of 6 x 6 for images, at most 64 parts of a
+    series or a vector.
 
     Args:
-        analyzer: what explains the model.
+        analyzer: the analyzer to check.
         x: as in `RAP.analyze`.
         neuron_selection: as in `RAP.analyze`.
 
@@ -116,12 +116,12 @@ def _values(network: Network, tensors: Sequence[tf.Tensor]) -> dict[int, tf.Tens
 
 
 def _functions(p: PlannedCall, Xs: list[np.ndarray], Rs: list[np.ndarray], reference: bool) -> tuple[_Run, _Back]:
-    """A call alone: its outputs, and how its rule takes relevance back from them.
+    """Two functions of a call alone: one gives its outputs, the other takes relevance back by its rule.
 
     Args:
         p: the call.
-        Xs: arrays of the types and shapes that it takes.
-        Rs: likewise of its outputs.
+        Xs: arrays with the types and shapes of its inputs.
+        Rs: likewise for its outputs.
         reference: as in `propagate`.
     """
     network = Network((p.call,), _inputs(p), p.call.outputs)
@@ -159,7 +159,7 @@ def _heatmap_share(
 
 
 def _rule_share(run: _Run, back: _Back, Xs: list[np.ndarray], Rs: list[np.ndarray]) -> float:
-    """The largest share that goes to replaced inputs when relevance arrives at unchanged outputs only."""
+    """The largest share that goes to replaced inputs when relevance arrives only at unchanged outputs."""
     before, others = run(Xs), _replacements(Xs)
     worst = np.nan
     for masks in _parts([X.shape[1:] for X in Xs]):
@@ -173,7 +173,7 @@ def _rule_share(run: _Run, back: _Back, Xs: list[np.ndarray], Rs: list[np.ndarra
 
 
 def _regions(shapes: Sequence[tuple[int, ...]]) -> Iterator[list[np.ndarray]]:
-    """Regions of each input in turn, with all channels: a mask for every input, shaped as one sample of it."""
+    """Regions of each input in turn, all channels included: for every input a mask shaped as one sample."""
     first = keras.backend.image_data_format() == "channels_first"
     for index, shape in enumerate(shapes):
         channel = 0 if first else len(shape) - 1
@@ -190,7 +190,7 @@ def _regions(shapes: Sequence[tuple[int, ...]]) -> Iterator[list[np.ndarray]]:
 
 
 def _parts(shapes: Sequence[tuple[int, ...]]) -> Iterator[list[np.ndarray]]:
-    """Parts of a layer's inputs: every second value by chance, one input alone, either half along each axis."""
+    """Parts of a layer's inputs: a random half of the values, each input alone, and either half of each axis."""
     random = np.random.default_rng(0)
     yield [random.random(shape) < 0.5 for shape in shapes]
     if len(shapes) > 1:
@@ -210,9 +210,9 @@ def _half(shape: tuple[int, ...], axis: int, half: int) -> np.ndarray:
 
 
 def _replacements(Xs: list[np.ndarray]) -> list[list[np.ndarray]]:
-    """Three times other values for all inputs: each sample shuffled, and far below and far above all its values.
+    """Three replacements for all inputs: each sample shuffled, far below all its values, and far above them.
 
-    Whole numbers may be tokens, of which others may not exist. They stay between 0 and the largest one.
+    Whole numbers may be tokens, and larger tokens may not exist. So they stay between 0 and the largest one.
     """
     random = np.random.default_rng(0)
     ways: list[list[np.ndarray]] = [[], [], []]
@@ -233,7 +233,7 @@ def _replaced(Xs: list[np.ndarray], other: list[np.ndarray], masks: list[np.ndar
 
 
 def _tried(Xs: list[np.ndarray], others: list[list[np.ndarray]], masks: list[np.ndarray]) -> list[np.ndarray]:
-    """Which values of a part some replacement differs from: a mask for each input, shaped as it."""
+    """The values of a part that some replacement changes: a mask for each input, shaped like it."""
     return [
         mask & np.any([way[index] != X for way in others], axis=0)
         for index, (X, mask) in enumerate(zip(Xs, masks))
@@ -246,18 +246,18 @@ def _any(masks: list[np.ndarray]) -> np.ndarray:
 
 
 def _same(before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """Which values are the same except for rounding; NaN is like nothing."""
+    """Which values are the same except for rounding; NaN equals nothing."""
     with np.errstate(invalid="ignore"):
         return np.abs(after.astype(float) - before) <= _ROUNDING * np.abs(before.astype(float))
 
 
 def _size(Rs: list[np.ndarray], masks: list[np.ndarray] | None = None) -> np.ndarray:
-    """Sum of |R| over all inputs, or over those of a mask, (N,)."""
+    """Sum of |R| over all inputs, or over the masked values, (N,)."""
     parts = [np.abs(R, dtype=float) * (1 if masks is None else masks[i]) for i, R in enumerate(Rs)]
     return sum((part.reshape(len(part), -1).sum(1) for part in parts), np.zeros(len(Rs[0])))
 
 
 def _over(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """The share, NaN where there is nothing to share or it is not finite."""
+    """The share part / whole; NaN where the whole is 0 or not finite."""
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(np.isfinite(whole), part / whole, np.nan)

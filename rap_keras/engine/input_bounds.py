@@ -1,8 +1,8 @@
 """The lowest and highest value of each input, which the rule of the first layer needs (z^B, Eq. 10).
 
-They come from the option `input_rule`. "auto" takes them from each sample, where its values share one scale: over
-the whole sample for images and volumes, as the authors do; over time for each channel of a series, as channels may
-have different units. The features of a vector have nothing in common, so there is no z^B by itself.
+They come from the option `input_rule`. "auto" takes them from each sample if its values share a scale: over the
+whole sample for images and volumes, as the authors do; over time for each channel of a series, since channels may
+have different units. The features of a vector share no scale, so "auto" does not use z^B there.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ InputRule = Union[str, Sequence[Any], Mapping[str, Any], None]
 
 
 class Fixed(NamedTuple):
-    """Bounds given by the user, float64, of shapes that broadcast to the input's, batch first."""
+    """Bounds given by the user, float64, in shapes that broadcast to the input's, batch first."""
 
     low: np.ndarray
     high: np.ndarray
@@ -34,12 +34,12 @@ def valid_rules(value: InputRule, inputs: Mapping[str, tf.Tensor]) -> list[Rule]
     """The rule of each input, in the model's order.
 
     Args:
-        value: the option: "auto", None, or a pair (low, high), each a number or one per channel, for all inputs;
-            or one of these for each input, as a list in the model's order or by the inputs' names.
+        value: the option: for all inputs "auto", None, or a pair (low, high), each a number or one per channel;
+            or one of these for each input, as a list in the model's order or a dict by the inputs' names.
         inputs: the model's input tensors by name.
 
     Raises:
-        ValueError: it is none of these, does not fit an input's channels, or low exceeds high.
+        ValueError: the value is none of these, does not fit an input's channels, or low exceeds high.
     """
     names = list(inputs)
     if isinstance(value, Mapping):
@@ -67,22 +67,22 @@ def _tried(values: Sequence[Any], inputs: Mapping[str, tf.Tensor]) -> tuple[list
 
 
 def tensors(rules: Sequence[Rule], xs: Sequence[tf.Tensor]) -> list[Bounds | None]:
-    """Lowest and highest value of each input tensor, of shapes that broadcast to it."""
+    """Lowest and highest value of each input tensor, in shapes that broadcast to it."""
     return [_tensors(rule, x) for rule, x in zip(rules, xs)]
 
 
 def has_bounds(rule: Rule, x: tf.Tensor) -> bool:
-    """Whether an input has bounds: given ones, or of its own because its values share one scale."""
+    """Whether an input has bounds: given by the user, or taken from samples whose values share a scale."""
     return isinstance(rule, Fixed) or (rule == "auto" and len(x.shape) > 2)
 
 
 def require_within(rules: Sequence[Rule], arrays: Mapping[str, np.ndarray]) -> None:
-    """Raises ValueError for a value outside of the bounds that the user gave; names input, sample and value."""
+    """Raises ValueError if a value is outside the user's bounds; the message names input, sample and value."""
     for rule, (name, array) in zip(rules, arrays.items()):
         if not isinstance(rule, Fixed):
             continue
         for number, sample in enumerate(array):
-            # The network calculates in single precision, in which a bound such as 0.1 may be below the value 0.1.
+            # The network calculates in single precision, where 0.1 is larger than a double-precision bound of 0.1.
             low, high = (np.asarray(bound[0], np.float32) for bound in rule)
             outside = (sample.astype(np.float32) < low) | (sample.astype(np.float32) > high)
             if outside.any():
@@ -129,7 +129,7 @@ def _valid_rule(value: Any, name: str, x: tf.Tensor) -> Rule:
 
 def _tensors(rule: Rule, x: tf.Tensor) -> Bounds | None:
     if isinstance(rule, Fixed):
-        # A wrapper such as SmoothGrad adds noise within the graph. What then lies outside is its own bound.
+        # A wrapper such as SmoothGrad adds noise within the graph. A value that is then outside is its own bound.
         return tf.minimum(tf.constant(rule.low, x.dtype), x), tf.maximum(tf.constant(rule.high, x.dtype), x)
     if not has_bounds(rule, x):
         return None

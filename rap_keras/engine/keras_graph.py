@@ -1,7 +1,7 @@
-"""What Keras 2 and Keras 3 have under different names: the graph of layers, and what layers tell of themselves.
+"""What Keras 2 and Keras 3 have under different names: the graph of layers, and properties of layers.
 
-All other modules speak of layers as this one does. A "layer" is what a node of the graph calls: a Keras layer, or
-a functional operation (`tf.nn.relu(x)`, `keras.ops.relu(x)`, `x + y`), which Keras 2 makes a layer of its own.
+In all modules a "layer" is what a node of the graph calls: a Keras layer, or a functional operation
+(`tf.nn.relu(x)`, `keras.ops.relu(x)`, `x + y`), which Keras 2 makes a layer of its own.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import importlib
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,7 +40,7 @@ def version() -> str:
 
 
 def downloads() -> Path:
-    """The folder that Keras keeps what it downloads for its networks in."""
+    """The folder in which Keras keeps the files that it downloads for its networks."""
     home = os.environ.get("KERAS_HOME") if KERAS_3 else None
     return (Path(home) if home else Path.home() / ".keras") / "models"
 
@@ -48,13 +49,13 @@ def require_tensorflow() -> None:
     """Raises RuntimeError if Keras 3 runs on JAX or PyTorch, whose tensors TensorFlow does not know."""
     if KERAS_3 and keras.backend.backend() != "tensorflow":
         raise RuntimeError(
-            f"Keras runs on {keras.backend.backend()} here, and RAP needs TensorFlow: set the environment "
+            f"Keras runs on {keras.backend.backend()} here, but RAP needs TensorFlow: set the environment "
             "variable KERAS_BACKEND=tensorflow before Keras is imported, and load or build the model there"
         )
 
 
 def nodes(model: keras.Model) -> list[Node] | None:
-    """The nodes of a model in forward order, without those of its inputs; None if it is no graph of layers."""
+    """The nodes of a model in forward order, without those of its inputs; None if it is not a graph of layers."""
     by_depth = getattr(_graph(model), "_nodes_by_depth", None)
     if not by_depth:
         return None
@@ -64,7 +65,7 @@ def nodes(model: keras.Model) -> list[Node] | None:
 
 
 def is_chain(layer: Any) -> bool:
-    """Whether a layer is a Sequential made without an input shape: called in a model it stays no graph."""
+    """Whether a layer is a Sequential made without an input shape, which has no graph even if a model calls it."""
     return isinstance(layer, keras.Sequential) and not getattr(_graph(layer), "_nodes_by_depth", None)
 
 
@@ -74,8 +75,29 @@ def producer(tensor: Any) -> tuple[Node, int]:
     return _node(layer._inbound_nodes[index]), place
 
 
+def nodes_before(tensors: Iterable[Any]) -> list[Node]:
+    """The nodes on which symbolic tensors of Keras 3 depend, in forward order."""
+    found: dict[int, Any] = {}
+    waiting = [_origin(tensor) for tensor in tensors]
+    while waiting:
+        node = waiting[-1]
+        before = [] if node is None or id(node) in found else map(_origin, node.input_tensors)
+        missing = [other for other in before if other is not None and id(other) not in found]
+        waiting.extend(reversed(missing))
+        if not missing:
+            waiting.pop()
+            found.update({} if node is None else {id(node): node})
+    return [_node(node) for node in found.values()]
+
+
+def _origin(tensor: Any) -> Any:
+    """Keras 3's own node that a symbolic tensor comes from; None for an input."""
+    operation, index, _ = getattr(tensor, "_keras_history", (None, 0, 0))
+    return None if operation is None else operation._inbound_nodes[index]
+
+
 def _graph(model: Any) -> Any:
-    """What holds the nodes: Keras 3 keeps those of a Sequential in a functional model inside of it."""
+    """The object that holds the nodes: Keras 3 keeps those of a Sequential in a functional model inside it."""
     return getattr(model, "_functional", None) if KERAS_3 and isinstance(model, keras.Sequential) else model
 
 
@@ -99,7 +121,7 @@ def input_names(model: keras.Model) -> list[str]:
 
 
 def output_names(model: keras.Model) -> list[str]:
-    """Names of a model's outputs, each another: a second one of the same layer is `name_1`, as Keras 2 has it."""
+    """Unique names of a model's outputs: a second output of the same layer is `name_1`, as in Keras 2."""
     found: list[str] = []
     for name in getattr(_graph(model), "output_names", None) or []:
         unique, use = name, 0
@@ -120,8 +142,8 @@ def is_operation(layer: Any) -> bool:
 def operation_name(layer: Any) -> str | None:
     """The operation in lower case, without its module; None for other layers.
 
-    With eager execution off the code of a model of Keras 2 gives an operation of the graph, "AddV2"; elsewhere it
-    gives a Python function, "math.add". Keras 3 has a class for each, "Add".
+    With eager execution off Keras 2 has an operation of the graph, such as "AddV2"; otherwise it has a Python
+    function, such as "math.add". Keras 3 has a class for each, such as "Add".
     """
     kind = type(layer).__name__
     if not is_operation(layer):
@@ -142,14 +164,14 @@ def operation_text(layer: Any) -> str:
 
 
 def constants(layer: Any) -> dict[int, Any] | None:
-    """The constants that an operation has in it by their place; None where they stand among the arguments."""
+    """The constants within an operation by their place; None where they are among the arguments."""
     return None if KERAS_3 else getattr(layer, "constants", None)
 
 
 def calculates_in_half_precision(layer: Any) -> bool:
     """Whether a functional operation gives half-precision values, whatever values it is given.
 
-    In a graph of Keras 2 each has its own data type; of those of Keras 3 only a cast has.
+    In a graph of Keras 2 each operation has its own data type; in Keras 3 only a cast has one.
     """
     if not is_operation(layer):
         return False
@@ -161,19 +183,19 @@ def calculates_in_half_precision(layer: Any) -> bool:
 
 
 def dtype(tensor_or_variable: Any) -> tf.DType:
-    """The data type of a tensor, a symbolic tensor or a variable; Keras 3 has texts for them."""
+    """The data type of a tensor, a symbolic tensor or a variable; Keras 3 has text for it."""
     return tf.as_dtype(tensor_or_variable.dtype)
 
 
 def weights_dtype(layer: Any) -> tf.DType | None:
-    """The type of its weights, to which a layer casts floating-point inputs here; None if it casts nothing."""
+    """The data type of a layer's weights, to which it casts floating-point inputs; None if it casts nothing."""
     casts = getattr(layer, "autocast" if KERAS_3 else "_autocast", False)
     own = layer.variable_dtype if casts else None
     return tf.as_dtype(own) if own else None
 
 
 def in_full_precision(layer: Any) -> Any:
-    """A layer that calculates in the data type of its weights: in float16 relevance would be lost."""
+    """The layer, calculating in the data type of its weights: in float16 relevance would be lost."""
     if is_operation(layer) or layer.compute_dtype in (None, layer.variable_dtype):
         return layer
     if KERAS_3:
@@ -204,32 +226,32 @@ def depthwise_kernel(layer: Any) -> Any:
 
 
 def normalized_axes(layer: Any) -> list[int]:
-    """The axes of a BatchNormalization, as it was given them."""
+    """The axes of a BatchNormalization, as they were given to it."""
     return [layer.axis] if isinstance(layer.axis, int) else list(layer.axis)
 
 
 def called_again(layer: Any, *args: Any, **kwargs: Any) -> Any:
-    """What a layer without weights gives for other symbolic tensors; the layer itself gets no new node."""
+    """The output of a layer without weights for other symbolic tensors; the layer itself gets no new node."""
     if KERAS_3:
         return twin(layer, _inbound_nodes=[], _outbound_nodes=[])(*args, **kwargs)
     return type(layer).from_config(layer.get_config())(*args, **kwargs)
 
 
 def without_activation(layer: Any, given: Any) -> Any:
-    """The output of a layer for the symbolic tensor `given` without its activation, its variables shared."""
+    """The output of a layer for the symbolic tensor `given` without its activation, from the same variables."""
     linear = keras.activations.linear
     if KERAS_3:
         return twin(layer, activation=linear, _inbound_nodes=[], _outbound_nodes=[])(given)
-    # The configuration of a twin can be had whatever function the layer's activation is.
+    # A twin has a configuration whatever function the layer's activation is.
     other = type(layer).from_config(twin(layer, activation=linear).get_config())
     # Calling the layer itself would give it another node, and changing its activation would change the user's
-    # model. The other layer gets its variables when it asks for new ones.
+    # model. The other layer gets the layer's variables when it asks for new ones.
     with tf.variable_creator_scope(lambda _, **wanted: getattr(layer, wanted["name"])):
         return other(given)
 
 
 def set_weights(model: keras.Model, weights: list[np.ndarray]) -> None:
-    """Sets all weights of a model; Keras 3 leaves what Normalization layers make of theirs as it was."""
+    """Sets all weights of a model, and updates what Normalization layers of Keras 3 derive from theirs."""
     model.set_weights(weights)
     for layer in model._flatten_layers() if KERAS_3 else ():
         if isinstance(layer, keras.layers.Normalization):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -12,10 +12,11 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
-from rap_keras.engine import keras_graph, wrappers
+from rap_keras.engine import keras_graph, opened_layers, wrappers
 from rap_keras.engine.errors import NotAnalyzeableModelException
 from rap_keras.engine.execution import compiled
 from rap_keras.engine.keras_graph import Node
+from rap_keras.engine.opened_layers import CannotBeOpenedError, Constant, OfBatch, Opened
 
 
 class Ref(NamedTuple):
@@ -28,10 +29,11 @@ class Ref(NamedTuple):
 class Call:
     """One use of one layer.
 
-    `name` is the layer's name, behind the names of the models around it and a slash each; a second use of a
-    layer is `name#2`. `inputs` and `outputs` are tensor numbers in the layer's own order. What does not depend
-    on the network's inputs has no number: it stands in the arguments as it is. `dtypes` are the data types that
-    the inputs of a functional operation have in the model; empty for every other layer.
+    `name` is the layer's name, preceded by the names of the models around it with a slash each; a second use of a
+    layer is `name#2`. `inputs` and `outputs` are tensor numbers in the layer's own order. A value that does not
+    depend on the network's inputs has no number and stays in the arguments as it is. `dtypes` are the data types
+    that the inputs of a functional operation have in the model; empty for every other layer. `closed` tells why a
+    layer that is made of others could not be taken apart.
     """
 
     name: str
@@ -41,12 +43,13 @@ class Call:
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     dtypes: tuple[tf.DType, ...] = ()
+    closed: str = ""
 
     def cast(self, xs: list[tf.Tensor]) -> list[tf.Tensor]:
         """The input tensors in the data type that the layer calculates in, as Keras casts them before a call.
 
-        A layer casts floating-point inputs, an operation nothing: it gets what it has in the model. Integers
-        stay as they are here, for relevance needs tensors that have gradients; `run` casts them.
+        A layer casts floating-point inputs; an operation casts nothing: it gets the types that it has in the
+        model. Nothing is cast to integers here, as relevance needs tensors that have gradients; `run` does that.
         """
         if self.dtypes:
             wanted = [dtype if dtype.is_floating else None for dtype in self.dtypes]
@@ -61,7 +64,7 @@ class Call:
     def run(self, xs: list[tf.Tensor]) -> list[tf.Tensor]:
         """Outputs of the layer at inference for the input tensors `xs`, in the order of `inputs`.
 
-        A layer of mixed precision calculates in the data type of its weights here: in float16 relevance
+        A layer of mixed precision calculates in the data type of its weights here, since in float16 relevance
         would be lost.
         """
         xs = self.cast(xs)
@@ -70,6 +73,8 @@ class Call:
         values = dict(zip(self.inputs, xs))
 
         def fill(argument: Any) -> Any:
+            if isinstance(argument, (Constant, OfBatch)):
+                return argument.at(tf.shape(xs[0])[0])
             return values[argument.number] if isinstance(argument, Ref) else argument
 
         args, kwargs = _map((self.args, self.kwargs), fill)
@@ -79,15 +84,15 @@ class Call:
         return tf.nest.flatten(layer.call(*args, **kwargs))
 
     def arguments(self) -> dict[str, Any]:
-        """The arguments by the names that the layer's `call` has for them."""
+        """The arguments by their names in the layer's `call`."""
         return dict(inspect.signature(self.layer.call).bind(*self.args, **self.kwargs).arguments)
 
     def without_activation(self) -> Call:
-        """The same use of the layer, the activation fused into it left out."""
+        """The same use of the layer without the activation fused into it."""
         return replace(self, layer=keras_graph.twin(self.layer, activation=keras.activations.linear))
 
     def has_constants(self) -> bool:
-        """Whether values that depend on no input stand among the arguments (not shapes, axes and the like)."""
+        """Whether values that depend on no input are among the arguments (not shapes, axes and the like)."""
         found: list[Any] = list((keras_graph.constants(self.layer) or {}).values())
         _map((self.args, self.kwargs), found.append)
         return any(_is_value(argument) for argument in found) or bool(self.kwargs.get("constant_values"))
@@ -101,10 +106,7 @@ def has_tensors(argument: Any) -> bool:
 
 
 def numbered_apart(call: Call) -> Call:
-    """The call with a tensor number of its own for each place that takes a tensor, 0, 1, ...
-
-    So a tensor that it takes twice can have two values.
-    """
+    """The call with its tensor arguments numbered 0, 1, ...: a tensor that it takes twice can have two values."""
     count = itertools.count()
     args, kwargs = _map((call.args, call.kwargs), lambda a: Ref(next(count)) if isinstance(a, Ref) else a)
     return replace(call, args=args, kwargs=kwargs, inputs=tuple(range(len(call.inputs))))
@@ -155,22 +157,27 @@ def as_float(x: tf.Tensor) -> tf.Tensor:
     return x if x.dtype in (tf.float32, tf.float64) else tf.cast(x, keras.backend.floatx())
 
 
-def flatten(model: keras.Model) -> Network:
-    """The layer calls between a model's inputs and its outputs, those of nested models in their place.
+def flatten(model: keras.Model, closed: Collection[str] = ()) -> Network:
+    """The layer calls between a model's inputs and its outputs; nested models are replaced by their calls.
 
-    The model is only read: no layer is called, none gets a new node.
+    With Keras 3, so are layers that are made of layers, see `opened_layers`. The model is only read: it does not
+    change, and none of its layers gets a new node.
+
+    Args:
+        model: the model.
+        closed: names of calls of layers made of layers that should stay one call because they have rules.
 
     Raises:
         NotAnalyzeableModelException: the model, or a model in it, is neither functional nor a built
-            Sequential, so that its layers cannot be known.
+            Sequential, so its layers are unknown.
     """
-    return _Flattening().network(model)
+    return _Flattening(closed).network(model)
 
 
 def predictor(model: keras.Model) -> Callable[[Any], np.ndarray]:
-    """A function from a batch, an array or one per input, to the model's output at inference.
+    """A function that takes a batch, as an array or one per input, and gives the model's output at inference.
 
-    With eager execution off, Keras 2 leaves augmentation layers switched on when a model predicts.
+    Keras 2 itself, with eager execution off, leaves augmentation layers switched on when a model predicts.
     """
     network = flatten(model)
 
@@ -189,9 +196,11 @@ def specs(model: keras.Model) -> list[tf.TensorSpec]:
 class _Flattening:
     """Numbers tensors and names calls while the models are walked."""
 
-    def __init__(self) -> None:
+    def __init__(self, closed: Collection[str] = ()) -> None:
         self._tensors = 0
         self._names: set[str] = set()
+        self._closed = {name.split("#")[0] for name in closed}
+        self._within_opened = False
 
     def network(self, model: keras.Model) -> Network:
         inputs = tuple(self._number() for _ in getattr(model, "inputs", None) or [])
@@ -206,23 +215,38 @@ class _Flattening:
         self, model: keras.Model, inputs: tuple[int, ...], prefix: str
     ) -> tuple[list[Call], tuple[int, ...]]:
         nodes = _nodes(model)
-        numbers = {id(tensor): number for tensor, number in zip(model.inputs, inputs)}
+        return self._walk_nodes(Opened(model.inputs, nodes, model.outputs), inputs, prefix)
+
+    def _walk_nodes(
+        self, graph: Opened, inputs: tuple[int, ...], prefix: str
+    ) -> tuple[list[Call], tuple[int, ...]]:
+        numbers = {id(tensor): number for tensor, number in zip(graph.inputs, inputs)}
         calls: list[Call] = []
         constants: set[int] = set()
-        for node in nodes:
+        for node in graph.nodes:
             if not all(id(tensor) in numbers or id(tensor) in constants for tensor in node.inputs):
                 continue  # the same layer used elsewhere, outside of this model
             xs = tuple(numbers[id(tensor)] for tensor in node.inputs if id(tensor) in numbers)
             if not xs:
                 constants.update(map(id, node.outputs))
                 continue
+            name, why_closed = f"{prefix}{node.layer.name}", ""
+            if opened_layers.can_be_opened(node.layer) and name not in self._closed:
+                try:
+                    inner, ys = self._opened(node, xs, name)
+                except (CannotBeOpenedError, NotAnalyzeableModelException) as error:
+                    why_closed = str(error)
+                else:
+                    calls += inner
+                    numbers.update(zip(map(id, node.outputs), ys))
+                    continue
             if wrappers.is_wrapper(node.layer):
                 wrappers.require_one_tensor(node.layer, node.args, node.kwargs)
             if wrappers.is_wrapper(node.layer) or keras_graph.is_chain(node.layer):
-                inner, ys = self._called(node.layer, xs[0], f"{prefix}{node.layer.name}")
+                inner, ys = self._called(node.layer, xs[0], name)
                 calls += inner
-            elif isinstance(node.layer, keras.Model):
-                inner, ys = self._walk(node.layer, _model_inputs(node, numbers), f"{prefix}{node.layer.name}/")
+            elif isinstance(node.layer, keras.Model) and not why_closed:
+                inner, ys = self._walk(node.layer, _model_inputs(node, numbers), f"{name}/")
                 calls += inner
             else:
                 ys = tuple(self._number() for _ in node.outputs)
@@ -230,11 +254,28 @@ class _Flattening:
                     (node.args, node.kwargs),
                     lambda a: Ref(numbers[id(a)]) if id(a) in numbers else a,
                 )
-                name = self._name(f"{prefix}{node.layer.name}")
                 dtypes = _dtypes(node, numbers)
-                calls.append(Call(name, node.layer, args, kwargs, xs, ys, dtypes))
+                calls.append(Call(self._name(name), node.layer, args, kwargs, xs, ys, dtypes, why_closed))
             numbers.update(zip(map(id, node.outputs), ys))
-        return calls, tuple(numbers[id(tensor)] for tensor in model.outputs)
+        return calls, tuple(numbers[id(tensor)] for tensor in graph.outputs)
+
+    def _opened(self, node: Node, xs: tuple[int, ...], name: str) -> tuple[list[Call], tuple[int, ...]]:
+        """The calls in a layer made of layers; raises CannotBeOpenedError."""
+        graph = opened_layers.opened(node)
+        outermost, self._within_opened = not self._within_opened, True
+        try:
+            calls, ys = self._walk_nodes(graph, xs, f"{name}/")
+        finally:
+            self._within_opened = not outermost
+        if outermost:
+            inner = Network(tuple(calls), xs, ys)
+
+            def outputs(tensors: list[tf.Tensor]) -> list[tf.Tensor]:
+                values = inner.values(tensors)
+                return [values[number] for number in ys]
+
+            opened_layers.require_same(node, xs, outputs)
+        return calls, ys
 
     def _called(self, layer: Any, number: int, name: str) -> tuple[list[Call], tuple[int, ...]]:
         """The calls of a layer, model or wrapper for one tensor."""
@@ -273,7 +314,7 @@ class _Flattening:
         return [fold, *inner, unfold], unfold.outputs
 
     def _bidirectional(self, layer: Any, number: int, name: str) -> tuple[list[Call], tuple[int, ...]]:
-        """Two recurrent layers on one sequence, what the one gives from behind turned round."""
+        """Two recurrent layers on one sequence; the output of the backward layer is reversed."""
         forward, backward = (
             self._call(part, (number,), f"{name}/{part.name}", wrappers.outputs(part))
             for part in (layer.forward_layer, layer.backward_layer)
@@ -298,16 +339,16 @@ class _Flattening:
 
 
 def _dtypes(node: Node, numbers: dict[int, int]) -> tuple[tf.DType, ...]:
-    """The data types of an operation's inputs, those without a number left out."""
+    """The data types of those inputs of an operation that have a number."""
     if not keras_graph.is_operation(node.layer):
         return ()
     return tuple(keras_graph.dtype(tensor) for tensor in node.inputs if id(tensor) in numbers)
 
 
 def _is_value(argument: Any) -> bool:
-    if isinstance(argument, (tf.Tensor, tf.Variable)):
-        return bool(argument.dtype.is_floating)
-    return isinstance(argument, float) or (isinstance(argument, np.ndarray) and argument.dtype.kind == "f")
+    if hasattr(argument, "dtype") and hasattr(argument, "shape"):  # arrays, tensors and variables of any kind
+        return bool(keras_graph.dtype(argument).is_floating)
+    return isinstance(argument, float)
 
 
 def _nodes(model: keras.Model) -> list[Node]:
@@ -315,7 +356,7 @@ def _nodes(model: keras.Model) -> list[Node]:
     nodes = keras_graph.nodes(model)
     if nodes is None:
         raise NotAnalyzeableModelException(
-            f"model '{model.name}' ({type(model).__name__}) is no graph of layers: RAP must see every layer. "
+            f"model '{model.name}' ({type(model).__name__}) is not a graph of layers: RAP must see every layer. "
             "Build it with the functional API, or as a Sequential that begins with keras.Input(shape)."
         )
     return nodes
@@ -341,7 +382,7 @@ def _needed(calls: list[Call], outputs: tuple[int, ...]) -> list[Call]:
 
 
 def _map(arguments: Any, function: Any) -> Any:
-    """`function` on every leaf of tuples, lists and dicts (a Ref is a leaf, which tf.nest would open)."""
+    """Applies `function` to every leaf of tuples, lists and dicts (a Ref is a leaf, which tf.nest would open)."""
     if isinstance(arguments, Ref):
         return function(arguments)
     if isinstance(arguments, dict):

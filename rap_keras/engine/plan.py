@@ -1,4 +1,4 @@
-"""What RAP does at every layer call of a network, settled before any tensor exists."""
+"""What RAP does at every layer call of a network, decided before any tensor exists."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from tensorflow import keras
 from rap_keras.engine import keras_graph
 from rap_keras.engine.errors import NotAnalyzeableModelException
 from rap_keras.engine.network import Call, Network
+from rap_keras.engine.registered_rules import is_registered
 from rap_keras.engine.rules import batch_norm
 from rap_keras.engine.rules.gated import GatedRule, gated_rule
-from rap_keras.engine.rules.kinds import Kind, activation_kind, is_registered, kind_of
+from rap_keras.engine.rules.kinds import Kind, activation_kind, kind_of
 from rap_keras.engine.rules.linear_layers import Linear, dot_map, linear_maps
 from rap_keras.engine.rules.unweighted import Rule, averaged, moved, moved_evenly, padded, unchanged_or_moved
 from rap_keras.engine.rules.weighted import Position
@@ -24,11 +25,11 @@ from rap_keras.engine.rules.weighted import Position
 class PlannedCall:
     """One layer call with its rule.
 
-    A weighted layer has `linears`, its linear maps, with the `position` that decides on its equation and whether
-    its input is `nonnegative`; every other layer has a `rule`, and a `kind` if it is known what it does to values.
-    A layer in which gates scale a signal has a `gated` rule. `own` marks a rule of the user's. `gates` tells which
-    inputs are bounded and so may be gates. `folded` marks a BatchNormalization that has become part of a layer
-    beside it. `bounded` tells that bounds of the input image give bounds of the call's outputs.
+    A weighted layer has `linears`, its linear maps; a `position`, which decides its equation; and `nonnegative`,
+    which tells whether its input is never below 0. A layer in which gates scale a signal has a `gated` rule. Every
+    other layer has a `rule`, and a `kind` if its effect on values is known. `own` marks a user's rule. `gates`
+    tells which inputs are bounded and so may be gates. `folded` marks a BatchNormalization that has become part of
+    a layer beside it. `bounded` marks a call whose outputs have bounds that follow from those of the input image.
     """
 
     call: Call
@@ -45,7 +46,7 @@ class PlannedCall:
 
     @property
     def mixes(self) -> bool:
-        """Whether an output is a sum over several values, by weights of the layer or by a gated rule."""
+        """Whether outputs are sums over several values, with weights of the layer or by a gated rule."""
         return bool(self.linears) or self.gated is not None
 
     @property
@@ -66,15 +67,16 @@ def plan(
 
     Args:
         network: the calls.
-        bounded_inputs: numbers of the inputs that have bounds: layers that see them go by z^B, all others are
-            inner ones. A warning names a layer of the user's where bounds end.
-        fold_batch_norm: BatchNormalization becomes part of the linear layer before or behind it where that is
-            exact; a warning names those that stay.
-        allow_lambda: relevance passes Lambda layers unchanged if they keep the shape, else it is moved.
-        rules: rules for single layers by the names of their calls, in place of those of their kind.
+        bounded_inputs: numbers of the inputs that have bounds. Layers that see them use z^B, all others are inner
+            layers. A warning names a layer whose rule is the user's if bounds end there.
+        fold_batch_norm: make BatchNormalization part of the linear layer before or behind it where that is exact;
+            a warning names the layers that stay.
+        allow_lambda: let relevance pass Lambda layers, unchanged if they keep the shape, else moved.
+        rules: rules for single layers by the names of their calls, instead of those of their kind.
 
     Raises:
-        NotAnalyzeableModelException: there is no rule for a layer; all such layers are named.
+        NotAnalyzeableModelException: a layer has no rule (the message names all such layers), calculates with
+            integers, or masks time steps.
         KeyError: `rules` names a layer that is not in the network.
     """
     rules = rules or {}
@@ -117,27 +119,26 @@ def _refuse_unknown(planned: list[PlannedCall]) -> None:
             )
         if getattr(p.call.layer, "mask_zero", False) or isinstance(p.call.layer, keras.layers.Masking):
             raise NotAnalyzeableModelException(
-                f"layer '{p.call.name}' masks time steps, and RAP does not follow masks: it would explain "
+                f"layer '{p.call.name}' masks time steps, but RAP does not follow masks: it would explain "
                 "another network. Build the model without Masking layers, and with mask_zero=False"
             )
     unknown = [p.call for p in planned if not p.mixes and p.rule is None]
     for call in unknown:
         if isinstance(call.layer, keras.layers.Lambda):
             raise NotAnalyzeableModelException(
-                f"layer '{call.name}' is a Lambda, and nothing is known of what it calculates. To pass relevance "
-                "through Lambda layers all the same, create the analyzer with allow_lambda_layers=True"
+                f"layer '{call.name}' is a Lambda, and what it calculates is unknown. To pass relevance through "
+                "Lambda layers anyway, create the analyzer with allow_lambda_layers=True"
             )
     if unknown:
         names = ", ".join(f"'{call.name}' ({_kind_name(call)})" for call in unknown)
         raise NotAnalyzeableModelException(
-            f"RAP has no rule for {_plural(unknown)}: {names}. How relevance "
-            "passes there is unknown. Give a rule for all layers of a kind with rap_keras.register_rule("
-            "LayerClass, rule), which a module given by --custom-objects may call, or for one layer with the "
-            "analyzer's option rules={'layer name': rule}"
+            f"RAP has no rule for {_plural(unknown)}: {names}. Give a rule for all layers of a kind with "
+            "rap_keras.register_rule(LayerClass, rule), which a module given by --custom-objects may call, or for "
+            "one layer with the analyzer's option rules={'layer name': rule}"
         )
 
 
-# These follow the gradient of the layer, which integers have not.
+# These rules follow the layer's gradient, which integers do not have.
 _BY_GRADIENT = (moved, moved_evenly, padded, averaged)
 
 
@@ -151,7 +152,7 @@ def _kind_name(call: Call) -> str:
 
 
 def _fold(planned: list[PlannedCall], network: Network) -> list[PlannedCall]:
-    """BatchNormalization into a linear layer beside it, where nothing else sees the tensor in between."""
+    """Folds BatchNormalization into a linear layer beside it, where nothing else sees the tensor in between."""
     consumers = network.consumers()
     index_of = {p.call.name: index for index, p in enumerate(planned)}
     producer = {number: index for index, p in enumerate(planned) for number in p.call.outputs}
@@ -178,7 +179,7 @@ def _fold(planned: list[PlannedCall], network: Network) -> list[PlannedCall]:
         result[index] = replace(p, folded=True)
     if stay:
         warnings.warn(
-            f"batch_norm='fold': {len(stay)} layers stay, as no linear layer beside them can take them in exactly"
+            f"batch_norm='fold': {len(stay)} layers stay, as no linear layer beside them can absorb them exactly"
             f": {', '.join(stay)}",
             stacklevel=4,
         )
@@ -198,7 +199,7 @@ def _folds_on(layer: keras.layers.Layer, follower: PlannedCall) -> bool:
 
 
 def _with_facts(planned: list[PlannedCall], bounded_inputs: Collection[int]) -> list[PlannedCall]:
-    """What is known of values: inputs that are non-negative or bounded, and where bounds can be followed."""
+    """Adds what is known of values: non-negative and bounded inputs, and where bounds can be followed."""
     nonnegative: set[int] = set()
     saturating: set[int] = set()
     bounded = set(bounded_inputs)
@@ -209,7 +210,7 @@ def _with_facts(planned: list[PlannedCall], bounded_inputs: Collection[int]) -> 
         signs = all(number in nonnegative for number in p.call.inputs)
         saturated = [number in saturating for number in p.call.inputs]
         gates = saturated
-        if p.gated:  # attention weights are never negative, and a tanh may be one side of a pair
+        if p.gated:  # attention weights are never negative, while a tanh may be one side of a pair
             gates = [number in saturating & nonnegative for number in p.call.inputs]
         follows = not p.linears and kind is not None and (kind.keeps_order or p.folded)
         has_bounds = all(number in bounded for number in p.call.inputs)
@@ -229,9 +230,9 @@ def _with_facts(planned: list[PlannedCall], bounded_inputs: Collection[int]) -> 
 
 def _warn_of_lost_bounds(call: Call) -> None:
     warnings.warn(
-        f"nothing is known of what layer '{call.name}' does to values, as its rule is yours. So the bounds of the "
-        "input end there, and the layers behind it go by the rule of inner layers in place of z^B (Eq. 10). "
-        "With input_rule=None they do so in any case",
+        f"layer '{call.name}' has a rule of yours, so what it does to values is unknown. The bounds of the input "
+        "end there, and the layers behind it use the rule of inner layers instead of z^B (Eq. 10). With "
+        "input_rule=None they always do",
         stacklevel=5,
     )
 
@@ -239,9 +240,9 @@ def _warn_of_lost_bounds(call: Call) -> None:
 def _with_positions(
     planned: list[PlannedCall], network: Network, bounded_inputs: Collection[int]
 ) -> list[PlannedCall]:
-    """Position.OUTPUT with no weighted layer behind, else Position.INPUT where the image itself is seen.
+    """Sets Position.OUTPUT where no weighted layer follows, else Position.INPUT where a layer sees the image.
 
-    A network of one weighted layer has both; the output's rule it is then, which needs no bounds.
+    In a network with one weighted layer both hold; it gets OUTPUT, whose rule needs no bounds.
     """
     before_output = set(network.outputs)
     positions: list[Position] = []

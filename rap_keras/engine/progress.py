@@ -1,4 +1,4 @@
-"""Progress of long work, where somebody watches, and what happens meanwhile."""
+"""Shows the progress of long work where somebody watches, and messages meanwhile."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from tqdm import tqdm
 
 
 def progress_bar(iterable: Iterable[Any] | None = None, shown: bool = True, **options: Any) -> tqdm:
-    """A bar of tqdm on a terminal and in notebooks; nothing is shown where output goes to a file or a pipe.
+    """A tqdm bar, shown on a terminal and in notebooks, but not where output goes to a file or a pipe.
 
     Args:
-        iterable: what is gone through, if anything.
-        shown: False for work that is not long.
+        iterable: what to iterate over, if anything.
+        shown: False for short work.
         **options: as tqdm takes them.
     """
-    # To tqdm itself a notebook is no terminal.
+    # tqdm itself does not count a notebook as a terminal.
     watched = sys.stderr.isatty() or "ipykernel" in sys.modules
     return tqdm(iterable, disable=not (shown and watched), **options)
 

@@ -1,4 +1,4 @@
-"""A network's forward pass and the way of relevance back through it."""
+"""A network's forward pass, and the way back of relevance through it."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from rap_keras.engine.rules import weighted
 from rap_keras.engine.rules.weighted import Bounds, Position
 
 _UNIT = 2.0**-40
-"""What relevance is carried in.
+"""The unit in which relevance is carried.
 
-Far below 0 swish and GELU leave values down to 1e-38, and weight decay leaves such weights. Relevance divided by
-sums of these goes beyond float32, a 1e-12 of it does not. A power of two changes no digit.
+Far below 0, swish and GELU give values down to 1e-38, and weight decay leaves such weights. Relevance divided by
+sums of these would overflow float32; scaled by 1e-12 it does not. A power of two changes no digit.
 """
 
 
 @dataclass
 class Relevance:
-    """Relevances by tensor number, and of each call's inputs by the call's name.
+    """Relevance by tensor number, and relevance of each call's inputs by the call's name.
 
-    `inputs` are the numbers of the network's inputs. A tensor that several calls use has the sum of
-    what they give back; by call they stand apart. `head` has the names of the calls that relevance began behind.
+    `inputs` are the numbers of the network's inputs. A tensor that several calls use has the sum of what they give
+    back; `calls` keeps the parts. `head` has the names of the head's calls; relevance began in front of them.
     """
 
     inputs: tuple[int, ...]
@@ -60,10 +60,10 @@ def propagate(
         planned: their rules.
         inputs: the network's input tensors.
         begin: what relevance begins with, see `rap_keras.engine.beginning`.
-        bounds: lowest and highest value of each input, of shapes that broadcast to it; None for an input that has
-            none.
-        reference: the authors' program in place of the paper where they differ.
-        finish: is given each tensor's number and its complete relevance, and may change it.
+        bounds: lowest and highest value of each input, in shapes that broadcast to it; None for an input without
+            bounds.
+        reference: follow the authors' program instead of the paper where they differ.
+        finish: takes each tensor's number and complete relevance, and returns the relevance to go on with.
     """
     passed = _forward(network, planned, inputs, bounds)
     by_name = {p.call.name: p for p in planned}
@@ -124,7 +124,7 @@ def _forward(
 
 
 def _outputs(p: PlannedCall, xs: list[tf.Tensor]) -> tuple[list[tf.Tensor], list[weighted.Step]]:
-    """Outputs of a call, and what the way back through a weighted one needs."""
+    """Outputs of a call, and what a weighted call needs on the way back."""
     if p.linears:
         z, steps = weighted.forward(p.linears, p.position, xs[0], p.nonnegative)
         return [z if p.activation is None else p.activation(z)], steps
@@ -132,7 +132,7 @@ def _outputs(p: PlannedCall, xs: list[tf.Tensor]) -> tuple[list[tf.Tensor], list
 
 
 def _bound(p: PlannedCall, passed: _Forward) -> None:
-    """The bounds of a call's outputs: those of its inputs as constant images, sent through the layer."""
+    """Finds the bounds of a call's outputs: those of its inputs, sent through the layer as constant images."""
     if p.folded:
         passed.bounds[p.call.outputs[0]] = passed.bounds[p.call.inputs[0]]
         return
@@ -165,7 +165,7 @@ def _backward(p: PlannedCall, nid: int, passed: _Forward, Rs: list[tf.Tensor], r
         "reference": reference,
     }
     assert p.rule is not None
-    if p.own:  # it may be anything
+    if p.own:  # a user's rule need not be linear in relevance
         return [R * _UNIT for R in p.rule(Xs, Ys, [R / _UNIT for R in Rs], state)]
     return list(p.rule(Xs, Ys, Rs, state))
 

@@ -1,4 +1,4 @@
-"""Regions: neurons of an output that has places, such as a map of classes for every pixel, explained together."""
+"""Regions: neurons explained together, in an output that has places, such as a map of classes for every pixel."""
 
 from __future__ import annotations
 
@@ -10,49 +10,49 @@ from tensorflow import keras
 
 
 def class_axis(rank: int) -> int:
-    """The axis of the classes in an output of so many axes, the batch among them."""
+    """The axis of the classes in an output with `rank` axes, including the batch."""
     return 1 if keras.backend.image_data_format() == "channels_first" and rank > 2 else -1
 
 
 def region(model: keras.Model, target_class: int, mask: Any) -> np.ndarray:
     """The neurons of one class at the places of a mask, as `neuron_selection` of `analyze` takes them.
 
-    What is explained is the sum of the logits of the class at these places.
+    The sum of the class's logits at these places is explained.
 
     Examples:
         >>> analyzer = rap_keras.create_analyzer("rap", model, neuron_selection_mode="index")
         >>> relevance = analyzer.analyze(x, neuron_selection=rap_keras.region(model, 3, mask))
 
     Args:
-        model: one with an output that is a map of classes, (N, height, width, classes), or (N, classes, height,
-            width) as Keras is set.
-        target_class: the number of the class; a map of one channel has number 0 alone.
-        mask: boolean, True at the places: (H, W) for all samples, or (N, H, W) with one for each. In another size
-            than the map, such as the photo's, it is resized by nearest neighbour.
+        model: a model whose output is a map of classes, (N, height, width, classes), or (N, classes, height,
+            width) if Keras is set to channels first.
+        target_class: the number of the class; a map of one channel has only number 0.
+        mask: boolean, True at the places: (H, W) for all samples, or (N, H, W) with one for each. A mask whose
+            size is not the map's but, for example, the photo's is resized by nearest neighbour.
 
     Returns:
         Boolean, in the shape of the output: (height, width, classes), or (N, height, width, classes).
 
     Raises:
-        ValueError: the model has several outputs, or its output is no map of a fixed size; there is no such class;
-            the mask is not boolean, has another number of axes, or no place in it.
+        ValueError: the model has several outputs, or its output is not a map of a fixed size; there is no such
+            class; the mask is not boolean, has another number of axes, or is False everywhere.
     """
     if len(model.outputs) != 1:
         raise ValueError(
-            f"the model has {len(model.outputs)} outputs: choose one, such as the first by "
+            f"the model has {len(model.outputs)} outputs: choose one, such as the first with "
             "rap_keras.models.one_output(model, 0)"
         )
     shape = fixed_shape(model)
     if len(shape) != 3:
         raise ValueError(
-            f"the output has shape {shape} for a sample, and region is for maps, (height, width, classes): give "
+            f"the output has shape {shape} for a sample, but region is for maps, (height, width, classes): give "
             "analyze a boolean array of the output's shape, or an index"
         )
     axis = class_axis(4) % 4 - 1
     is_number = isinstance(target_class, (int, np.integer)) and not isinstance(target_class, bool)
     if not is_number or not 0 <= target_class < shape[axis]:
         one_channel = (
-            " That channel is class 1; rap_keras.models.two_classes(model) has class 0 as well."
+            " That channel is class 1; rap_keras.models.two_classes(model) adds class 0."
             if shape[axis] == 1
             else ""
         )
@@ -72,27 +72,27 @@ def region(model: keras.Model, target_class: int, mask: Any) -> np.ndarray:
 
 
 def resized(mask: np.ndarray, size: Sequence[int]) -> np.ndarray:
-    """A mask (..., H, W) in another size, (height, width), by nearest neighbour."""
+    """Resizes a mask (..., H, W) to the size (height, width) by nearest neighbour."""
     rows, columns = (((np.arange(new) + 0.5) * old / new).astype(int) for old, new in zip(mask.shape[-2:], size))
     return mask[..., rows[:, None], columns]
 
 
 def _require_places(places: np.ndarray, given: np.ndarray) -> None:
-    """Raises ValueError if a mask of `places` (N, height, width), made of `given`, is False everywhere."""
+    """Raises ValueError if a mask of `places` (N, height, width), resized from `given`, is False everywhere."""
     for number, (at, mask) in enumerate(zip(places, given.reshape(-1, *given.shape[-2:]))):
         if not at.any():
             of = f" of sample {number}" if given.ndim == 3 else ""
             height, width = at.shape
             raise ValueError(
-                f"the mask{of} is True at places too small for the map, which has {height} x {width}: make them "
-                "larger"
+                f"the mask{of} is True only at places too small for the map, which has {height} x {width}: make "
+                "them larger"
                 if mask.any()
                 else f"the mask{of} is False everywhere: set the places to explain to True"
             )
 
 
 def is_region(selection: Any) -> bool:
-    """Whether `neuron_selection` is a region: an array of booleans, where indices are integers."""
+    """Whether `neuron_selection` is a region: an array of booleans, while indices are integers."""
     return np.asarray(selection).dtype == bool
 
 
@@ -100,20 +100,20 @@ def valid_region(selection: Any, batch: int, model: keras.Model) -> np.ndarray:
     """A region for each sample, boolean, (N, shape of the output).
 
     Raises:
-        ValueError: the output has no places, or no fixed size; the region has another shape; or it is False
-            everywhere, in which case the sample is named.
+        ValueError: the output has no places, or no fixed size; the region has another shape, or is False
+            everywhere (the message names the sample).
     """
     given, shape = np.asarray(selection), fixed_shape(model)
     if len(shape) < 2:
         raise ValueError(
-            "neuron_selection is boolean, which is for outputs that have places, and this output has shape "
+            "neuron_selection is boolean, which is for outputs that have places, but this output has shape "
             f"{shape} for a sample: give the index of a neuron"
         )
     if given.shape not in (shape, (batch, *shape)):
         raise ValueError(
             f"neuron_selection is boolean, of shape {given.shape}: a region has the output's shape, {shape} for "
             f"all samples or {(batch, *shape)} with one for each. rap_keras.region(model, target_class, mask) "
-            "makes it of a mask (H, W)"
+            "makes one from a mask (H, W)"
         )
     regions = np.broadcast_to(given, (batch, *shape))
     empty = np.flatnonzero(~regions.any(axis=tuple(range(1, regions.ndim))))
@@ -126,10 +126,10 @@ def valid_region(selection: Any, batch: int, model: keras.Model) -> np.ndarray:
 
 
 def require_one_class(regions: np.ndarray) -> None:
-    """Raises ValueError if a region has several classes at one place, as there is no one class to compare."""
+    """Raises ValueError if a region has several classes at one place, so that no single class can be compared."""
     if (regions.sum(axis=class_axis(regions.ndim)) > 1).any():
         raise ValueError(
-            "the region has several classes at one place, and contrast='log_odds' compares one class with all "
+            "the region has several classes at one place, but contrast='log_odds' compares one class with all "
             "others: give one class for each place, or create the analyzer with contrast='logit'"
         )
 
@@ -138,12 +138,12 @@ def fixed_shape(model: keras.Model) -> tuple[int, ...]:
     """The shape of one sample's output.
 
     Raises:
-        ValueError: it depends on the input, so that the places of a region are unknown.
+        ValueError: the shape depends on the input, so the places of a region are unknown.
     """
     shape = tuple(model.outputs[0].shape)[1:]
     if None in shape:
         raise ValueError(
-            f"the output has shape {shape} for a sample, and a region needs a fixed one: give the model an input "
+            f"the output has shape {shape} for a sample, but a region needs a fixed one: give the model an input "
             "of a fixed size, as in x = keras.Input((height, width, 3)); keras.Model(x, model(x))"
         )
     return shape

@@ -12,7 +12,7 @@ from rap_keras.engine.network import Call, Network
 from rap_keras.engine.rules.unweighted import Tensors
 
 Back = Callable[[Call, Tensors, Tensors, Tensors], Tensors]
-"""From a call, its inputs, its outputs and what arrives at the outputs to what its inputs get, in their order."""
+"""Takes a call, its inputs, its outputs and what arrives at these; returns what the inputs get, in their order."""
 
 
 def reverse(network: Network, inputs: Sequence[tf.Tensor], begin: Begin, back: Back) -> Tensors:
@@ -22,7 +22,7 @@ def reverse(network: Network, inputs: Sequence[tf.Tensor], begin: Begin, back: B
         network: the calls.
         inputs: the network's input tensors.
         begin: what is sent back, see `rap_keras.engine.beginning`.
-        back: the rule; `gradient` is the plain one.
+        back: the rule, such as `gradient`.
     """
     values = network.values(inputs)
     beginning = begin(network, values, Call.run)

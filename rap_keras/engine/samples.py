@@ -1,7 +1,7 @@
-"""What an analyzer is given to explain: checked once, then cut into batches.
+"""The samples that an analyzer explains: checked once, then split into batches.
 
-A model's inputs come as Keras takes them: an array, a list, a tuple or a dict of arrays by input name, tensors; or
-batches of these from a generator, a `keras.utils.Sequence` or a `tf.data.Dataset`.
+A model's inputs are given as Keras takes them: an array or a tensor, a list or tuple of these, or a dict by input
+name; or batches of these from a generator, a `keras.utils.Sequence` or a `tf.data.Dataset`.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ Arrays = Union[np.ndarray, list[np.ndarray], dict[str, np.ndarray]]
 
 @dataclass(frozen=True)
 class Samples:
-    """Samples that fit a model, and which of its output neurons is explained of each.
+    """Samples that fit a model, and the output neuron to explain for each.
 
     Attributes:
         arrays: by input name in the model's order, (N, ...) each.
         selection: indices of output neurons, (M, axes of the output without the batch); None where the analyzer
-            chooses the neuron. M is N, or a multiple of it for wrappers that make several samples of one, such as
-            SmoothGrad: the first M / N rows belong to the first sample. Or regions, boolean, (N, shape of the
-            output), of which all neurons are explained together.
-        by_name: whether the samples were given by input name, and their relevance is to be given so.
-        against: indices of the neurons to compare with, shaped as `selection`, -1 where there is none; None where
-            the analyzer compares with nothing.
+            chooses the neuron. M is N, or a multiple of it for wrappers that make several samples from one, such
+            as SmoothGrad: the first M / N rows belong to the first sample. Or regions, boolean, (N, shape of the
+            output); all neurons of a region are explained together.
+        by_name: whether the samples were given by input name; their relevance is then returned by name, too.
+        against: indices of the neurons to compare with, shaped as `selection`, -1 where there is none; None for an
+            analyzer without a contrast.
     """
 
     arrays: dict[str, np.ndarray]
@@ -46,11 +46,11 @@ class Samples:
 
     @property
     def regions(self) -> np.ndarray | None:
-        """The selection, if it is regions and not indices."""
+        """The selection if it consists of regions, else None."""
         return self.selection if self.selection is not None and regions.is_region(self.selection) else None
 
     def part(self, start: int, stop: int) -> Samples:
-        """The samples from number `start` to before number `stop`, each with its own neurons."""
+        """The samples from number `start` up to but excluding `stop`, each with its own neurons."""
 
         def rows(indices: np.ndarray | None) -> np.ndarray | None:
             each = 0 if indices is None else len(indices) // len(self)
@@ -60,7 +60,7 @@ class Samples:
         return Samples(arrays, rows(self.selection), self.by_name, rows(self.against))
 
     def batches(self, size: int | None) -> Iterator[Samples]:
-        """The samples `size` at a time, with a progress bar if there are several batches; all at once for None."""
+        """Yields `size` samples at a time, all for None, with a progress bar if there are several batches."""
         count = len(self)
         starts = range(0, count, size or count)
         with progress_bar(shown=len(starts) > 1, total=count, unit=" samples") as bar:
@@ -70,36 +70,36 @@ class Samples:
                 bar.update(len(batch))
 
     def feeds(self) -> list[np.ndarray]:
-        """What the graph is fed with: the arrays, and behind them the selection and what it is compared with.
+        """What the graph is fed with: the arrays, then the selection and the neurons to compare with.
 
-        The graph takes whole positions, which begin with the number of the sample.
+        The graph takes full positions, which begin with the number of the sample.
         """
         chosen = [_positions(given) for given in (self.selection, self.against) if given is not None]
         return [*self.arrays.values(), *chosen]
 
     def like_given(self, arrays: list[np.ndarray]) -> Arrays:
-        """One array per input in the form that the samples were given in: by name, as a list, or an array."""
+        """Returns one array per input in the form of the given samples: a dict by name, a list, or an array."""
         if self.by_name:
             return dict(zip(self.arrays, arrays))
         return arrays[0] if len(arrays) == 1 else arrays
 
 
 def valid_samples(X: Any, model: keras.Model, selection: Any = None) -> Samples:
-    """X as samples of the model, checked.
+    """Checks X and returns it as samples of the model.
 
     Args:
         X: the model's inputs, as Keras takes them; not batches.
-        model: what takes them.
-        selection: the output neuron to explain, one index for all samples or one for each; for outputs of several
-            dimensions an index is a tuple, or it is a region, boolean, (shape of the output) or (N, shape of the
+        model: the model that takes them.
+        selection: the output neuron to explain: one index for all samples or one for each. For outputs of several
+            dimensions an index is a tuple; or give a region, boolean, (shape of the output) or (N, shape of the
             output).
 
     Raises:
-        ValueError: inputs are missing, too many, or of another shape; batches are empty or of different size;
-            there are no numbers, or NaN or Inf, or values that an input of integers cannot hold, in which case the
-            sample is named; an index is out of range, no integer, or there are not as many as samples; a region
-            has another shape, or no neuron in it.
-        TypeError: a tensor has no value, as it is part of a graph.
+        ValueError: inputs are missing, too many, or of another shape; batches are empty or differ in size; values
+            are not numbers, are NaN or Inf, or do not fit an input of integers (the message names the sample); an
+            index is out of range or not an integer, or the number of indices is not that of the samples; a region
+            has another shape, or is False everywhere.
+        TypeError: a tensor has no value because it is part of a graph.
     """
     names, tensors = keras_graph.input_names(model), model.inputs
     by_name = isinstance(X, Mapping)
@@ -119,13 +119,13 @@ def compared(samples: Samples, model: keras.Model, against: Any) -> Samples:
     """The samples with the neuron that each is compared with.
 
     Args:
-        samples: of the model.
-        model: what takes them.
-        against: as `selection` in `valid_samples`; None for none.
+        samples: samples of the model.
+        model: the model that takes them.
+        against: an index, as `selection` in `valid_samples`; None for no such neuron.
 
     Raises:
-        ValueError: as `valid_samples` has it of a selection; or a neuron is compared with itself, or a region with
-            anything.
+        ValueError: as in `valid_samples` for a selection; or the selection is a region; or the model has a single
+            output; or a neuron is compared with itself.
     """
     rows = len(samples if samples.selection is None else samples.selection)
     if against is None:
@@ -133,14 +133,14 @@ def compared(samples: Samples, model: keras.Model, against: Any) -> Samples:
         return replace(samples, against=indices)
     if samples.regions is not None:
         raise ValueError(
-            "against is for one neuron, and neuron_selection is a region: leave against out, and every place is "
+            "against is for one neuron, but neuron_selection is a region: leave against out, and every place is "
             "compared with its other classes, contrast='log_odds'"
         )
     indices = _valid_selection(against, len(samples), model.outputs[0], "against")
     if model.outputs[0].shape[1:] == (1,):
         raise ValueError(
-            "against: the model has one output, and there is no other class to compare it with. "
-            "rap_keras.models.two_classes(model) has class 0 as well"
+            "against: the model has one output, so there is no other class to compare it with. "
+            "rap_keras.models.two_classes(model) adds class 0"
         )
     if samples.selection is not None:
         indices = np.repeat(indices, rows // len(indices), axis=0)
@@ -154,7 +154,7 @@ def compared(samples: Samples, model: keras.Model, against: Any) -> Samples:
 
 
 def are_batches(X: Any) -> bool:
-    """Whether X brings batches one after the other: an iterator (a generator, say), a Sequence or a Dataset."""
+    """Whether X yields batches one by one: an iterator (such as a generator), a Sequence or a Dataset."""
     return isinstance(X, (Iterator, keras.utils.Sequence, tf.data.Dataset))
 
 
@@ -167,18 +167,18 @@ def require_batch_size(batch_size: Any) -> None:
 
 
 def each_batch(batches: Iterable[Any], valid: Callable[[Any], Samples]) -> Iterator[Samples]:
-    """The samples of each batch, with a progress bar; labels and weights beside the inputs are left out.
+    """Yields the samples of each batch, with a progress bar; labels and sample weights are ignored.
 
-    As Keras has it, a tuple is (inputs,), (inputs, labels) or (inputs, labels, sample weights), and a list the
-    inputs of a model that has several. A Sequence is gone through once.
+    As in Keras, a tuple is (inputs,), (inputs, labels) or (inputs, labels, sample weights), and a list holds the
+    inputs of a model that has several. A Sequence is read once.
 
     Raises:
-        ValueError: what `valid` raises of a batch; the message begins with the batch's number.
+        ValueError: `valid` refuses a batch; the message begins with the batch's number.
     """
     total = None
     if isinstance(batches, keras.utils.Sequence):
         sequence, total = batches, len(batches)
-        batches = (sequence[index] for index in range(total))  # some of Keras' own iterate without end
+        batches = (sequence[index] for index in range(total))  # some of Keras' own never end
     elif isinstance(batches, tf.data.Dataset):
         batches = _batches_of_dataset(batches)
     for number, batch in enumerate(progress_bar(batches, total=total, unit=" batches")):
@@ -190,7 +190,7 @@ def each_batch(batches: Iterable[Any], valid: Callable[[Any], Samples]) -> Itera
 
 
 def _batches_of_dataset(dataset: tf.data.Dataset) -> Iterator[Any]:
-    """The elements of a Dataset as numpy arrays, with eager execution on or off."""
+    """Yields the elements of a Dataset as numpy arrays, with eager execution on or off."""
     if tf.executing_eagerly():
         yield from dataset.as_numpy_iterator()
         return
@@ -203,7 +203,7 @@ def _batches_of_dataset(dataset: tf.data.Dataset) -> Iterator[Any]:
     with graph.as_default():
         iterator = tf.compat.v1.data.make_initializable_iterator(dataset)
         element = iterator.get_next()
-    # Not the default session, which Keras would take for its own while a batch is worked on.
+    # Not as the default session, which Keras would take for its own while a batch is processed.
     session = tf.compat.v1.Session(graph=graph)
     try:
         session.run(iterator.initializer)
@@ -231,7 +231,7 @@ def _by_name(X: Mapping[str, Any], names: list[str]) -> list[Any]:
 
 
 def _in_order(X: Any, tensors: list[tf.Tensor]) -> list[Any]:
-    """One value per input; for a model that has one input a list is the array itself."""
+    """One value per input; for a model with one input a list is the array itself."""
     if not isinstance(X, (list, tuple)):
         given = [X]
     elif len(tensors) > 1:
@@ -249,7 +249,7 @@ def _as_array(values: Any) -> np.ndarray:
     constant = tf.get_static_value(values)
     if constant is None:
         raise TypeError(
-            f"tensor '{values.name}' has no value, as it is part of a graph: give arrays, or evaluate it with "
+            f"tensor '{values.name}' has no value because it is part of a graph: give arrays, or evaluate it with "
             "tf.keras.backend.get_value(tensor)"
         )
     return np.asarray(constant)
@@ -268,7 +268,7 @@ def _valid_array(array: np.ndarray, name: str, tensor: tf.Tensor) -> np.ndarray:
         raise ValueError(f"input '{name}' is an empty batch")
     if array.dtype.kind not in "fiub":
         raise ValueError(f"input '{name}' has data type {array.dtype}, not numbers")
-    # A sample at a time: array may be larger than memory.
+    # One sample at a time, since the array may be larger than memory.
     bad = [i for i, sample in enumerate(array) if not np.isfinite(sample).all()] if array.dtype.kind == "f" else []
     if bad:
         raise ValueError(f"input '{name}' has NaN or Inf in sample {', '.join(map(str, bad))}")
@@ -278,15 +278,15 @@ def _valid_array(array: np.ndarray, name: str, tensor: tf.Tensor) -> np.ndarray:
 
 
 def _require_whole_numbers(array: np.ndarray, name: str, dtype: tf.DType) -> None:
-    """Raises ValueError for values that Keras would cut off to fit an input of integers."""
+    """Raises ValueError for values that Keras would truncate to fit an input of integers."""
     for number, sample in enumerate(array):
         with np.errstate(invalid="ignore"):
             changed = sample[sample.astype(dtype.as_numpy_dtype) != sample]
         if changed.size:
             raise ValueError(
                 f"input '{name}' takes {dtype.name}, whole numbers from {dtype.min} to {dtype.max}, but sample "
-                f"{number} has {changed.flat[0]:g}: give the values as the model takes them, such as pixels that "
-                "are not scaled"
+                f"{number} has {changed.flat[0]:g}: give the values as the model takes them, such as unscaled "
+                "pixels"
             )
 
 
@@ -310,9 +310,7 @@ def _valid_selection(selection: Any, batch: int, output: tf.Tensor, name: str = 
     indices = indices.reshape(-1, len(shape))
     for sample, index in enumerate(indices):
         if any(i < 0 or (size is not None and i >= size) for i, size in zip(index, shape)):
-            one_unit = " That unit is class 1; rap_keras.models.two_classes(model) has class 0 as well." * (
-                shape == (1,)
-            )
+            one_unit = " That unit is class 1; rap_keras.models.two_classes(model) adds class 0." * (shape == (1,))
             raise ValueError(
                 f"{name} {_plain(index)} of sample {sample} is out of range: "
                 f"the output has shape {shape}.{one_unit}"
@@ -324,7 +322,7 @@ _OR_REGION = ", or booleans in the shape of the output for a region, such as mas
 
 
 def _positions(selection: np.ndarray) -> np.ndarray:
-    """The neurons of a selection, sample first: of indices row by row, of regions all that are True."""
+    """The positions of the selected neurons, sample first: one for each row of indices, or for each True value."""
     if regions.is_region(selection):
         return np.argwhere(selection).astype(np.int32)
     return np.hstack([np.arange(len(selection))[:, None], selection]).astype(np.int32)

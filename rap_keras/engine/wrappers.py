@@ -1,4 +1,4 @@
-"""Layers of Keras that are nothing but a use of other layers, and what stands between these."""
+"""Keras wrappers, which only call other layers, and the helper layers between these."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def is_wrapper(layer: Any) -> bool:
 
 
 def require_one_tensor(layer: Any, args: tuple, kwargs: dict[str, Any]) -> None:
-    """Raises NotAnalyzeableModelException if a wrapper is called with more than one tensor, as with a mask."""
+    """Raises NotAnalyzeableModelException if a wrapper is called with a second tensor, such as a mask."""
     more = [
         *args[1:],
         *(value for name, value in kwargs.items() if name not in ("training", "inputs", "sequences")),
@@ -27,13 +27,13 @@ def require_one_tensor(layer: Any, args: tuple, kwargs: dict[str, Any]) -> None:
     nested = bool(args) and isinstance(args[0], (list, tuple, dict))
     if nested or any(value is not None for value in more):
         raise NotAnalyzeableModelException(
-            f"layer '{layer.name}' ({type(layer).__name__}) is called with more than one tensor, as a mask or an "
-            "initial state: call it with the sequences alone"
+            f"layer '{layer.name}' ({type(layer).__name__}) is called with more than one tensor, such as a mask "
+            "or an initial state: call it with the sequences alone"
         )
 
 
 def outputs(layer: Any) -> int:
-    """How many tensors a layer gives for one: a recurrent one may give its states, too."""
+    """How many tensors a layer returns for one: a recurrent layer may also return its states."""
     if not getattr(layer, "return_state", False):
         return 1
     sizes = layer.cell.state_size
@@ -41,15 +41,15 @@ def outputs(layer: Any) -> int:
 
 
 def merge(mode: str) -> Any:
-    """The layer that makes one tensor of the two of a Bidirectional."""
+    """The layer that merges the two tensors of a Bidirectional into one."""
     kinds = {"concat": "Concatenate", "sum": "Add", "ave": "Average", "mul": "Multiply"}
     layer = getattr(keras.layers, kinds[mode])()
-    layer.build([(None, 1), (None, 1)])  # else Keras takes its inputs for tensors of different ranks
+    layer.build([(None, 1), (None, 1)])  # otherwise Keras assumes inputs of different ranks
     return layer
 
 
 class FoldTime(keras.layers.Layer):
-    """(N, time, ...) as (N * time, ...), so that every time step is a sample."""
+    """Reshapes (N, time, ...) to (N * time, ...), so that every time step is a sample."""
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         """The time steps of all samples, those of the first sample first."""
@@ -57,17 +57,17 @@ class FoldTime(keras.layers.Layer):
 
 
 class UnfoldTime(keras.layers.Layer):
-    """(N * time, ...) as (N, time, ...) again."""
+    """Reshapes (N * time, ...) back to (N, time, ...)."""
 
     def call(self, inputs: Any) -> tf.Tensor:
-        """The first of two tensors, with as many time steps as the second has."""
+        """The first of two tensors, unfolded into as many time steps as the second has."""
         y, sequence = inputs
         unfolded = tf.reshape(y, tf.concat([tf.shape(sequence)[:2], tf.shape(y)[1:]], 0))
         return tf.ensure_shape(unfolded, [None, sequence.shape[1], *y.shape[1:]])
 
 
 class ReverseTime(keras.layers.Layer):
-    """A sequence from behind."""
+    """Reverses a sequence."""
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         """Its time steps, the last one first."""

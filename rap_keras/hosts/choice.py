@@ -1,4 +1,4 @@
-"""Which host is used: iNNvestigate's plugin where it is installed and eager execution is off, else our own."""
+"""Which host is used: the plugin if iNNvestigate is installed and eager execution is off, else the native one."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ def has_innvestigate() -> bool:
 
 
 def is_plugin() -> bool:
-    """Whether methods are iNNvestigate's here, which are for graph execution alone."""
+    """Whether the plugin is the host here; iNNvestigate needs graph execution."""
     import tensorflow as tf
 
     return has_innvestigate() and not tf.executing_eagerly()
 
 
 def begin() -> None:
-    """Switches eager execution off where iNNvestigate is installed; for programs of our own, before any model."""
+    """Switches eager execution off if iNNvestigate is installed; our own programs call it before any model."""
     import tensorflow as tf
 
     if has_innvestigate():

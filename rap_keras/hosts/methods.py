@@ -1,4 +1,4 @@
-"""The methods that are compared: RAP and those of iNNvestigate, in the host that is used."""
+"""The methods that can be compared: RAP and those of iNNvestigate, in the host that is used."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ def names() -> Collection[str]:
 
 
 def find(name: str) -> str:
-    """The name, if there is a method of this name.
+    """Returns the name if there is a method of this name.
 
     Raises:
-        ValueError: There is no such method; the message has all names.
+        ValueError: there is no such method; the message lists all names.
     """
     require_known(name, names())
     return name
 
 
 def needs_patterns(name: str) -> bool:
-    """Whether a method goes by patterns, which have to be computed from data before."""
+    """Whether a method needs patterns, which must be computed from data first."""
     return name.startswith("pattern.")
 
 
@@ -52,25 +52,25 @@ def create(
     patterns: Patterns | str | Path | None = None,
     output: str | int | None = None,
 ) -> Any:
-    """An analyzer ready to be used: a native one, or within iNNvestigate one of its own.
+    """Creates an analyzer that is ready to use: a native one, or in the plugin one of iNNvestigate's.
 
-    All but RAP get an output of more than two dimensions flattened, so that a class is one number. Those of
-    iNNvestigate have their graph built quickly (`rap_keras.build_quickly`). They get a copy of the model, with
-    copies of its weights, as two of them on one model can disturb each other. For LRP a layer of type ReLU becomes
-    one of type Activation, the only type that it knows: relevance passes it, also where it is saturated.
+    For all methods except RAP an output of more than two dimensions is flattened, so that a class is one number.
+    iNNvestigate's analyzers have their graph built quickly (`rap_keras.build_quickly`). They get a copy of the
+    model and its weights, since two of them on one model can disturb each other. For iNNvestigate's LRP every ReLU
+    layer becomes an Activation layer, the only type that it knows: relevance passes it even where it is saturated.
 
     Args:
         name: one of `names()`.
-        model: The model up to its logits, see `rap_keras.to_logits`. It stays as it is.
+        model: a model that ends in logits, see `rap_keras.to_logits`. It is not changed.
         neuron_selection_mode: "max_activation", "index" or "all".
-        patterns: what "pattern.net" and "pattern.attribution" need, of this model; others take no notice.
-        output: of a model with several outputs the one to explain, its name or number.
+        patterns: patterns of this model, for "pattern.net" and "pattern.attribution"; other methods ignore them.
+        output: the output to explain, by name or number, if the model has several.
 
     Raises:
-        RuntimeError: The model was built with eager execution on and it is off now, or the other way round.
-        ValueError: There is no such method or output; or the method needs options of its own; or iNNvestigate's
-            would pass over a model that is a layer of `model`.
-        NotAnalyzeableModelException: The method cannot explain such a model.
+        RuntimeError: the model was built with eager execution on and it is off now, or the other way round.
+        ValueError: there is no such method or output; the method needs options of its own; or iNNvestigate's
+            method would not look into a model that is a layer of `model`.
+        NotAnalyzeableModelException: the method cannot explain such a model.
     """
     find(name)
     own = _patterns_for(name, patterns)
@@ -111,10 +111,10 @@ def _native(name: str, model: keras.Model, neuron_selection_mode: str, **own: An
 
 
 def create_native(name: str, model: keras.Model, patterns: Patterns | str | Path | None = None) -> Any:
-    """A native analyzer, in both hosts, with neuron_selection_mode="index".
+    """Creates a native analyzer, in both hosts, with neuron_selection_mode="index".
 
     It takes regions of a map, and a chosen class of a model with several inputs. iNNvestigate's own analyzers
-    explain one neuron at a time, and fail where a neuron is chosen for a model with several inputs.
+    explain one neuron at a time, and fail if a neuron is chosen for a model with several inputs.
 
     Args:
         name: one of `names()`.
@@ -122,7 +122,7 @@ def create_native(name: str, model: keras.Model, patterns: Patterns | str | Path
         patterns: as for `create`.
 
     Raises:
-        ValueError: as `create` has it; or the method is iNNvestigate's alone.
+        ValueError: as for `create`; or only iNNvestigate has the method.
         NotAnalyzeableModelException: the method cannot explain such a model.
     """
     find(name)
@@ -130,14 +130,14 @@ def create_native(name: str, model: keras.Model, patterns: Patterns | str | Path
 
     if name not in native.NAMES:
         raise ValueError(
-            f"{name} is a method of iNNvestigate alone, which takes no region of a map, and no chosen class of a "
-            f"model with several inputs: use one of {', '.join(native.NAMES)}"
+            f"{name} is only in iNNvestigate, which takes neither a region of a map nor a chosen class of a model "
+            f"with several inputs: use one of {', '.join(native.NAMES)}"
         )
     return _native(name, model, "index", **_patterns_for(name, patterns))
 
 
 def explains_single_images(analyzer: Any) -> bool:
-    """Whether a method makes a batch of every image, so that it should be given one at a time."""
+    """Whether a method makes a batch of every image, so that it should get one image at a time."""
     if not choice.has_innvestigate():
         return False
     from innvestigate.analyzer.wrapper import AugmentReduceBase

@@ -1,4 +1,4 @@
-"""Analyzers in files, without pickle: the weights as arrays, everything else as JSON."""
+"""Saves analyzers to files without pickle: the weights as arrays, everything else as JSON."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def load_npz(path: str | Path) -> tuple[str, dict[str, Any]]:
         ValueError: the file is of another kind, is damaged, was written by another Keras, or its model could do
             more than calculate.
         ImportError: a rule is from a module that the program has not imported.
-    """
+    """  # noqa: DOC501, as the KeyError becomes a ValueError
     arrays = read_npz(path)
     with naming(path):
         try:
@@ -51,8 +51,8 @@ def load_npz(path: str | Path) -> tuple[str, dict[str, Any]]:
                 raise KeyError(", ".join(sorted(missing)))
             state["model_weights"] = [arrays[_WEIGHT.format(index)] for index in range(len(arrays))]
         except (KeyError, ValueError) as error:
-            raise ValueError(f"no analyzer saved by RAP.save_npz ({brief(error)})") from error
-        _require_same_keras(str(state.pop("keras", "2"))[:20])  # files of before have no version
+            raise ValueError(f"not an analyzer saved by RAP.save_npz ({brief(error)})") from error
+        _require_same_keras(str(state.pop("keras", "2"))[:20])  # older files have no version
         configuration.require_known(configuration.parse(state["model_json"]))
     for name in ("input_rule", "reverse_clip_values", "reverse_project_bottleneck_layers"):
         if isinstance(state.get(name), list):
@@ -62,16 +62,16 @@ def load_npz(path: str | Path) -> tuple[str, dict[str, Any]]:
 
 
 def _require_same_keras(written: str) -> None:
-    """Raises ValueError unless the model of a file was written by the Keras here, 2 or 3."""
+    """Raises ValueError unless the model of a file was written by the installed Keras, 2 or 3."""
     here = keras_graph.version()
     if written.split(".")[0] == here.split(".")[0]:
         return
     way = files.CARRY_OVER
-    if written.split(".")[0] == "2":  # of which Keras 3 reads .h5 files
-        way = "load the analyzer where it was written, and save its model by analyzer.model.save('model.h5')"
+    if written.split(".")[0] == "2":  # Keras 3 reads its .h5 files
+        way = "load the analyzer where it was written, and save its model with analyzer.model.save('model.h5')"
     raise ValueError(
-        f"its model was written by Keras {written}, and here is Keras {here}, which cannot read it: {way}. Then "
-        "make the analyzer of that model here"
+        f"its model was written by Keras {written}, which the installed Keras {here} cannot read: {way}. Then "
+        "create the analyzer from that model here"
     )
 
 
@@ -96,14 +96,14 @@ def _imported(address: Any, path: str | Path) -> Callable:
     if rule is None:
         module, _, name = str(address).partition(":")
         raise ImportError(
-            f"{path}: its rule {name!r:.80} is of the module {module!r:.80}. If that is a module of yours, import "
-            "it first: a file never has modules imported"
+            f"{path}: its rule {name!r:.80} is from the module {module!r:.80}. If that is a module of yours, "
+            "import it first: loading a file never imports modules"
         )
     return rule
 
 
 def _at(address: str) -> Callable | None:
-    """The function MODULE:NAME of a module that the program has imported, None if there is none."""
+    """The function MODULE:NAME of a module that the program has imported; None if there is none."""
     module, _, name = address.partition(":")
     found = vars(sys.modules[module]).get(name) if module in sys.modules else None
     own = inspect.isfunction(found) and (found.__module__, found.__qualname__) == (module, name)

@@ -1,4 +1,4 @@
-"""What methods are called: by their names, which must be known, and in pictures and tables."""
+"""The names of methods, which must be known, and their titles in pictures and tables."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TITLES = {
     "lrp.alpha_1_beta_0": "LRP \N{GREEK SMALL LETTER ALPHA}1\N{GREEK SMALL LETTER BETA}0",
     "lrp.alpha_2_beta_1": "LRP \N{GREEK SMALL LETTER ALPHA}2\N{GREEK SMALL LETTER BETA}1",
 }
-"""What pictures call the methods that are compared by default."""
+"""The titles of the methods that are compared by default."""
 
 _CONTROLS = {
     "input_t_gradient.contrastive": "Contrastive Input*Gradient",
@@ -31,12 +31,12 @@ RAP_METHODS = ("rap", "rap.contrastive")
 
 
 def title(name: str) -> str:
-    """What a picture calls a method."""
+    """The title of a method in pictures; its name if it has none."""
     return TITLES.get(name) or _CONTROLS.get(name, name)
 
 
 def require_known(name: str, known: Collection[str]) -> None:
-    """Raises ValueError unless `name` is one of the known methods; the message has all of them."""
+    """Raises ValueError unless `name` is one of the known methods; the message lists them all."""
     if name in known:
         return
     close = difflib.get_close_matches(str(name).lower(), known, n=3)

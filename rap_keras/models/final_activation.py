@@ -18,7 +18,8 @@ from tensorflow.keras.layers import Layer
 from rap_keras.engine import keras_graph
 from rap_keras.engine.errors import NotAnalyzeableModelException
 from rap_keras.engine.network import Call, Network, flatten
-from rap_keras.engine.rules.kinds import is_registered, kind_of, lookup
+from rap_keras.engine.registered_rules import is_registered
+from rap_keras.engine.rules.kinds import kind_of, lookup
 from rap_keras.engine.rules.linear_layers import dot_map, linear_maps
 from rap_keras.engine.rules.unweighted import divided, multiplied
 

@@ -1,4 +1,4 @@
-"""Class activation maps: a feature map weighed by its gradient."""
+"""Class activation maps: a feature map weighted by its gradient."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import tensorflow as tf
 
 
 def class_activation(maps: Sequence[tuple[tf.Tensor, tf.Tensor]], image: tf.Tensor) -> tf.Tensor:
-    """The positive part of the sum of A times the mean of dz/dA over the places, spread over the image.
+    """Enlarges sum_k mean(dz/dA_k) A_k to the image and keeps the positive part; the mean is over all places.
 
     Source: Selvaraju et al., Grad-CAM, ICCV 2017, arXiv 1610.02391, Eq. 1 and 2.
 

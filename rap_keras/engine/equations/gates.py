@@ -1,7 +1,7 @@
 """Relevance through recurrent cells and attention, where gates scale a signal.
 
-A gate, and an attention weight, is a constant factor: it decides how much of the signal passes, and gets no
-relevance. What is left are linear maps and sums, which each method has rules for.
+Gates and attention weights count as constant factors: they decide how much of the signal passes, and get no
+relevance. What remains are linear maps and sums, for which each method has rules.
 
 Sources: Arras et al., Explaining Recurrent Neural Network Predictions in Sentiment Analysis, WASSA 2017, arXiv
 1706.07206, for recurrent cells; Ali et al., XAI for Transformers, ICML 2022, arXiv 2202.07304, for attention.
@@ -21,11 +21,12 @@ Tensors = list[tf.Tensor]
 
 
 class Way(NamedTuple):
-    """How a method takes relevance back through what mixes values.
+    """How a method takes relevance back through linear maps and sums.
 
     Attributes:
-        linear: through a linear map, given the map, its input, weights and bias and the relevance of its output.
-        shares: to the addends of an element-wise sum, given these and the relevance of the sum.
+        linear: gives the relevance of a linear map's input, from the map, its input, weights and bias and the
+            relevance of its output.
+        shares: gives the relevance of the addends of an element-wise sum, from these and the relevance of the sum.
     """
 
     linear: Callable[[LinearMap, tf.Tensor, tf.Tensor, Any, tf.Tensor], tf.Tensor]
@@ -33,10 +34,10 @@ class Way(NamedTuple):
 
 
 Back = Callable[[Way, Tensors], tuple[tf.Tensor, Tensors]]
-"""From the relevances of a cell's new states to those of its input and its old states."""
+"""Takes the relevances of a cell's new states; returns those of its input and its old states."""
 
 Step = Callable[[tf.Tensor, Tensors], tuple[Tensors, Back]]
-"""One time step: from an input and the states to the new states, and the way back."""
+"""One time step: takes an input and the states; returns the new states, and the way back."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +46,12 @@ class Cell:
 
     Attributes:
         of_input: the linear map of the input x and a kernel.
-        of_state: that of the state h and a recurrent kernel.
+        of_state: the linear map of the state h and a recurrent kernel.
         W: kernels, one for each preactivation.
         U: recurrent kernels, likewise.
-        b: biases, likewise, of shapes that broadcast to a preactivation.
+        b: biases, likewise, in shapes that broadcast to a preactivation.
         b_state: biases that a reset gate scales together with the state's part; zeros elsewhere.
-        activation: of the signal.
+        activation: the activation of the signal.
         gate: the activation of the gates.
     """
 
@@ -64,13 +65,13 @@ class Cell:
     gate: Callable[[tf.Tensor], tf.Tensor]
 
     def preactivation(self, k: int, x: tf.Tensor, h: tf.Tensor, reset: tf.Tensor | float = 1.0) -> tf.Tensor:
-        """Number k for an input and a state; `reset` scales the state's part of it."""
+        """Preactivation k for an input and a state; `reset` scales the state's part of it."""
         return self.of_input(x, self.W[k]) + self.b[k] + reset * (self.of_state(h, self.U[k]) + self.b_state[k])
 
     def back(
         self, way: Way, k: int, x: tf.Tensor, h: tf.Tensor, R: tf.Tensor, reset: tf.Tensor | float = 1.0
     ) -> Tensors:
-        """Relevances of an input and a state, given that of preactivation k; arguments as in `preactivation`."""
+        """Relevances of an input and a state from R of preactivation k; other arguments as in `preactivation`."""
         maps = [self.of_input, lambda h, U: reset * self.of_state(h, U)]
         linear, v, w = side_by_side(maps, [x, h], [self.W[k], self.U[k]])
         return apart(way.linear(linear, v, w, self.b[k] + reset * self.b_state[k], R), [x, h])
@@ -90,7 +91,7 @@ def simple(cell: Cell, x: tf.Tensor, states: Tensors) -> tuple[Tensors, Back]:
 def lstm(cell: Cell, x: tf.Tensor, states: Tensors) -> tuple[Tensors, Back]:
     """A step of long short-term memory: c' = f c + i activation(z_2), h' = o activation(c').
 
-    The gates i, f and o are of preactivations 0, 1 and 3.
+    The gates i, f and o come from preactivations 0, 1 and 3.
     """
     h, c = states
     i, f, o = (cell.gate(cell.preactivation(k, x, h)) for k in (0, 1, 3))
@@ -105,9 +106,9 @@ def lstm(cell: Cell, x: tf.Tensor, states: Tensors) -> tuple[Tensors, Back]:
 
 
 def gru(cell: Cell, x: tf.Tensor, states: Tensors, reset_after: bool) -> tuple[Tensors, Back]:
-    """A step of a gated recurrent unit: h' = u h + (1 - u) activation(z_2), u being the update gate.
+    """A step of a gated recurrent unit: h' = u h + (1 - u) activation(z_2), where u is the update gate.
 
-    The gates u and r are of preactivations 0 and 1. The reset gate r scales the state in z_2. With
+    The gates u and r come from preactivations 0 and 1. The reset gate r scales the state in z_2. With
     `reset_after` it scales the state's part of z_2 instead, and must not be negative.
     """
     (h,) = states
@@ -124,13 +125,13 @@ def gru(cell: Cell, x: tf.Tensor, states: Tensors, reset_after: bool) -> tuple[T
 
 
 def stacked(steps: Sequence[Step], counts: Sequence[int], x: tf.Tensor, states: Tensors) -> tuple[Tensors, Back]:
-    """A step of cells on top of each other, each of which takes the output of the one before.
+    """A step of stacked cells, each of which takes the output of the one before.
 
     Args:
-        steps: those of the cells.
+        steps: the steps of the cells.
         counts: how many states each cell has.
-        x: the input of the first.
-        states: those of all cells, one cell after the other.
+        x: the input of the first cell.
+        states: the states of all cells, one cell after the other.
     """
     after: list[Tensors] = []
     backs: list[Back] = []
@@ -163,16 +164,16 @@ def _joined(parts: Sequence[Tensors]) -> Tensors:
 def through_time(
     step: Step, output: int, way: Way, x: tf.Tensor, states: Tensors, R_y: tf.Tensor | None, R_last: Tensors
 ) -> tuple[tf.Tensor, Tensors]:
-    """Relevance through all time steps of a cell, one after the other: memory grows with the states alone.
+    """Takes relevance back through the time steps of a cell one by one, so memory grows only with the states.
 
     Args:
-        step: the cell's.
+        step: the cell's step.
         output: which of its states is the output.
-        way: the method's.
+        way: the method's way.
         x: inputs, (time, N, ...).
         states: initial states, (N, ...) each.
-        R_y: relevances of the outputs at every step, (time, N, ...); None where only the last one has any.
-        R_last: relevances of the states behind the last step.
+        R_y: relevances of the outputs at every step, (time, N, ...); None if only the last output has any.
+        R_last: relevances of the states after the last step.
 
     Returns:
         Relevances of x, and those of the initial states.

@@ -1,8 +1,8 @@
 """Relevance through a linear map: equations 5 to 10 of the paper.
 
-Notation as in the paper: z_ij = x_i w_ij is what input i contributes to output j, z+ and z- are the absolute
-values of its positive and negative part, Z+_j and Z-_j their sums over i. A contribution is positive where x
-and w have the same sign. The bias takes no part. Everywhere a / b is 0 where b is 0.
+The notation is the paper's: input i contributes z_ij = x_i w_ij to output j; z+ and z- are the absolute values of
+its positive and negative part, and Z+_j and Z-_j their sums over i. A contribution is positive where x and w have
+the same sign. The bias takes no part. A quotient a / b is 0 wherever b is 0.
 
 Source: Nam et al., Relative Attributing Propagation, AAAI 2020, arXiv 1904.00605.
 """
@@ -31,8 +31,8 @@ def contribution_sums(
 ) -> ContributionSums:
     """Sums of the positive and of the negative contributions to each output.
 
-    `nonnegative` says that no x is below 0 and saves half of the work: a contribution then has the sign of
-    its weight.
+    `nonnegative` says that no x is below 0. A contribution then has the sign of its weight, which saves half of
+    the work.
     """
     w_positive, w_negative = tf.nn.relu(w), tf.nn.relu(-w)
     if nonnegative:
@@ -47,8 +47,8 @@ def contribution_sums(
 def absolute_influence(linear: LinearMap, x: tf.Tensor, w: tf.Tensor, R: tf.Tensor) -> tf.Tensor:
     """Relevance at the input of the first weighted layer met on the way back (Eq. 5 and 6).
 
-    c_i = sum_j z_ij / (sum_i z_ij) R_j, then R_i = |c_i| / sum|c| * sum_j R_j: every unit gets the share of
-    the logit that its absolute influence has, so no relevance is of the other sign.
+    c_i = sum_j z_ij / (sum_i z_ij) R_j, then R_i = |c_i| / sum|c| * sum_j R_j: every unit gets a share of the
+    logit in proportion to its absolute influence, so all relevance has the sign of the logit.
     """
     (back,) = transposed(lambda fresh: linear(fresh, w), [x], divide(R, linear(x, w)))
     influence = tf.abs(x * back)
@@ -74,10 +74,10 @@ def relative_attribution(
         x: its input, (N, ...).
         w: its weights.
         R: relevance of its output, shaped as linear(x, w).
-        sums: Z+ and Z-, where they are known already.
+        sums: Z+ and Z-, if they are known already.
         nonnegative: no x is below 0.
-        signed: where R_j < 0 the first term takes z-_ij / Z-_j in place of z+_ij / Z+_j, as the authors'
-            program does in convolutions.
+        signed: where R_j < 0 the first term is z-_ij / Z-_j instead of z+_ij / Z+_j, as in convolutions of the
+            authors' program.
     """
     positive, negative = sums or contribution_sums(linear, x, w, nonnegative)
     to_negative = divide(R, positive + negative)
@@ -91,9 +91,9 @@ def relative_attribution(
 
 
 def uniform_shift(C: tf.Tensor, R: tf.Tensor) -> tf.Tensor:
-    """Takes the over-allocation evenly off all non-zero units, so that the sum is that of R (Eq. 8 and 9).
+    """Subtracts the over-allocation evenly from all non-zero units, so that the sum is that of R (Eq. 8 and 9).
 
-    R_i = C_i - 1[C_i != 0] (sum C - sum R) / #{i: C_i != 0}, for each sample by itself. Where C is all zero
+    R_i = C_i - 1[C_i != 0] (sum C - sum R) / #{i: C_i != 0}, separately for each sample. If C is zero everywhere,
     there is no unit to shift, and the relevance of that sample is lost.
     """
     active = tf.cast(tf.not_equal(C, 0), C.dtype)
@@ -113,23 +113,24 @@ def z_b(
 ) -> tf.Tensor:
     """Relevance at the input of the layer that sees the image (Eq. 10, the z^B rule of Montavon et al. 2017).
 
-    R_i = sum_j (x_i w_ij - l_i w+_ij - h_i w-_ij) / (sum_i of the same) R_j, w- being the negative part of w.
+    R_i = sum_j (x_i w_ij - l_i w+_ij - h_i w-_ij) / (sum_i of the same) R_j, where w- is the negative part of w.
 
-    The sum is 0 where every input stands at the bound that its weight points to, as on the burnt-out white of a
-    photo. Nothing tells the inputs apart then, and they share R_j by how far each could have varied, h_i - l_i:
-    on real photos up to 3 % of the relevance would be lost otherwise.
+    The sum is 0 where inputs with positive weights are at their lower bound and inputs with negative weights at
+    their upper bound, as in the burnt-out white of a photo. Nothing distinguishes the inputs there, so they share
+    R_j in proportion to how far each can vary, h_i - l_i. Otherwise up to 3 % of the relevance would be lost on
+    real photos.
 
     Args:
         linear: the layer's linear map.
         x: its input, (N, ...).
         w: its weights.
         R: relevance of its output.
-        low: the lowest value that each input could have, of a shape that broadcasts to x's.
+        low: the lowest value that each input can have, in a shape that broadcasts to x's.
         high: the highest, likewise.
-        channel_axis: of x, where the map adds up over it and over axis -2 of w, as Dense layers and ungrouped
-            convolutions do. Two maps side by side are one then, and take less time.
+        channel_axis: the channel axis of x, if the map sums over it and over axis -2 of w, as Dense layers and
+            ungrouped convolutions do. The two maps are then calculated as one, which takes less time.
     """
-    # (x - l) w+ + (h - x) |w-| is the same numerator without its cancellation.
+    # (x - l) w+ + (h - x) |w-| is the same numerator without cancellation.
     above, below = x - low, high - x
     w_positive, w_negative = tf.nn.relu(w), tf.nn.relu(-w)
     if channel_axis is None:
@@ -152,13 +153,13 @@ def z_b(
 
 
 def _by_spread(linear: LinearMap, x: tf.Tensor, w: tf.Tensor, R: tf.Tensor, spread: tf.Tensor) -> tf.Tensor:
-    """Shares of R by how far each input of an output could have varied."""
+    """Shares R among the inputs of each output in proportion to how far each can vary."""
     ones = tf.ones_like(w)
-    constant = tf.equal(sample_sum(spread), 0)  # a sample of one value, its own lowest and highest
+    constant = tf.equal(sample_sum(spread), 0)  # all values of the sample are equal, so low is high
     spread = tf.where(constant, tf.ones_like(spread), spread)
     seen = linear(spread, ones)
     (evenly,) = transposed(lambda fresh: linear(fresh, ones), [x], divide(R, seen))
-    # An output may see nothing but padding; what it has cannot tell pixels apart.
+    # An output may see nothing but padding; its relevance goes to all pixels.
     blind = sample_sum(tf.where(tf.equal(seen, 0), R, tf.zeros_like(R)))
     everywhere = tf.cast(divide(as_rank(blind, x), sample_sum(spread)), x.dtype)
     return spread * (evenly + everywhere)

@@ -1,7 +1,7 @@
 """Layer-wise relevance propagation through a linear map, as iNNvestigate 2 calculates it.
 
-A layer is z_j = sum_i x_i w_ij + b_j. Relevance goes to x_i in proportion to its part of z_j. What falls to the
-bias b_j is lost, except where a rule leaves it out. Source: Bach et al., On Pixel-Wise Explanations for Non-Linear
+A layer is z_j = sum_i x_i w_ij + b_j. Relevance goes to x_i in proportion to its part of z_j. The share of the
+bias b_j is lost, unless a rule leaves the bias out. Source: Bach et al., On Pixel-Wise Explanations for Non-Linear
 Classifier Decisions by Layer-Wise Relevance Propagation, PLoS ONE 2015.
 """
 
@@ -13,11 +13,11 @@ from rap_keras.engine.equations.linear import LinearMap, contribution_sums
 from rap_keras.engine.equations.numerics import transposed
 
 TINY = 1e-7
-"""What iNNvestigate puts in the place of a divisor that is 0."""
+"""What iNNvestigate divides by instead of 0."""
 
 
 def safe_divide(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
-    """Quotient a / b, and a / 1e-7 wherever b is 0; not `divide`, since LRP is to be what iNNvestigate has."""
+    """Quotient a / b, and a / 1e-7 wherever b is 0: unlike `divide`, it reproduces iNNvestigate's numbers."""
     return a / (b + TINY * tf.cast(tf.equal(b, 0), b.dtype))
 
 
@@ -28,7 +28,7 @@ def z(linear: LinearMap, x: tf.Tensor, w: tf.Tensor, b: tf.Tensor | float, R: tf
         linear: the layer's linear map.
         x: its input, (N, ...).
         w: its weights.
-        b: its bias, of a shape that broadcasts to linear(x, w); 0 to leave it out.
+        b: its bias, in a shape that broadcasts to linear(x, w); 0 to leave it out.
         R: relevance of its output, shaped as linear(x, w).
     """
     return x * _back(linear, x, w, safe_divide(R, linear(x, w) + b))
@@ -37,7 +37,7 @@ def z(linear: LinearMap, x: tf.Tensor, w: tf.Tensor, b: tf.Tensor | float, R: tf
 def epsilon(
     linear: LinearMap, x: tf.Tensor, w: tf.Tensor, b: tf.Tensor | float, R: tf.Tensor, epsilon: float = TINY
 ) -> tf.Tensor:
-    """LRP-epsilon: R_i = sum_j x_i w_ij / (z_j + epsilon sign z_j) R_j, the sign of 0 being 1.
+    """LRP-epsilon: R_i = sum_j x_i w_ij / (z_j + epsilon sign z_j) R_j, where the sign of 0 is 1.
 
     Args:
         linear: as in `z`.
@@ -45,7 +45,7 @@ def epsilon(
         w: as in `z`.
         b: as in `z`.
         R: as in `z`.
-        epsilon: what no divisor is smaller than.
+        epsilon: the smallest absolute value of a divisor.
     """
     total = linear(x, w) + b
     sign = tf.where(total >= 0, tf.ones_like(total), -tf.ones_like(total))
@@ -95,7 +95,7 @@ def of_positive_inputs(
 ) -> tf.Tensor:
     """LRP-alpha-beta in which negative inputs get nothing, and each side has the bias of its own sign.
 
-    iNNvestigate calls it AlphaBetaX; its presets take it for BatchNormalization. Arguments as in `alpha_beta`.
+    iNNvestigate calls it AlphaBetaX; its presets use it for BatchNormalization. Arguments as in `alpha_beta`.
     """
     above = tf.nn.relu(x)
 
@@ -107,7 +107,7 @@ def of_positive_inputs(
 
 
 def flat(linear: LinearMap, x: tf.Tensor, w: tf.Tensor, R: tf.Tensor) -> tf.Tensor:
-    """LRP-flat: every input that an output sees gets the same share of it; arguments as in `z`."""
+    """LRP-flat: every input that an output sees gets the same share of its relevance; arguments as in `z`."""
     ones = tf.ones_like(w)
     return _back(linear, x, ones, safe_divide(R, linear(tf.ones_like(x), ones)))
 
@@ -120,9 +120,9 @@ def w_square(linear: LinearMap, x: tf.Tensor, w: tf.Tensor, R: tf.Tensor) -> tf.
 def batch_norm_as_scale(
     gamma: tf.Tensor, beta: tf.Tensor, mean: tf.Tensor, variance: tf.Tensor, epsilon: float
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """The weight and bias that iNNvestigate takes for a BatchNormalization, each (channels,).
+    """The weight and bias that iNNvestigate uses for a BatchNormalization, each (channels,).
 
-    They are not those of the layer: the root is of variance^2 + epsilon, and gamma is left out of the offset.
+    They differ from the layer's: the root is taken of variance^2 + epsilon, and gamma is left out of the offset.
     """
     root = tf.sqrt(variance**2 + epsilon)
     return gamma / root, beta - mean / root

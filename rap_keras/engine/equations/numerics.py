@@ -8,20 +8,19 @@ import tensorflow as tf
 
 
 def divide(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
-    """Quotient a / b, and 0 wherever b is 0; there is no epsilon. The one division of this package.
+    """Quotient a / b, and 0 wherever b is 0, without an epsilon; RAP's only division.
 
-    The kernel that TensorFlow has for this takes as long as a plain division; any guard around one doubles the
-    time, which shows on the large maps of the first layers. Against overflow see `rap_keras.engine.propagation`.
+    TensorFlow's kernel for this takes as long as a plain division; any guard around a plain division doubles the
+    time, which shows on the large maps of the first layers. `rap_keras.engine.propagation` prevents overflow.
     """
     return tf.math.divide_no_nan(a, b)
 
 
 def sample_sum(x: tf.Tensor) -> tf.Tensor:
-    """Sum over everything but the batch: shape (N, 1, ..., 1), in float64.
+    """Sum over all axes except the batch: shape (N, 1, ..., 1), in float64.
 
-    Relevance is small differences of large parts, so its sum needs more digits than float32 has. A long last
-    axis is first added up in x's own type where there are other axes left: as exact as needed, and without
-    a float64 copy of x.
+    Relevance consists of small differences of large parts, so its sum needs more digits than float32 has. If x has
+    further axes, its last axis is first summed in x's own type: exact enough, and without a float64 copy of x.
     """
     if x.shape.rank == 1:
         return tf.cast(x, tf.float64)
@@ -31,22 +30,23 @@ def sample_sum(x: tf.Tensor) -> tf.Tensor:
 
 
 def as_rank(sums: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
-    """Sums of shape (N, 1, ..., 1) with as many axes as `like` has."""
+    """Reshapes sums (N, 1, ..., 1) to as many axes as `like` has."""
     return tf.reshape(sums, [-1] + [1] * (like.shape.rank - 1))
 
 
 def transposed(
     function: Callable[..., tf.Tensor], xs: Sequence[tf.Tensor], g: tf.Tensor | Callable[[tf.Tensor], tf.Tensor]
 ) -> list[tf.Tensor]:
-    """Vector-Jacobian product: g, shaped as function(*xs), mapped back to the shape of each x.
+    """Vector-Jacobian product: maps g, shaped as function(*xs), back to the shape of each x.
 
-    A function of several outputs takes a list of g. Where g depends on function(*xs), give what makes it of that.
+    A function with several outputs needs a list of g. If g depends on function(*xs), give a function that computes
+    it from that.
 
-    For a linear map that is its transpose; x then gives the shape alone and no value of it is used.
-    Zeros for an x on which the function does not depend.
+    For a linear map this is the transpose; x then gives only the shape, and its values are not used.
+    The result is zero for an x on which the function does not depend.
     """
-    # tf.gradients follows every consumer of x. Fresh tensors have only those made here, so that the time
-    # to build one layer's rule does not grow with the network (as it does in iNNvestigate).
+    # tf.gradients follows every consumer of x. Fresh tensors have only those made here, so the time to build one
+    # layer's rule does not grow with the network (as it does in iNNvestigate).
     fresh = [tf.identity(x) for x in xs]
     outputs = function(*fresh)
     gradients = tf.gradients(outputs, fresh, grad_ys=g(outputs) if callable(g) else g)
@@ -57,7 +57,7 @@ def transposed(
 
 
 def sum_to_shape(value: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
-    """Value summed over the axes along which x was broadcast to it, with x's own shape."""
+    """Sums a value over the axes along which x was broadcast to it; the result has x's shape."""
     known = x.shape[1:].is_fully_defined() and value.shape[1:].is_fully_defined()
     if known and x.shape[1:] == value.shape[1:]:
         return value

@@ -1,4 +1,4 @@
-"""Relevance in proportion to values: what addition and average pooling pass on."""
+"""Relevance in proportion to values, as addition and average pooling share it."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from rap_keras.engine.equations.numerics import divide, sum_to_shape, transposed
 
 
 def sum_shares(xs: Sequence[tf.Tensor], R: tf.Tensor, signed: bool = False) -> list[tf.Tensor]:
-    """Relevance of each addend of an element-wise sum or mean, at every element by itself.
+    """Relevance of each addend of an element-wise sum or mean, separately at every element.
 
-    R |x_k| / sum_k |x_k|: bounded shares of R's own sign. `signed` gives R x_k / sum_k x_k instead, what the
-    authors' program does; these can be of either sign and exceed R without bound.
+    R |x_k| / sum_k |x_k| gives bounded shares with R's sign. `signed` gives R x_k / sum_k x_k instead, as the
+    authors' program does; these shares can have either sign and exceed R without bound.
 
-    Where all addends are 0 there is nothing to go by and each gets the same, so that no relevance is lost.
-    An addend smaller than the sum broadcasts; its relevance is added up over what it was broadcast to.
+    Where all addends are 0, each gets the same share, so that no relevance is lost. The relevance of a broadcast
+    addend is summed over the axes along which it was broadcast.
     """
     weights = [x if signed else tf.abs(x) for x in xs]
     total = tf.add_n([tf.broadcast_to(weight, tf.shape(R)) for weight in weights])
@@ -31,8 +31,8 @@ def mean_shares(
 ) -> tf.Tensor:
     """Relevance at the input of an average pooling `pool(x)`: sum_j over windows of R_j |x_i| / sum |x|.
 
-    `signed` gives R_j x_i / sum x instead. A window of zeros gets R_j evenly. Window sizes drop out, so that
-    padding, which every window counts in its own way, needs no care.
+    `signed` gives R_j x_i / sum x instead. A window of zeros gets R_j evenly. Window sizes cancel out, so padding,
+    which changes them, needs no care.
     """
     weight = x if signed else tf.abs(x)
     empty = tf.equal(pool(tf.abs(x)), 0)

@@ -1,4 +1,4 @@
-"""Attention: its weights are constant factors, and the values that they add up take the relevance."""
+"""Attention: its weights count as constant factors, and the values that they sum get the relevance."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def attention_rule(call: Call) -> Callable[..., Tensors] | None:
     """The rule of an attention layer, or of a product of two tensors; None for a call of another kind.
 
     Raises:
-        NotAnalyzeableModelException: the layer gives its attention weights as an output, too, has a mask that
-            relevance does not follow, or values that do not depend on the model's input.
+        NotAnalyzeableModelException: the layer also outputs its attention weights, has a mask that relevance does
+            not follow, or has values that do not depend on the model's input.
     """
     rule = lookup(call.layer, _LAYERS)
     if rule is product or keras_graph.operation_name(call.layer) in functional.PRODUCTS:
@@ -57,7 +57,7 @@ def _refuse_masks(call: Call) -> None:
 
 
 def attention(call: Call, Xs: Tensors, Rs: Tensors, way: Way, bounded: Sequence[bool]) -> Tensors:
-    """Attention and AdditiveAttention: y = A v, A being the attention weights."""
+    """Attention and AdditiveAttention: y = A v, where A are the attention weights."""
     A, v = _weights(call, Xs), _value(call, Xs)
     return _to_value(call, Xs, way.linear(lambda v, A: tf.matmul(A, v), v, A, 0.0, Rs[0]))
 
@@ -80,11 +80,10 @@ def multi_head(call: Call, Xs: Tensors, Rs: Tensors, way: Way, bounded: Sequence
 
 
 def product(call: Call, Xs: Tensors, Rs: Tensors, way: Way, bounded: Sequence[bool]) -> Tensors:
-    """A product of two tensors that adds up: all to the one that is no gate, else half through each.
+    """Sums of products of two tensors: all relevance goes to the factor that is not a gate, else half to each.
 
-    Where one side is known to be bounded and never negative, as behind a softmax, and the other is not, it is
-    taken for attention weights. A Dot that normalizes multiplies unit vectors, whose relevance is that of the
-    vectors.
+    If one side is known to be bounded and never negative, as behind a softmax, and the other is not, it counts as
+    attention weights. A Dot that normalizes multiplies unit vectors, whose relevance is that of the vectors.
     """
     layer = call.layer
     if getattr(layer, "normalize", False):

@@ -13,7 +13,7 @@ from rap_keras.engine.rules.linear_layers import Linear, Weights
 
 
 def is_foldable(layer: Layer, linear: Linear, axes: tuple[int, ...]) -> bool:
-    """Whether `layer` is a BatchNormalization over the linear map's channels, and the kernel has such `axes`."""
+    """Whether `layer` is a BatchNormalization over the linear map's channels, for which the kernel has `axes`."""
     if not isinstance(layer, keras.layers.BatchNormalization) or not axes:
         return False
     rank = layer.input_spec.ndim
@@ -21,7 +21,7 @@ def is_foldable(layer: Layer, linear: Linear, axes: tuple[int, ...]) -> bool:
 
 
 def into_previous(layer: Layer, linear: Linear) -> Linear:
-    """The linear map with the BatchNormalization `layer` behind it."""
+    """The linear map and the BatchNormalization `layer` behind it as one map."""
     scale, offset = _scale(layer), _offset(layer)
 
     def bias() -> tf.Tensor:
@@ -30,15 +30,15 @@ def into_previous(layer: Layer, linear: Linear) -> Linear:
     folded = replace(linear, w=_scaled(linear.w, scale, linear.output_axes), bias=bias)
     if linear.constant is None:
         return folded
-    before = linear.constant  # of another BatchNormalization, before the layer
+    before = linear.constant  # of another BatchNormalization, in front of the linear map
     return replace(folded, constant=lambda x: before(x) * _along_channels(scale(), x.shape.rank, linear))
 
 
 def into_next(layer: Layer, linear: Linear) -> Linear:
-    """The linear map with the BatchNormalization `layer` before it.
+    """The linear map and the BatchNormalization `layer` in front of it as one map.
 
-    What the offset of every channel comes to in the output depends on the padding, which stays 0: it is the
-    map of an image of offsets, and makes a bias for each position.
+    The padding stays 0, so the offsets of the channels do not add the same everywhere: they add a bias for each
+    position, the map of an image of offsets.
     """
     scale, offset = _scale(layer), _offset(layer)
 

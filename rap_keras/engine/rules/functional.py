@@ -1,6 +1,6 @@
 """Functional operations (`tf.nn.relu(x)`, `x + y`, ...), which Keras turns into layers of their own.
 
-What they are called depends on the Keras and on where the model comes from, see `keras_graph.operation_name`.
+Their names depend on the Keras version and on where the model comes from, see `keras_graph.operation_name`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from rap_keras.engine.network import Call, Ref
 
 
 class Operation(NamedTuple):
-    """What an operation is to relevance: one of the kinds, and the activation's name if it is one."""
+    """The kind of an operation, which decides its rule, and the activation's name if it is one."""
 
     kind: str
     activation: str | None = None
@@ -74,7 +74,7 @@ _DIVIDED = {"realdiv", "truediv", "truedivide", "divide", "div"}
 _CHOSEN = {"maximum", "minimum"}
 PRODUCTS = {"matmul", "batchmatmul", "batchmatmulv2", "einsum"}
 """Sums of products of two tensors; their rule is `attention.product`."""
-_FINAL = {"log_softmax", "logsoftmax"}  # without a rule: `to_logits` takes it off
+_FINAL = {"log_softmax", "logsoftmax"}  # without a rule: `to_logits` removes it
 _KNOWN = {*_ACTIVATIONS}.union(
     _MOVED,
     _AVERAGED,
@@ -93,16 +93,16 @@ _KNOWN = {*_ACTIVATIONS}.union(
 
 
 def is_known(name: str) -> bool:
-    """Whether an operation may be part of a network: it has a rule, or `to_logits` takes it off.
+    """Whether an operation may be part of a network: it has a rule, or `to_logits` removes it.
 
     Args:
-        name: the type of a graph's operation, "AddV2", or the name of a Python function, "math.add".
+        name: the type of a graph's operation, such as "AddV2", or the name of a Python function, as "math.add".
     """
     return name.split(".")[-1].lower() in _KNOWN
 
 
 def operation(call: Call) -> Operation | None:
-    """What the operation of a functional layer is to relevance; None for other layers and operations."""
+    """The kind of a functional layer's operation; None for other layers and operations."""
     name = keras_graph.operation_name(call.layer)
     tensors = len(call.inputs)
     if name is None or tensors == 0:

@@ -12,16 +12,23 @@ from rap_keras.engine.rules.attention import attention_rule
 from rap_keras.engine.rules.recurrent import recurrent_rule
 
 GatedRule = Callable[[Call, Tensors, Tensors, Way, Sequence[bool]], Tensors]
-"""From a call, its inputs, the relevances of its outputs, a method's way through linear maps and sums, and which
-inputs are known to be bounded, to the relevances of the inputs, in their order."""
+"""Takes a call, its inputs, the relevances of its outputs, a method's way through linear maps and sums, and which
+inputs are known to be bounded; returns the relevances of the inputs, in their order."""
 
 
 def gated_rule(call: Call) -> GatedRule | None:
-    """The rule of such a layer; None for a call of another kind.
+    """The rule of a call in which gates scale a signal; None for any other call.
 
     Raises:
-        NotAnalyzeableModelException: the layer is used in a way that relevance cannot follow.
+        NotAnalyzeableModelException: the layer is used in a way that relevance cannot follow, or it is made of
+            layers and could not be taken apart.
     """
+    if call.closed:
+        raise NotAnalyzeableModelException(
+            f"layer '{call.name}' ({type(call.layer).__name__}) is made of layers, and cannot be taken apart: "
+            f"{call.closed}. Write its call with layers and keras.ops alone, or give it a rule with "
+            "rap_keras.register_rule(LayerClass, rule)"
+        )
     rule = recurrent_rule(call) or attention_rule(call)
     layer = call.layer
     if rule and not keras_graph.is_operation(layer) and keras_graph.in_full_precision(layer) is not layer:

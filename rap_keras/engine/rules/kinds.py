@@ -1,4 +1,4 @@
-"""What is known of each kind of layer without weights of its own: its rule, and what it does to values."""
+"""What is known about each kind of layer that has no linear map: its rule, and what it does to values."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from tensorflow import keras
 from tensorflow.keras.layers import Layer
 
-from rap_keras.engine import wrappers
+from rap_keras.engine import registered_rules, wrappers
 from rap_keras.engine.network import Call
 from rap_keras.engine.rules import functional
 from rap_keras.engine.rules.unweighted import (
@@ -96,7 +96,7 @@ _GROUPS: list[tuple[str, Kind]] = [
     ("Multiply", Kind(multiplied, keeps_sign=True)),
     ("Embedding", Kind(embedded)),
 ]
-# Some kinds came after the oldest TensorFlow that iNNvestigate takes.
+# Some kinds are newer than the oldest TensorFlow that iNNvestigate supports.
 _LAYERS: dict[type, Kind] = {
     getattr(keras.layers, name): kind
     for names, kind in _GROUPS
@@ -106,9 +106,8 @@ _LAYERS: dict[type, Kind] = {
 
 _LAYERS.update(dict.fromkeys((wrappers.FoldTime, wrappers.UnfoldTime, wrappers.ReverseTime), _MOVED))
 
-_REGISTERED: dict[type, Rule] = {}
 
-# Layers that keras.applications defines for itself, out of reach by import.
+# Layers that keras.applications defines for itself, which cannot be imported.
 _OF_APPLICATIONS = {
     "LayerScale": _AFFINE,
     "StochasticDepth": Kind(unchanged, **_KEEPS_ALL),
@@ -136,9 +135,9 @@ _OPERATIONS = {
 def kind_of(call: Call) -> Kind | None:
     """What is known of the layer of a call; None for a layer without a rule."""
     kind = _kind_of(call)
-    if is_registered(call.layer):
-        rule = _REGISTERED[type(call.layer)]
-        # What a layer that we know does to values does not depend on what the user does with relevance.
+    if registered_rules.is_registered(call.layer):
+        rule = registered_rules.RULES[type(call.layer)]
+        # The user's rule changes what happens to relevance, not what a known layer does to values.
         return replace(kind, rule=rule) if kind else Kind(rule)
     if kind and call.has_constants():
         return replace(kind, rule=moved_evenly if kind.rule is moved else kind.rule, keeps_sign=False)
@@ -174,37 +173,8 @@ def activation_kind(activation: Any) -> Kind:
     return Kind(unchanged, nonnegative=name in _NONNEGATIVE, saturates=name in _SATURATING)
 
 
-def register_rule(layer: type, rule: Rule) -> None:
-    """Makes `rule` the rule of a kind of layer, for all analyzers created from now on.
-
-    A rule is a reverse mapping as iNNvestigate has them: it gets the layer's input tensors, its output tensors
-    and the relevances of the outputs, and returns the relevances of the inputs in their order, each shaped as
-    its input. `state["layer"]` is the layer, `state["call"].run(Xs)` its outputs on other inputs,
-    `state["reference"]` whether the authors' program is followed. Ready-made rules are in
-    `rap_keras.engine.rules.unweighted`: `unchanged`, `moved`, `averaged`, `added`. Subclasses do not inherit it.
-
-    Examples:
-        >>> def halved(Xs, Ys, Rs, state):
-        ...     return [Rs[0] / 2]
-        >>> rap_keras.register_rule(MyLayer, halved)
-
-    Raises:
-        TypeError: `layer` is no Keras layer class, or `rule` cannot be called.
-    """
-    if not (isinstance(layer, type) and issubclass(layer, Layer)):
-        raise TypeError(f"{layer!r} is no Keras layer class: give the class, not a layer")
-    if not callable(rule):
-        raise TypeError(f"{rule!r} is no rule: give a function of (Xs, Ys, Rs, state)")
-    _REGISTERED[layer] = rule
-
-
-def is_registered(layer: Layer) -> bool:
-    """Whether the user has given a rule for this kind of layer."""
-    return type(layer) in _REGISTERED
-
-
 def is_augmentation(layer: Layer) -> bool:
-    """Whether a layer is one of Keras' that changes images at random in training and does nothing at inference."""
+    """Whether a layer is one of Keras' augmentation layers, which change images at random only in training."""
     kinds = [getattr(keras.layers, name, None) for name in _AUGMENTATION.split()]
     return bool(lookup(layer, {kind: True for kind in kinds if kind}))
 
@@ -212,8 +182,8 @@ def is_augmentation(layer: Layer) -> bool:
 def lookup(layer: Layer, table: dict[type, Value]) -> Value | None:
     """The table's entry for a layer; None for a kind that is not in it.
 
-    A subclass counts as its parent only if it takes over what the parent does: with a `call` of its own it is
-    something else (Conv2DTranspose is a Conv2D in Keras).
+    A subclass counts as its parent only if it inherits what the parent does: with a `call` of its own it is
+    something else (in Keras, Conv2DTranspose is a subclass of Conv2D).
     """
     for kind in type(layer).__mro__:
         if kind in table:

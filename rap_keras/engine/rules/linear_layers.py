@@ -1,4 +1,4 @@
-"""Which linear map each weighted Keras layer is, without its activation."""
+"""The linear map of each weighted Keras layer, without its activation."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ class Linear:
     """z = function(x, w) + bias + constant(x).
 
     Attributes:
-        function: the linear map, of input and weights.
-        w: makes the weights as a tensor of the graph that it is called in; `bias` likewise.
-        bias: None where there is none.
-        convolution: a convolution, which the authors' program treats differently from a Dense layer.
-        channel_axis: the axis of x and z that the channels run along.
+        function: the linear map of input and weights.
+        w: gives the weights as a tensor of the graph that it is called in.
+        bias: likewise for the bias; None where there is none.
+        convolution: whether it is a convolution, which the authors' program treats differently from a Dense layer.
+        channel_axis: the channel axis of x and z.
         input_axes: the axes of w that together enumerate the input channels; empty where none do.
         output_axes: likewise for the output channels.
-        adds_up: over `channel_axis` of x and axis -2 of w.
-        constant: what else is added, by the shape of x (a BatchNormalization folded in).
+        adds_up: whether the map sums over `channel_axis` of x and axis -2 of w.
+        constant: gives what a folded BatchNormalization adds, which depends on the shape of x.
     """
 
     function: LinearMap
@@ -46,13 +46,13 @@ class Linear:
     constant: Callable[[tf.Tensor], tf.Tensor] | None = None
 
     def preactivation(self, x: tf.Tensor, z: tf.Tensor) -> tf.Tensor:
-        """Everything that is added to z = function(x, w), added."""
+        """The sum of z = function(x, w), the bias and the constant."""
         if self.constant is not None:
             z += self.constant(x)
         return z if self.bias is None else z + self.bias_along(z)
 
     def bias_along(self, z: tf.Tensor) -> tf.Tensor | float:
-        """The bias, of a shape that broadcasts to z; 0 where there is none."""
+        """The bias, in a shape that broadcasts to z; 0 where there is none."""
         if self.bias is None:
             return 0.0
         bias = self.bias()
@@ -66,7 +66,7 @@ class Linear:
 def linear_maps(layer: Layer) -> list[Linear] | None:
     """The linear maps of a weighted layer in forward order; None for a layer of another kind.
 
-    One map, but for separable convolutions. Weighted layers are those that go by equations 5 to 10.
+    There is one map, or two for separable convolutions. Weighted layers are those that use equations 5 to 10.
     """
     make = lookup(layer, _LINEARS)
     return make(layer) if make else None
@@ -131,7 +131,7 @@ def _separable(layer: Layer) -> list[Linear]:
 
 
 def _by_own_call(layer: Layer) -> list[Linear]:
-    """A layer whose way from kernel to output is best left to itself."""
+    """The map of a layer that is best calculated by the layer's own `call`."""
 
     def function(x: tf.Tensor, w: tf.Tensor) -> tf.Tensor:
         linear = keras.activations.linear
@@ -175,7 +175,7 @@ def _channel_axis(layer: Layer) -> int:
 
 
 def convolution_of(rank: int, data_format: str, padding: str, strides: tuple, dilations: tuple) -> LinearMap:
-    """The convolution of an input and a kernel; names and values as in Keras' layers."""
+    """The convolution of an input and a kernel; argument names and values as in Keras' layers."""
     channel_axis = 1 if data_format == "channels_first" else -1
     axes = "DHW"[-rank:]
 
@@ -201,7 +201,7 @@ def _convolution(layer: Layer, padding: str, strides: tuple, dilations: tuple, g
     def function(x: tf.Tensor, w: tf.Tensor) -> tf.Tensor:
         if groups == 1 or (x.dtype == tf.float32 and layer.rank < 3 and _has_grouped_gradients()):
             return one_group(x, w)
-        # The way back of a grouped convolution exists for float32 and up to two dimensions at most.
+        # Gradients of grouped convolutions exist at most for float32 and up to two dimensions.
         if w.shape[-2] == 1 and layer.rank == 2 and padding != "causal" and len(set(strides)) == 1:
             return _channel_by_channel(layer, x, w)
         parts = zip(tf.split(x, groups, axis=channel_axis), tf.split(w, groups, axis=-1))
@@ -211,7 +211,7 @@ def _convolution(layer: Layer, padding: str, strides: tuple, dilations: tuple, g
 
 
 def _channel_by_channel(layer: Layer, x: tf.Tensor, w: tf.Tensor) -> tf.Tensor:
-    """A convolution with as many groups as channels: a depthwise one, which has its way back everywhere."""
+    """A convolution with as many groups as channels, as a depthwise one, which has gradients everywhere."""
     channels = x.shape[_channel_axis(layer)]
     kernel = tf.reshape(w, [*w.shape[:-2], channels, w.shape[-1] // channels])
     return _two_dimensional(layer, x, kernel, layer.strides, layer.dilation_rate)
@@ -219,9 +219,9 @@ def _channel_by_channel(layer: Layer, x: tf.Tensor, w: tf.Tensor) -> tf.Tensor:
 
 @functools.cache
 def _has_grouped_gradients() -> bool:
-    """Whether TensorFlow has gradients of grouped convolutions here; on a CPU it depends on the processor.
+    """Whether TensorFlow has gradients of grouped convolutions here; on a CPU this depends on the processor.
 
-    They are part of oneDNN, which TensorFlow takes by itself where the processor has instructions for networks.
+    They are part of oneDNN, which TensorFlow uses by default if the processor has instructions for networks.
     """
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         x, w = (tf.compat.v1.placeholder(tf.float32, shape) for shape in ([1, 2, 2, 4], [1, 1, 2, 4]))
@@ -238,7 +238,7 @@ def _depthwise_convolution(layer: Layer) -> LinearMap:
         axis = 2 if layer.data_format == "channels_first" else 1
         if layer.padding == "causal":
             x = tf.pad(x, _causal_padding(w.shape[0], layer.dilation_rate[0], _channel_axis(layer)))
-        # The same stride both ways: uneven ones are unknown to TensorFlow, and one row has no second step.
+        # The same stride on both axes: TensorFlow does not support different ones, and one row has no second step.
         z = _two_dimensional(
             layer,
             tf.expand_dims(x, axis),

@@ -32,9 +32,9 @@ def recurrent_rule(call: Call) -> Callable[..., Tensors] | None:
     states = sum(_counts(layer))
     reason = None
     if layer.stateful:
-        reason = "is stateful, so that its output depends on earlier batches: build it with stateful=False"
+        reason = "is stateful, so its output depends on earlier batches: build it with stateful=False"
     elif getattr(layer, "time_major", False):
-        reason = "has time before the batch: build it with time_major=False"
+        reason = "has its time axis before the batch axis: build it with time_major=False"
     elif call.arguments().get("mask") is not None or len(call.inputs) != 1 + (states if _is_begun(call) else 0):
         reason = (
             "is called with a mask or with constant states, which relevance does not follow: call it with the "
@@ -68,7 +68,7 @@ def recurrent(call: Call, Xs: Tensors, Rs: Tensors, way: Way, bounded: Sequence[
 
 
 def _time_first(x: tf.Tensor) -> tf.Tensor:
-    """The first two axes, batch and time, exchanged."""
+    """Swaps the first two axes, batch and time."""
     return tf.transpose(x, [1, 0, *range(2, x.shape.rank)])
 
 
@@ -77,7 +77,7 @@ def _cells(layer: Any) -> list[Any]:
 
 
 def _kind(cell: Any) -> str | None:
-    """Which equations a cell goes by; None for a cell of another kind."""
+    """The name of a cell's equations; None for a cell of another kind."""
     if type(cell).__name__.startswith("ConvLSTM") and type(cell).__module__.startswith("keras."):
         return "lstm"
     kinds = {keras.layers.LSTMCell: "lstm", keras.layers.GRUCell: "gru", keras.layers.SimpleRNNCell: "simple"}
@@ -90,7 +90,7 @@ def _counts(layer: Any) -> list[int]:
 
 
 def _is_begun(call: Call) -> bool:
-    """Whether initial states are given. Keras 2 has them behind the sequences, in one list."""
+    """Whether initial states are given. Keras 2 passes them in one list, behind the sequences."""
     arguments = call.arguments()
     return isinstance(call.args[0], list) or arguments.get("initial_state") is not None
 
@@ -101,7 +101,7 @@ def _goes_below_0(cell: Any) -> bool:
 
 
 def _step(layer: Any, x: tf.Tensor) -> tuple[Step, list[tf.Tensor]]:
-    """The time step of a layer, and the shapes of its states, by the input of a step."""
+    """The time step of a layer, and the shapes of its states; x is the input of one step."""
     steps: list[Step] = []
     shapes: list[tf.Tensor] = []
     for keras_cell in _cells(layer):

@@ -1,7 +1,7 @@
-"""Rules of layers without equations 5 to 10: pass on, move, or share out in proportion.
+"""Rules of layers that do not use equations 5 to 10: relevance is passed on, moved, or shared in proportion.
 
-Each is a reverse mapping as iNNvestigate has them: from the input tensors `Xs`, the output tensors `Ys` and
-the relevances `Rs` of the outputs it makes the relevances of the inputs, in the order of `Xs`.
+Each rule is a reverse mapping as in iNNvestigate: from the input tensors `Xs`, the output tensors `Ys` and the
+relevances `Rs` of the outputs it computes the relevances of the inputs, in the order of `Xs`.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ Rule = Callable[[Tensors, Tensors, Tensors, dict[str, Any]], Tensors]
 
 
 def unchanged(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
-    """Relevance passes as it is: activations, BatchNormalization, whatever does nothing at inference."""
+    """Relevance passes unchanged: activations, BatchNormalization, layers that do nothing at inference."""
     return Rs
 
 
 def moved(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
     """Relevance follows its value back to where it came from; what was cut off or padded gets none.
 
-    The transpose of the layer: for reshaping, padding, cropping, concatenation, and for the repetition of
-    values, whose relevances add up. Max pooling's gradient does the same with the winner of each window.
+    This is the transpose of the layer: for reshaping, padding, cropping, concatenation, and for the repetition of
+    values, whose relevances are summed. For max pooling it is the gradient, which follows each window's winner.
     """
     run = state["call"].run
     return transposed(lambda *xs: run(list(xs)), Xs, Rs)
@@ -51,10 +51,10 @@ def added(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tenso
 
 
 def padded(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
-    """Zero padding: relevance follows its value, and what stands on the padding goes to the pixels beside it.
+    """Zero padding: relevance follows its value, and relevance on the padding goes to the pixels beside it.
 
-    Padding gets relevance where a max pooling finds nothing but zeros, its winner being any of them. Cutting it
-    off would lose relevance, so it falls to the mirror image of where it stands.
+    Padding gets relevance where a max pooling finds nothing but zeros, any of which may win. Cutting it off would
+    lose relevance, so it goes to the mirror image of its position.
     """
     (x,) = Xs
     layer = state["layer"]
@@ -67,7 +67,7 @@ def padded(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tens
 
 
 def moved_evenly(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
-    """As `moved`; what stands on padding or on a constant is spread evenly over all inputs."""
+    """Like `moved`, but relevance on padding or on a constant is spread evenly over all inputs."""
     back = moved(Xs, Ys, Rs, state)
     lost = _total(Rs) - _total(back)
     each = lost / _total([tf.ones_like(x) for x in Xs])
@@ -75,21 +75,21 @@ def moved_evenly(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -
 
 
 def subtracted(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
-    """Subtract: a - b is the sum of a and -b, and shares out as such."""
-    first, *others = Xs  # there are no others where one side is a constant
+    """Subtract: a - b is treated as the sum of a and -b."""
+    first, *others = Xs  # there are no others if one side is a constant
     return sum_shares([first, *(-x for x in others)], Rs[0], signed=state["reference"])
 
 
 def squared_difference(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
-    """Squared difference: the square passes relevance on, and the difference shares it out."""
+    """Squared difference: the square passes relevance on, and the difference shares it as `subtracted` does."""
     return subtracted(Xs, Ys, Rs, state)
 
 
 def multiplied(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
-    """Product: everything to what is gated, nothing to the gate, which counts as a constant factor.
+    """Product: all relevance goes to the gated factor, none to the gate, which counts as a constant factor.
 
-    A gate is a factor known to be bounded (behind a sigmoid, say) among others that are not, or else one that is
-    broadcast to the others. Where no factor is a gate, they share evenly.
+    A gate is a factor known to be bounded (for example behind a sigmoid) if others are not, or else a factor that
+    is broadcast to the others. If no factor is a gate, they share evenly.
     """
     gates = state["gates"]
     if all(gates) or not any(gates):
@@ -101,7 +101,7 @@ def multiplied(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> 
 
 
 def divided(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
-    """Quotient: everything to the numerator, the denominator counts as a constant factor."""
+    """Quotient: all relevance goes to the numerator; the denominator counts as a constant factor."""
     numerator, denominator = Xs
     return [sum_to_shape(Rs[0], numerator), tf.zeros_like(denominator)]
 
@@ -112,7 +112,7 @@ def embedded(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Te
 
 
 def kept_apart(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
-    """IdentityN, which is several identities in one: each input has the relevance of its own output."""
+    """IdentityN, which is several identities in one: each input gets the relevance of its own output."""
     constants = state["layer"].constants
     return [R for index, R in enumerate(Rs) if index not in constants]
 

@@ -1,4 +1,4 @@
-"""The rule of weighted layers, by where the layer stands in the network."""
+"""The rule of weighted layers, which depends on the layer's position in the network."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Bounds = tuple[tf.Tensor, tf.Tensor]
 
 
 class Position(Enum):
-    """Where a weighted layer stands; its value says which equation it goes by."""
+    """The position of a weighted layer in the network; its value names the layer's equation."""
 
     OUTPUT = "absolute influence (Eq. 5, 6)"
     INNER = "relative attribution, uniform shift (Eq. 7-9)"
@@ -26,7 +26,7 @@ class Position(Enum):
 
 
 class Step(NamedTuple):
-    """One linear map on the way forward, with all that its way back needs."""
+    """One linear map of the forward pass, with everything that the way back needs."""
 
     linear: Linear
     position: Position
@@ -86,7 +86,7 @@ def way(reference: bool) -> Way:
 
 
 def _position_in_chain(position: Position, index: int, length: int) -> Position:
-    """Of a chain only the last map is first on the way back, and only the first one sees the image."""
+    """In a chain only the last map can be the output's, and only the first map can see the image."""
     if position is Position.OUTPUT and index < length - 1:
         return Position.INNER
     if position is Position.INPUT and index > 0:

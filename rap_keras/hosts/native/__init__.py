@@ -1,4 +1,4 @@
-"""The native host: analyzers that need TensorFlow and Keras alone."""
+"""The native host: analyzers that need only TensorFlow and Keras."""
 
 from rap_keras.hosts.native.creation import BEYOND_INNVESTIGATE, NAMES, WITHOUT_DEFAULTS, create_analyzer
 

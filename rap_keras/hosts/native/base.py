@@ -1,4 +1,4 @@
-"""What all native analyzers share: what they take, which neuron they explain, how they run."""
+"""What all native analyzers share: their input, the neuron they explain, and how they run."""
 
 from __future__ import annotations
 
@@ -33,23 +33,23 @@ from rap_keras.models.outputs import one_output
 
 
 class Analyzer:
-    """Explains a model's decisions; a method is a subclass that says what `_attributions` are.
+    """Explains a model's decisions; a method is a subclass that defines `_attributions`.
 
     Args:
-        model: functional or Sequential, up to its logits, see `rap_keras.to_logits`.
+        model: a functional or Sequential model that ends in logits, see `rap_keras.to_logits`.
         neuron_selection_mode: "max_activation", "index" (give `neuron_selection` to `analyze`) or "all".
-        output: of a model with several outputs the one to explain, its name or number.
-        disable_model_checks: take a model that ends in a softmax, log-softmax or sigmoid as it is.
+        output: the output to explain, by name or number, if the model has several.
+        disable_model_checks: accept a model that ends in a softmax, log-softmax or sigmoid.
 
     Attributes:
-        model: what is explained, with the chosen output alone.
+        model: the model that is explained, with only the chosen output.
         network: its layer calls.
     """
 
     network: Network
     _contrast: str | None = None
     _reason_for_zeros = (
-        "the logit is 0, or it comes from biases alone, as no unit that the input reaches is active. It says "
+        "the logit is 0, or it comes only from biases, since no unit that the input reaches is active. It says "
         "nothing about the input"
     )
 
@@ -78,7 +78,7 @@ class Analyzer:
         return f"<{type(self).__name__} of model {self._model.name!r}: {layers} layers, {options}>"
 
     def _options(self) -> dict[str, Any]:
-        """The options that are told of the analyzer."""
+        """The options that the analyzer's text shows."""
         return {"neuron_selection_mode": self._neuron_selection_mode}
 
     def analyze(
@@ -86,31 +86,32 @@ class Analyzer:
     ) -> Arrays:
         """Attribution of every input value, shaped as X; a list or dict of arrays for models with several inputs.
 
-        Sample i of the result belongs to sample i of X. The relevance of RAP sums to its selected logit ("all": to
-        the sum of its logits).
+        Sample i of the result belongs to sample i of X. RAP's relevance sums to the selected logit (with "all" to
+        the sum of all logits).
 
         Args:
-            X: samples as the model takes them, (N, ...): an array or a tensor, for models with several inputs a
-                list or tuple of them, or a dict by input name, which gives a dict; or a generator, a
-                `keras.utils.Sequence` or a `tf.data.Dataset` of batches, as `analyze_batches` takes them.
+            X: samples as the model takes them, (N, ...): an array or a tensor; for models with several inputs a
+                list or tuple of these, or a dict by input name, for which the result is a dict, too; or batches
+                from a generator, a `keras.utils.Sequence` or a `tf.data.Dataset`, as in `analyze_batches`.
             neuron_selection: with neuron_selection_mode="index" the output to explain: one index for all
-                samples or one for each. For outputs of several dimensions an index is a tuple. There it may also
-                be a region, a boolean array in the shape of one sample's output, (height, width, classes) say, for
-                all samples, or (N, height, width, classes) with one for each: the sum of the logits where it is
-                True is explained. `rap_keras.region` makes one of a class and a mask.
-            batch_size: this many samples at a time, with a progress bar, where all at once would not fit into
-                memory. X may be a `numpy.memmap`.
-            against: another output, as `neuron_selection` gives one: what speaks for the explained output and
-                against this one, the score z_c - z_k. Only for analyzers with a contrast, as "rap.contrastive".
+                samples or one for each. For outputs of several dimensions an index is a tuple. For these it may
+                also be a region, a boolean array in the shape of one sample's output, such as (height, width,
+                classes), for all samples, or (N, height, width, classes) with one for each: the sum of the logits
+                where it is True is explained. `rap_keras.region` makes a region from a class and a mask.
+            batch_size: number of samples to explain at a time, with a progress bar, if all at once would not fit
+                into memory. X may be a `numpy.memmap`.
+            against: another output, given as in `neuron_selection`: the score z_c - z_k is explained, what speaks
+                for the explained output and against this one. Only for analyzers with a contrast, such as
+                "rap.contrastive".
 
         Warns:
             UserWarning: the heatmap of a sample is zero everywhere.
 
         Raises:
-            ValueError: X has another shape than the model's input, NaN or Inf in a sample, or values outside of
+            ValueError: X has another shape than the model's input, NaN or Inf in a sample, or values outside
                 the bounds of `input_rule`; an index is out of range, missing, or given in another mode; a region
-                has another shape, is False everywhere, or is given with `against`; `batch_size` is no positive
-                integer, or given with batches.
+                has another shape, is False everywhere, or is given with `against`; `batch_size` is not a positive
+                integer, or is given with batches.
             TypeError: X is a tensor without a value.
         """
         require_batch_size(batch_size)
@@ -130,12 +131,12 @@ class Analyzer:
     def analyze_batches(
         self, X: Iterable[Any], neuron_selection: Any = None, against: Any = None
     ) -> Iterator[Arrays]:
-        """Attributions of one batch after the other, as `analyze` gives it; nothing is kept in memory.
+        """Yields the attributions of each batch, as `analyze` returns them; nothing is kept in memory.
 
         Args:
             X: batches of samples, from a generator, a `keras.utils.Sequence`, a `tf.data.Dataset` or any other
-                iterable. As in Keras a batch is an array, a list or dict of arrays for models with several inputs,
-                or a tuple of these and the labels, which are left out.
+                iterable. As in Keras, a batch is an array, a list or dict of arrays for models with several
+                inputs, or a tuple of these and the labels, which are ignored.
             neuron_selection: as in `analyze`, one index for all samples.
             against: likewise.
 
@@ -146,7 +147,7 @@ class Analyzer:
             yield samples.like_given(self._relevance_of(samples, 0))
 
     def _relevance_of(self, samples: Samples, first: int) -> list[np.ndarray]:
-        """Attributions of each input; a warning names samples that have none, counted from `first`."""
+        """Attributions of each input; a warning names samples whose heatmap is all 0, counted from `first`."""
         outputs = self._run(samples)
         empty = ~np.any([array.reshape(len(array), -1).any(axis=1) for array in outputs], axis=0)
         if empty.any():
@@ -163,14 +164,14 @@ class Analyzer:
         return self._graph(samples.feeds())
 
     def _attributions(self, tensors: list[tf.Tensor]) -> list[tf.Tensor]:
-        """The attributions of the model's inputs, given these and what `specs` has behind them."""
+        """The attributions of the model's inputs, given these and the other tensors of `specs`."""
         raise NotImplementedError
 
     def specs(self) -> list[tf.TensorSpec]:
         """Types and shapes of `Samples.feeds`.
 
-        These are the model's inputs, with "index" the positions of neurons, and with a contrast those of the
-        neurons that they are compared with.
+        These are the model's inputs; with "index" the positions of the neurons; and with a contrast the positions
+        of the neurons to compare with.
         """
         position = tf.TensorSpec([None, len(self._model.outputs[0].shape)], tf.int32)
         positions = (self._neuron_selection_mode == "index") + (self._contrast is not None)
@@ -180,8 +181,8 @@ class Analyzer:
         """What relevance begins with.
 
         Args:
-            positions: the tensors behind the model's inputs, shaped as `specs` says.
-            planned: the calls; those with weights or gates say where a head begins.
+            positions: the tensors that follow the model's inputs in `specs`.
+            planned: the calls; those with weights or gates decide where a head begins.
         """
         if self._contrast is None:
             return at_output(lambda output: self._seed(output, positions))
@@ -211,7 +212,7 @@ class Analyzer:
         return seed.max_activation(output) if self._neuron_selection_mode == "max_activation" else output
 
     def samples(self, X: Any, neuron_selection: Any = None, against: Any = None) -> Samples:
-        """X and the neurons to explain, and to compare with, as what the analyzer takes, checked.
+        """Checks X and the neurons to explain and to compare with, and returns them as samples.
 
         Raises:
             ValueError: as in `analyze`.
@@ -226,7 +227,7 @@ class Analyzer:
             )
         if against is not None and self._contrast is None:
             raise ValueError(
-                "against is for analyzers with a contrast: create 'rap.contrastive', or a method of LRP or "
+                "against is for analyzers with a contrast: create 'rap.contrastive', or an LRP method or "
                 "input_t_gradient with contrast='logit'"
             )
         if against is not None and self._neuron_selection_mode == "all":
@@ -239,7 +240,7 @@ class Analyzer:
         return compared(samples, self._model, against)
 
     def _set_contrast(self, value: str | None) -> None:
-        """Has relevance begin with a score, "log_odds" or "logit"; with None, at the output.
+        """Lets relevance begin with the score "log_odds" or "logit", or with None at the output.
 
         Raises:
             ValueError: there is no such contrast, or nothing to compare with.
@@ -248,7 +249,7 @@ class Analyzer:
             checks.require_choice("contrast", value, ("log_odds", "logit"))
         if value == "log_odds" and self._neuron_selection_mode == "all":
             raise ValueError(
-                "contrast='log_odds' compares one class with all others, and neuron_selection_mode='all' leaves "
+                "contrast='log_odds' compares one class with all others, but neuron_selection_mode='all' leaves "
                 "no others: use contrast='logit', or another mode"
             )
         self._contrast = value
@@ -261,16 +262,16 @@ def is_relu(call: Call) -> bool:
     operation = functional.operation(call)
     if operation is not None:
         return operation.activation == "relu"
-    # Not by its name: a function of the user's own may have that, too.
+    # Not by its name, which a user's own function may have, too.
     return getattr(call.layer, "activation", None) in (keras.activations.relu, tf.nn.relu)
 
 
 def require_relus(network: Network, method: str) -> None:
-    """Raises NotAnalyzeableModelException if an activation is anything but a ReLU or the identity."""
+    """Raises NotAnalyzeableModelException if a layer has gates, or an activation other than ReLU and identity."""
     for call in network.calls:
         if gated_rule(call):
             raise NotAnalyzeableModelException(
-                f"{method} is not for recurrent layers, attention and products of tensors, and layer "
+                f"{method} is not for recurrent layers, attention and products of tensors, but layer "
                 f"'{call.name}' is one: use rap, gradient or an lrp method"
             )
         operation = functional.operation(call)
@@ -280,7 +281,7 @@ def require_relus(network: Network, method: str) -> None:
         other = other or isinstance(call.layer, _ACTIVATION_LAYERS)
         if other and not is_relu(call):
             raise NotAnalyzeableModelException(
-                f"{method} is only for networks of ReLUs, and layer '{call.name}' has another activation: use "
+                f"{method} is only for networks of ReLUs, but layer '{call.name}' has another activation: use "
                 "rap, gradient or an lrp method"
             )
 

@@ -13,19 +13,19 @@ from rap_keras.hosts.native.rap import RAP
 
 
 class ContrastiveRAP(RAP):
-    """RAP that tells classes apart: which pixels speak for the class explained, and which for others.
+    """RAP that distinguishes classes: which pixels speak for the explained class, and which for others.
 
-    RAP's Eq. 6 takes the absolute value of every influence on the class, so that its heatmaps of two classes are
-    nearly the same. Here relevance begins with a score, s = sum_k a_k z_k over the logits z, and keeps its sign
-    through the head of the network: at the last feature map that has places it is x ds/dx, as Eq. 5 has it. In a
-    network that ends in convolution and pooling that is the input of its last convolution. Below the head Eq. 7 to
-    10 hold. Positive relevance speaks for the class, whatever the sign of its logit.
+    RAP's Eq. 6 takes the absolute value of every influence on the class, so its heatmaps of two classes are nearly
+    the same. Here relevance begins with a score, s = sum_k a_k z_k over the logits z, and keeps its sign through
+    the head of the network: at the last feature map that has places it is x ds/dx, as in Eq. 5. In a network that
+    ends in convolution and pooling, that is the input of its last convolution. Below the head Eq. 7 to 10 hold.
+    Positive relevance speaks for the class, whatever the sign of its logit.
 
-    Relevance sums to s less what the head's biases add; `rap_keras.conservation.check` tells how much that is.
-    In a head that is not piecewise linear, for example one of swish, its curvature is part of it.
+    Relevance sums to s minus what the head's biases add, which `rap_keras.conservation.check` reports. If the head
+    is not piecewise linear, for example because of swish, this includes the effect of its curvature.
 
-    The one unit of a model is taken for the logit z of class 1. With "max_activation" the class decided for is
-    explained: s is z for class 1, and -z for class 0. With "index" s is z.
+    A single output unit counts as the logit z of class 1. With "max_activation" the predicted class is explained:
+    s is z for class 1, and -z for class 0. With "index" s is z.
 
     Source: own work; the signs of Eq. 5 in Nam et al., Relative Attributing Propagation, AAAI 2020; the log-odds
     as in Iwana et al., ICCV Workshops 2019, arXiv 1908.04351.
@@ -40,11 +40,11 @@ class ContrastiveRAP(RAP):
         contrast: "log_odds" for the class against what the network would say otherwise: a_c = 1, and the others
             have a_k = -softmax_k over the others. "logit" for the class alone, a_c = 1: for classes that do not
             exclude each other, each with a sigmoid.
-        **options: those of `rap_keras.RAP`. With neuron_selection_mode="all", which leaves no others, contrast
-            must be "logit".
+        **options: those of `rap_keras.RAP`. With neuron_selection_mode="all", which leaves no other classes,
+            contrast must be "logit".
 
     Raises:
-        ValueError: an option has no such value; or, in `analyze`, `rules` has a layer of the head.
+        ValueError: an option has an invalid value; or, in `analyze`, `rules` has a layer of the head.
         RuntimeError: as for `rap_keras.RAP`.
         NotAnalyzeableModelException: as for `rap_keras.RAP`.
         KeyError: as for `rap_keras.RAP`.
@@ -67,17 +67,17 @@ class ContrastiveRAP(RAP):
 
 
 def require_contrast(value: Any) -> None:
-    """Raises ValueError if contrastive RAP is to have no contrast."""
+    """Raises ValueError if the contrast of contrastive RAP is None."""
     if value is None:
         raise ValueError("contrast=None: give 'log_odds' or 'logit'; RAP without a contrast is 'rap'")
 
 
 def refuse_rules_of_head(rules: dict[str, Any], relevance: Relevance) -> None:
-    """Raises ValueError if a rule of the user's is for a layer of the head, where it would have no effect."""
+    """Raises ValueError if a user's rule is for a layer of the head, where it would have no effect."""
     unused = sorted(relevance.head.intersection(rules))
     if unused:
         raise ValueError(
             f"rules for {', '.join(unused)}: these layers belong to the network's head "
-            f"({', '.join(sorted(relevance.head))}), whose signed contributions contrastive RAP takes, so the "
+            f"({', '.join(sorted(relevance.head))}), where contrastive RAP uses signed contributions, so the "
             "rules would have no effect. Leave them out, or use 'rap'"
         )

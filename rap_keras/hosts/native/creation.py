@@ -1,4 +1,4 @@
-"""Native analyzers by name."""
+"""Creates native analyzers by name."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from rap_keras.hosts.titles import require_known
 
 
 def _preset(rule_of_convolutions: lrp_methods.Rule, first_flat: bool) -> Callable[..., Analyzer]:
-    """The composites of iNNvestigate: LRP-epsilon in Dense layers, LRP-alpha-beta in convolutions."""
+    """A composite of iNNvestigate: LRP-epsilon in Dense layers, LRP-alpha-beta in convolutions."""
 
     def create(model: keras.Model, epsilon: float = 0.1, **options: Any) -> Analyzer:
         composite: lrp_methods.Composite = [
@@ -40,7 +40,7 @@ def _by_rule(rule: lrp_methods.Rule) -> Callable[..., Analyzer]:
 
 
 def _contrastive(create: Callable[..., Analyzer]) -> Callable[..., Analyzer]:
-    """A method that begins as contrastive RAP does."""
+    """The method with the beginning of contrastive RAP."""
 
     def with_contrast(model: keras.Model, contrast: str = "log_odds", **options: Any) -> Analyzer:
         return create(model, contrast=contrast, **options)
@@ -105,11 +105,11 @@ WITHOUT_DEFAULTS = {
     "lrp": "rule=rap_keras.hosts.native.lrp_methods.z",
     "lrp.alpha_beta": "alpha=2",
 }
-"""The methods that need options of their own, and an example of these."""
+"""The methods that need options of their own, each with an example of these."""
 
 
 def create_analyzer(name: str, model: keras.Model, **options: Any) -> Analyzer:
-    """An analyzer of a method, as `innvestigate.create_analyzer` makes it, without iNNvestigate.
+    """Creates the analyzer of a method, as `innvestigate.create_analyzer` does, without iNNvestigate.
 
     Examples:
         >>> analyzer = rap_keras.create_analyzer("rap", rap_keras.to_logits(model))
@@ -117,8 +117,8 @@ def create_analyzer(name: str, model: keras.Model, **options: Any) -> Analyzer:
 
     Args:
         name: a method, one of `rap_keras.methods.names()` in the native host.
-        model: functional or Sequential, up to its logits, see `rap_keras.to_logits`.
-        **options: of the method; `neuron_selection_mode` and `output` for all of them.
+        model: a functional or Sequential model that ends in logits, see `rap_keras.to_logits`.
+        **options: options of the method; every method has `neuron_selection_mode` and `output`.
 
     Raises:
         ValueError: there is no such method.
@@ -142,7 +142,7 @@ def create_analyzer(name: str, model: keras.Model, **options: Any) -> Analyzer:
 
 
 def _options_of(create: Callable[..., Analyzer]) -> list[str]:
-    """The options of a method: its own, and those that it hands on."""
+    """The options of a method: its own, and those that it passes on."""
     own = dict(inspect.signature(create).parameters)
     if own.pop("options", None) is not None:
         own.update(inspect.signature(RAP if create is ContrastiveRAP else Analyzer).parameters)

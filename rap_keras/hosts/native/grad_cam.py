@@ -1,4 +1,4 @@
-"""Grad-CAM, which weighs the maps of the last feature map that has places."""
+"""Grad-CAM, which weights the channels of the last feature map that has places."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ _REARRANGING = frozenset(
 
 
 class GradCAM(Analyzer):
-    """Where the last feature map speaks for a class: coarse, and with no way back through the layers in front.
+    """Where the last feature map speaks for a class: coarse, and without the way back through the layers before.
 
-    It begins where contrastive RAP begins, at the last feature map that has places, so that the two tell what the
-    way back to the pixels adds. In a network that ends in convolution and pooling that is the input of the last
-    convolution. The map is enlarged to the size of the image, bilinearly, and spread evenly over the image's
-    channels, so that they sum to it.
+    It begins where contrastive RAP begins, at the last feature map that has places, so comparing the two shows
+    what the way back to the pixels adds. In a network that ends in convolution and pooling, that is the input of
+    the last convolution. The map is enlarged bilinearly to the size of the image and spread evenly over the
+    image's channels, which sum to it.
 
     Source: Selvaraju et al., Grad-CAM, ICCV 2017, arXiv 1610.02391, Eq. 1 and 2.
 
     Args:
-        model: as for `Gradient`, for images (N, H, W, C), or (N, C, H, W) as Keras is set.
+        model: as for `Gradient`, for images (N, H, W, C), or (N, C, H, W) if Keras is set to channels first.
         contrast: the score explained: "logit" for the logit alone, as published, or "log_odds", see
             `rap_keras.ContrastiveRAP`.
         **options: those of every `Analyzer`.
 
     Raises:
-        ValueError: an option has no such value.
-        NotAnalyzeableModelException: the model takes something else than one image; or there is no rule for a
-            layer; or, in `analyze`, the last feature map does not show the image's places in their order.
+        ValueError: an option has an invalid value.
+        NotAnalyzeableModelException: the model takes something other than one image; there is no rule for a layer;
+            or, in `analyze`, the last feature map does not show the image's places in their order.
     """
 
-    _reason_for_zeros = "nowhere does the last feature map speak for the class"
+    _reason_for_zeros = "the last feature map does not speak for the class anywhere"
 
     def __init__(self, model: keras.Model, contrast: str = "logit", **options: Any) -> None:
         super().__init__(model, **options)
@@ -52,8 +52,8 @@ class GradCAM(Analyzer):
         self._set_contrast(contrast)
         if len(self.network.inputs) != 1 or len(self.model.inputs[0].shape) != 4:
             raise NotAnalyzeableModelException(
-                "grad_cam enlarges a feature map to an image, and this model takes something else than one image: "
-                "use 'rap.contrastive', which takes any input"
+                "grad_cam enlarges a feature map to an image, but this model takes something other than one "
+                "image: use 'rap.contrastive', which takes any input"
             )
         self._plan = plan(self.network, allow_lambda=True)
 
@@ -74,21 +74,21 @@ class GradCAM(Analyzer):
         """Refuses a feature map that cannot be laid over the image."""
         if any(values[number].shape.rank != 4 for number in found.tensors):
             raise NotAnalyzeableModelException(
-                "grad_cam needs a last feature map of shape (N, H, W, C), and the one in front of this model's "
-                "head has another: use 'rap.contrastive'"
+                "grad_cam needs a last feature map of shape (N, H, W, C), but the one in front of this model's "
+                "head has another shape: use 'rap.contrastive'"
             )
         for p in self._plan:
             in_front = p.call.name not in found.calls
             if in_front and _may_rearrange(p) and any(has_places(values[number]) for number in p.call.inputs):
                 raise NotAnalyzeableModelException(
-                    f"grad_cam lays the last feature map over the image, and layer '{p.call.name}' "
+                    f"grad_cam lays the last feature map over the image, but layer '{p.call.name}' "
                     f"({type(p.call.layer).__name__}) may move its places elsewhere: use 'rap.contrastive', which "
                     "follows them back"
                 )
 
 
 def _may_rearrange(p: PlannedCall) -> bool:
-    """Whether places may come out in another order; so they may in a layer of the user's or a Lambda."""
+    """Whether places may come out in another order, as they may from a Lambda or a layer with a user's rule."""
     layer = p.call.layer
     if isinstance(layer, (keras.layers.Permute, keras.layers.Reshape)) or (p.own and p.rule is not unchanged):
         return True

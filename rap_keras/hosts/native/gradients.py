@@ -1,4 +1,4 @@
-"""The gradient and the methods made of it, without iNNvestigate, and two controls."""
+"""The gradient, the methods based on it, and two controls, without iNNvestigate."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class Gradient(Analyzer):
     """The gradient of the selected logit. Source: Simonyan et al., arXiv 1312.6034.
 
     Args:
-        model: functional or Sequential, up to its logits, see `rap_keras.to_logits`.
+        model: a functional or Sequential model that ends in logits, see `rap_keras.to_logits`.
         postprocess: None, "abs" for absolute values or "square".
         **options: those of every `Analyzer`; neuron_selection_mode="all" takes the gradient of the sum of all
             logits.
 
     Raises:
-        ValueError: an option has no such value.
+        ValueError: an option has an invalid value.
         NotAnalyzeableModelException: as in `rap_keras.RAP`.
     """
 
@@ -68,7 +68,7 @@ class InputTimesGradient(Gradient):
         **options: as for `Gradient`.
 
     Raises:
-        ValueError: an option has no such value.
+        ValueError: an option has an invalid value.
     """
 
     def __init__(self, model: keras.Model, contrast: str | None = None, **options: Any) -> None:
@@ -85,9 +85,9 @@ class InputTimesGradient(Gradient):
 
 
 class _Averaged(Gradient):
-    """The mean gradient over several inputs made of each sample, always of the neuron selected for the sample.
+    """The mean gradient over several inputs made from each sample, always of the neuron selected for the sample.
 
-    The inputs are explained one after the other, so that they need no more memory than the samples themselves.
+    The inputs are explained one after the other, so they need no more memory than the samples themselves.
     """
 
     _times: int
@@ -110,7 +110,7 @@ class _Averaged(Gradient):
         return "all" if self._neuron_selection_mode == "all" else "index"
 
     def _index(self, samples: Samples) -> list[np.ndarray]:
-        """What the graph takes behind the inputs: the positions of the selected neurons."""
+        """What the graph takes after the inputs: the positions of the selected neurons."""
         if self._neuron_selection_mode == "all":
             return []
         if self._neuron_selection_mode == "index":
@@ -133,22 +133,22 @@ class _Averaged(Gradient):
 
 
 class IntegratedGradients(_Averaged):
-    """The mean gradient on the way from a reference to the input, times their difference.
+    """The mean gradient on the line from a reference to the input, times their difference.
 
-    The steps are evenly spaced; as in iNNvestigate the reference is one of them and the input is not.
+    The steps are evenly spaced; as in iNNvestigate, the reference is one of them and the input is not.
 
     Source: Sundararajan et al., arXiv 1703.01365.
 
     Args:
         model: as for `Gradient`.
-        steps: inputs on the way.
-        reference_inputs: a number, or an array that broadcasts to one sample, the same for all; for a model of
-            several inputs one of these, or a list of one for each.
+        steps: number of inputs on the line.
+        reference_inputs: the reference of all samples: a number, or an array that broadcasts to one sample; for a
+            model with several inputs one of these, or a list of one for each.
         postprocess: as for `Gradient`.
         **options: as for `Gradient`.
 
     Raises:
-        ValueError: `steps` is no positive integer, or `reference_inputs` do not fit the inputs or are not finite.
+        ValueError: `steps` is not a positive integer; `reference_inputs` do not fit the inputs or are not finite.
     """
 
     def __init__(
@@ -180,7 +180,7 @@ def _valid_references(value: Any, model: keras.Model) -> list[np.ndarray]:
     values = list(value) if several else [value] * len(model.inputs)
     if len(values) != len(model.inputs):
         raise ValueError(
-            f"reference_inputs has {len(values)} references, and the model has {len(model.inputs)} inputs"
+            f"reference_inputs has {len(values)} references, but the model has {len(model.inputs)} inputs"
         )
     found = [np.asarray(reference) for reference in values]
     for reference, x in zip(found, model.inputs):
@@ -200,17 +200,17 @@ def _valid_references(value: Any, model: keras.Model) -> list[np.ndarray]:
 class SmoothGrad(_Averaged):
     """The mean gradient over inputs with Gaussian noise, the same noise in every call.
 
-    Where iNNvestigate takes no notice of `noise_scale`, it counts here. Source: Smilkov et al., arXiv 1706.03825.
+    iNNvestigate ignores `noise_scale`; here it has an effect. Source: Smilkov et al., arXiv 1706.03825.
 
     Args:
         model: as for `Gradient`.
-        augment_by_n: inputs made of each sample.
+        augment_by_n: number of inputs made from each sample.
         noise_scale: standard deviation of the noise, in units of the input.
         postprocess: as for `Gradient`.
         **options: as for `Gradient`.
 
     Raises:
-        ValueError: `augment_by_n` is no positive integer, or `noise_scale` is negative.
+        ValueError: `augment_by_n` is not a positive integer, or `noise_scale` is negative.
     """
 
     def __init__(
@@ -230,25 +230,27 @@ class SmoothGrad(_Averaged):
 
 
 def _floats(samples: Samples) -> list[np.ndarray]:
-    """The samples in Keras' float type, which integers become too."""
+    """The samples in Keras' float type, including integers."""
     return [np.asarray(array).astype(keras.backend.floatx()) for array in samples.arrays.values()]
 
 
 def _noisy(arrays: list[np.ndarray], stddev: float, seed: int) -> list[np.ndarray]:
-    """The arrays with noise of their own each, the same for all samples, so that batches make no difference."""
+    """Adds noise to each array, the same noise for all samples, so that batches make no difference."""
     generator = np.random.default_rng(seed)
     return [x + (generator.normal(size=x.shape[1:]) * stddev).astype(x.dtype) for x in arrays]
 
 
 class GuidedBackprop(Gradient):
-    """The gradient, of which no ReLU lets negative values back. Source: Springenberg et al., arXiv 1412.6806.
+    """The gradient, but every ReLU stops negative values on the way back.
+
+    Source: Springenberg et al., arXiv 1412.6806.
 
     Args:
         model: as for `Gradient`.
         **options: as for `Gradient`.
 
     Raises:
-        NotAnalyzeableModelException: an activation is no ReLU.
+        NotAnalyzeableModelException: an activation is not a ReLU.
     """
 
     def __init__(self, model: keras.Model, **options: Any) -> None:
@@ -256,7 +258,7 @@ class GuidedBackprop(Gradient):
         require_relus(self.network, type(self).__name__)
 
     def _gradients(self, inputs: list[tf.Tensor], index: list[tf.Tensor]) -> list[tf.Tensor]:
-        # As in iNNvestigate it begins with the selected logit, where the gradient begins with 1.
+        # As in iNNvestigate, it begins with the selected logit, while the gradient begins with 1.
         return reverse(self.network, inputs, self._begin(index), self._back)
 
     def _back(self, call: Call, Xs: Tensors, Ys: Tensors, Rs: Tensors) -> Tensors:
@@ -264,9 +266,9 @@ class GuidedBackprop(Gradient):
 
 
 class Deconvnet(GuidedBackprop):
-    """As `GuidedBackprop`, but a ReLU takes no notice of where it was active.
+    """Like `GuidedBackprop`, but a ReLU ignores where it was active.
 
-    Source: Zeiler and Fergus, arXiv 1311.2901. Its arguments, and what it raises, are those of `GuidedBackprop`.
+    Source: Zeiler and Fergus, arXiv 1311.2901. Arguments and exceptions are those of `GuidedBackprop`.
     """
 
     def _back(self, call: Call, Xs: Tensors, Ys: Tensors, Rs: Tensors) -> Tensors:

@@ -1,4 +1,4 @@
-"""LRP and deep Taylor decomposition without iNNvestigate, with the same numbers, its peculiarities among them."""
+"""LRP and deep Taylor decomposition without iNNvestigate but with its numbers, including its peculiarities."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from rap_keras.engine.samples import Samples
 from rap_keras.hosts.native.base import Analyzer, require_relus
 
 Rule = Callable[[LinearMap, tf.Tensor, tf.Tensor, Any, tf.Tensor, bool], tf.Tensor]
-"""The rule of weighted layers: from a linear map, its input, its weights, its bias, the relevance of its
-output, and whether its input is never below 0, to the relevance of its input."""
+"""A rule of weighted layers: takes a linear map, its input, weights and bias, the relevance of its output, and
+whether its input is never below 0; returns the relevance of its input."""
 
-# Relevance passes these as RAP has it: activations, what moves values, and what iNNvestigate takes no notice of.
+# Relevance passes these as in RAP: activations, what moves values, and what iNNvestigate ignores.
 _AS_RAP = (
     *(unweighted.unchanged, unweighted.moved, unweighted.embedded, unweighted.kept_apart),
     *(unweighted.multiplied, unweighted.divided, unweighted.unchanged_or_moved),
@@ -34,7 +34,7 @@ _AS_RAP = (
 
 Condition = Union[type, str, Callable[[Any], bool]]
 Composite = Sequence[tuple[Condition, Rule]]
-"""Rules by layer: the first pair whose condition holds counts."""
+"""Rules for different layers: the first pair whose condition holds counts."""
 
 _PLACES = ("first", "last", "any")
 
@@ -75,7 +75,7 @@ def alpha_beta(alpha: float | None = None, beta: float | None = None, bias: bool
 def of_positive_inputs(
     linear: LinearMap, x: tf.Tensor, w: tf.Tensor, b: Any, R: tf.Tensor, nonnegative: bool
 ) -> tf.Tensor:
-    """What iNNvestigate's presets have for BatchNormalization."""
+    """The rule of BatchNormalization in iNNvestigate's presets."""
     return equations.of_positive_inputs(linear, x, w, b, R)
 
 
@@ -90,19 +90,20 @@ def w_square(linear: LinearMap, x: tf.Tensor, w: tf.Tensor, b: Any, R: tf.Tensor
 
 
 class LRP(Analyzer):
-    """Layer-wise relevance propagation by one rule for all weighted layers.
+    """Layer-wise relevance propagation by one rule for all weighted layers, or by a composite of rules.
 
     The numbers are those of iNNvestigate 2, including what it does with BatchNormalization, see
     `rap_keras.engine.equations.lrp`. It also explains what iNNvestigate does not: depthwise convolutions, nested
-    models, ReLU layers. Of a separable convolution each of its two maps goes by the rule.
+    models, ReLU layers. Each of the two maps of a separable convolution uses the rule.
 
     Args:
-        model: functional or Sequential, up to its logits, see `rap_keras.to_logits`.
-        rule: of weighted layers and BatchNormalization, a function of the linear map, its input, weights and
-            bias, the relevance of its output, and whether its input is never below 0. Or a composite: a list of
-            pairs of a condition and such a function, of which the first pair that holds counts. A condition is a
-            layer class, the name of a layer as in `RAP.analyze_layers`, "first" or "last" for the layers that see
-            nothing but the input or give the output, "any", or a function of the layer that says whether it holds.
+        model: a functional or Sequential model that ends in logits, see `rap_keras.to_logits`.
+        rule: the rule of weighted layers and BatchNormalization: a function of the linear map, its input, weights
+            and bias, the relevance of its output, and whether its input is never below 0. Or a composite: a list
+            of pairs of a condition and such a function; the first pair whose condition holds counts. A condition
+            is a layer class, the name of a layer as in `RAP.analyze_layers`, "first" for the layers that see only
+            the input, "last" for those that give the output, "any", or a function of the layer that tells whether
+            the condition holds.
         allow_lambda_layers: as in `rap_keras.RAP`.
         contrast: "log_odds" or "logit" to begin with the signed contributions of the network's head to a score,
             see `rap_keras.ContrastiveRAP`; the rule then holds for the layers below the head.
@@ -111,7 +112,7 @@ class LRP(Analyzer):
     Raises:
         NotAnalyzeableModelException: there is no rule for a layer, or as in `rap_keras.RAP`.
         TypeError: `rule` is neither a function nor a list of pairs.
-        ValueError: a composite has no rule for a weighted layer, or a condition that is none.
+        ValueError: a composite has no rule for a weighted layer, or an invalid condition.
     """
 
     def __init__(
@@ -144,7 +145,7 @@ class LRP(Analyzer):
         if p.rule is unweighted.squared_difference:
             return _shares([Xs[0], -Xs[1]], Rs[0])
         if isinstance(call.layer, keras.layers.Average) and not p.own:
-            # In equal parts, where Add shares in proportion: so does iNNvestigate.
+            # In equal parts, while Add shares in proportion, as in iNNvestigate.
             return gradient(call, Xs, Ys, Rs)
         if p.rule in (unweighted.added, unweighted.averaged):
             scaled = [equations.safe_divide(R, Y) for R, Y in zip(Rs, call.run(Xs))]
@@ -187,18 +188,18 @@ class LRP(Analyzer):
 
 
 def _shares(xs: Sequence[tf.Tensor], R: tf.Tensor) -> Tensors:
-    """LRP-z of a sum: to each addend in proportion to its value."""
+    """LRP-z of a sum: each addend gets relevance in proportion to its value."""
     each = equations.safe_divide(R, tf.add_n(list(xs)))
     return [x * each for x in xs]
 
 
 def rules_by_call(rule: Rule | Composite, network: Network, planned: list[PlannedCall]) -> dict[str, Rule]:
-    """The rule of every weighted call, call with gates and BatchNormalization by the call's name.
+    """The rule of every weighted call, call with gates and BatchNormalization, by the call's name.
 
     Raises:
         TypeError: `rule` is neither a function nor a list of pairs.
-        ValueError: no condition of a composite holds for a call, one of them is no condition, or one names a layer
-            that there is not.
+        ValueError: no condition of a composite holds for a call, or a condition is invalid or names a layer that
+            does not exist.
     """
     calls = [p.call for p in planned if p.mixes or isinstance(p.call.layer, keras.layers.BatchNormalization)]
     if callable(rule):
@@ -230,7 +231,7 @@ def _require_composite(rule: Any, names: list[str]) -> None:
     for condition, _ in rule:
         if isinstance(condition, str) and condition not in (*_PLACES, *names):
             raise ValueError(
-                f"the composite has a rule for {condition!r}, and no layer with weights has this name: "
+                f"the composite has a rule for {condition!r}, but no layer with weights has this name: "
                 f"give one of {', '.join((*_PLACES, *names))}"
             )
 
@@ -242,14 +243,16 @@ def _holds(condition: Condition, call: Call, first: set[str], last: set[str]) ->
         special = {"first": call.name in first, "last": call.name in last, "any": True}
         return special.get(condition, condition == call.name)
     if not callable(condition):
-        raise ValueError(f"{condition!r} is no condition: give a layer class, a name or a function of the layer")
+        raise ValueError(
+            f"{condition!r} is not a condition: give a layer class, a name or a function of the layer"
+        )
     return bool(condition(call.layer))
 
 
 def _first(network: Network) -> set[str]:
     """Names of the calls that see the input itself, or what a Flatten, Permute or Reshape makes of it.
 
-    As in iNNvestigate a layer that is used elsewhere, too, is not among them.
+    As in iNNvestigate, a layer that is also used elsewhere is not among them.
     """
     seen, found = set(network.inputs), set()
     for call in network.calls:
@@ -264,16 +267,17 @@ def _first(network: Network) -> set[str]:
 class DeepTaylor(LRP):
     """Deep Taylor decomposition of the positive part of the logit, for networks of ReLUs.
 
-    Weighted layers go by LRP alpha-1 beta-0 without biases, everything else by its gradient. So does iNNvestigate:
-    its w^2 rule for layers without an activation and for BatchNormalization is never reached. Source: Montavon et
-    al., Explaining Nonlinear Classification Decisions with Deep Taylor Decomposition, Pattern Recognition 2017.
+    Weighted layers use LRP alpha-1 beta-0 without biases, everything else its gradient. This is what iNNvestigate
+    does: its w^2 rule for layers without an activation and for BatchNormalization is never reached. Source:
+    Montavon et al., Explaining Nonlinear Classification Decisions with Deep Taylor Decomposition, Pattern
+    Recognition 2017.
 
     Args:
         model: as for `LRP`.
         **options: as for `LRP`.
 
     Raises:
-        NotAnalyzeableModelException: an activation is no ReLU, or as for `LRP`.
+        NotAnalyzeableModelException: an activation is not a ReLU, or as for `LRP`.
     """
 
     def __init__(self, model: keras.Model, **options: Any) -> None:
@@ -293,10 +297,10 @@ class DeepTaylor(LRP):
 
 
 class BoundedDeepTaylor(DeepTaylor):
-    """Deep Taylor decomposition whose first layer goes by z^B, for inputs that have bounds, such as pixels.
+    """Deep Taylor decomposition whose first layer uses z^B, for inputs that have bounds, such as pixels.
 
-    As in iNNvestigate the first layers are those with weights that see nothing but the input, or what a Flatten,
-    Permute or Reshape makes of it. Where there is none, as behind a Rescaling, it is the same as `DeepTaylor`.
+    As in iNNvestigate, the first layers are those with weights that see only the input, or what a Flatten, Permute
+    or Reshape makes of it. If there is none, as behind a Rescaling, it is the same as `DeepTaylor`.
 
     Args:
         model: as for `LRP`.
@@ -306,7 +310,7 @@ class BoundedDeepTaylor(DeepTaylor):
 
     Raises:
         NotAnalyzeableModelException: as for `DeepTaylor`.
-        ValueError: `low` is not below `high`; in `analyze`, a value is outside of them.
+        ValueError: `low` is not below `high`; or, in `analyze`, a value is outside these bounds.
     """
 
     def __init__(self, model: keras.Model, low: float, high: float, **options: Any) -> None:
@@ -325,10 +329,10 @@ class BoundedDeepTaylor(DeepTaylor):
         return z_b(linear, x, w, R, tf.constant(self._low, x.dtype), tf.constant(self._high, x.dtype))
 
     def samples(self, X: Any, neuron_selection: Any = None, against: Any = None) -> Samples:
-        """As in `Analyzer`; raises ValueError for values outside of the bounds, too."""
+        """As in `Analyzer`; also raises ValueError for values outside the bounds."""
         found = super().samples(X, neuron_selection, against)
         for name, array in found.arrays.items():
-            # In single precision a bound such as 0.1 may be below the value 0.1.
+            # In single precision 0.1 is larger than a double-precision bound of 0.1.
             values = array.astype(np.float32)
             if values.min() < np.float32(self._low) or values.max() > np.float32(self._high):
                 raise ValueError(

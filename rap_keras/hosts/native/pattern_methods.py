@@ -22,7 +22,7 @@ from rap_keras.patterns.stored import Patterns
 
 
 class _PatternMethod(Analyzer):
-    """The gradient with other weights in Dense layers and convolutions, begun with the logit."""
+    """The gradient with other weights in Dense layers and convolutions, beginning with the logit."""
 
     def __init__(
         self,
@@ -43,14 +43,14 @@ class _PatternMethod(Analyzer):
             self._patterns.require_fit(self._maps)
 
     def fit(self, X: Any, batch_size: int = 16) -> None:
-        """Computes the patterns from data, as `PatternComputer.compute` does; in place of the option `patterns`.
+        """Computes the patterns from data, as `PatternComputer.compute` does; replaces the option `patterns`.
 
         Raises:
             RuntimeError: `analyze` has been called before.
             ValueError: X is not what the model takes.
         """
         if self._graph is not None:
-            raise RuntimeError("the analyzer is in use with other patterns already: make a new one and fit that")
+            raise RuntimeError("the analyzer already uses other patterns: create a new one and fit that")
         self._patterns = PatternComputer(self.model, self._pattern_type).compute(X, batch_size)
 
     def _run(self, samples: Samples) -> list[np.ndarray]:
@@ -91,22 +91,22 @@ class _PatternMethod(Analyzer):
 
 
 class PatternNet(_PatternMethod):
-    """The signal in the input that a decision rests on: patterns in place of weights on the way back.
+    """The signal in the input that a decision rests on: patterns instead of weights on the way back.
 
     Shown as it is, it looks like the input's detected part. Source: Kindermans et al., arXiv 1705.05598.
 
     Args:
         model: a Keras model that ends in logits, see `rap_keras.to_logits`.
-        patterns: of this model, as `PatternComputer` gives them, or the file that they were saved to. Without,
-            `fit` has to be called.
-        pattern_type: of `fit`, see `PatternComputer`.
+        patterns: patterns of this model from `PatternComputer`, or the file that they were saved to. Without them,
+            call `fit`.
+        pattern_type: the type that `fit` computes, see `PatternComputer`.
         neuron_selection_mode: as in `rap_keras.RAP`.
-        output: of a model with several outputs the one to explain, its name or number.
+        output: the output to explain, by name or number, if the model has several.
         disable_model_checks: as in `rap_keras.RAP`.
 
     Raises:
         ValueError: the patterns are of another network.
-        NotAnalyzeableModelException: the model has several outputs of which none is chosen, ends in a softmax,
+        NotAnalyzeableModelException: the model has several outputs and none is chosen, ends in a softmax,
             log-softmax or sigmoid, or has a weighted layer that is neither Dense nor a convolution.
     """
 
@@ -120,12 +120,12 @@ class PatternNet(_PatternMethod):
 class PatternAttribution(_PatternMethod):
     """How much each input's signal adds to a decision: weights times patterns on the way back.
 
-    Its arguments, and what it raises, are those of `PatternNet`. Source: Kindermans et al., arXiv 1705.05598.
+    Arguments and exceptions are those of `PatternNet`. Source: Kindermans et al., arXiv 1705.05598.
     """
 
     def _weights(self, pattern: tf.Tensor, w: tf.Tensor) -> tf.Tensor:
         return pattern * w
 
     def _through_normalization(self, call: Call, x: tf.Tensor, R: tf.Tensor) -> tf.Tensor:
-        """A neuron of one input: pattern times weight is 1."""
+        """Passes relevance unchanged: a neuron has one input here, so pattern times weight is 1."""
         return R

@@ -39,28 +39,28 @@ class RAP(Analyzer):
         >>> relevance = analyzer.analyze(x)   # shaped as x; its sum over channels is the heatmap
 
     Args:
-        model: functional or Sequential Keras model that ends in logits (see `rap_keras.to_logits`). It is
-            only read: no layer of it is called or changed.
+        model: a functional or Sequential Keras model that ends in logits, see `rap_keras.to_logits`. It is only
+            read: no layer of it is called or changed.
         variant: "paper" for the equations of the paper, "reference" for the authors' program: in convolutions
-            negative relevance follows the negative contributions, and Add and average pooling share out by
-            signed instead of absolute values. The two correlate at 0.98 or more on VGG-16; with residual
-            connections "paper" is better by far.
+            negative relevance follows the negative contributions, and Add and average pooling share in proportion
+            to signed instead of absolute values. The two correlate at 0.98 or more on VGG-16; with residual
+            connections "paper" is far better.
         batch_norm: "identity" passes relevance through BatchNormalization unchanged, as the authors' program
             does; "fold" first makes it part of the convolution or Dense layer before it, where that is exact.
-        input_rule: the lowest and highest input, which the rule of the first layer (z^B, Eq. 10) needs.
-            "auto": minimum and maximum of each sample; of a series (N, time, channels) those of each channel; for
-            vectors (N, features) no z^B, as features share no scale. (low, high): numbers or one value per
-            channel, in units of the model's input; `analyze` refuses samples outside of them. None: no z^B, the
-            first layer goes by the rule of the inner ones. For several inputs one of these each, by name or as a
-            list.
-        rules: rules for single layers by name (as in `analyze_layers`), in place of those of their kind; see
+        input_rule: the lowest and highest input value, which the rule of the first layer (z^B, Eq. 10) needs.
+            "auto": the minimum and maximum of each sample; for a series (N, time, channels) those of each channel;
+            for vectors (N, features) no z^B, since features share no scale. (low, high): numbers or one value per
+            channel, in units of the model's input; `analyze` refuses samples outside them. None: no z^B; the first
+            layer uses the rule of inner layers. For several inputs give one of these for each, as a dict by name
+            or as a list.
+        rules: rules for single layers by name (as in `analyze_layers`), instead of those of their kind; see
             `rap_keras.register_rule` for what a rule is.
-        output: of a model with several outputs the one to explain, its name in `model.output_names` or its number.
+        output: the output to explain, by its name in `model.output_names` or its number, if the model has several.
         neuron_selection_mode: "max_activation", "index" (give `neuron_selection` to `analyze`) or "all".
         allow_lambda_layers: pass relevance through Lambda layers: unchanged where they keep the shape, else as
-            their gradient moves it. Nothing is known of what they calculate: `rap_keras.influence.check` tells
-            whether relevance lies where the input has an influence.
-        disable_model_checks: take a model that ends in a softmax, log-softmax or sigmoid as it is.
+            their gradient moves it. What they calculate is unknown: `rap_keras.influence.check` checks whether
+            relevance lies where the input has an influence.
+        disable_model_checks: accept a model that ends in a softmax, log-softmax or sigmoid.
 
     Attributes:
         network: the model's layer calls.
@@ -68,14 +68,14 @@ class RAP(Analyzer):
         variant: as above.
 
     Warns:
-        UserWarning: given bounds end at a layer whose rule is the user's own, or no layer goes by them.
+        UserWarning: given bounds end at a layer whose rule is the user's own, or no layer uses them.
 
     Raises:
         RuntimeError: the model was built with eager execution on and it is off now, or the other way round.
-        NotAnalyzeableModelException: the model ends in a softmax, log-softmax or sigmoid, has several outputs of
-            which none is chosen, Lambda layers without permission, weights of half precision, or layers without a
+        NotAnalyzeableModelException: the model ends in a softmax, log-softmax or sigmoid, has several outputs and
+            none is chosen, or has Lambda layers without permission, weights of half precision, or layers without a
             rule.
-        ValueError: an option has no such value.
+        ValueError: an option has an invalid value.
         KeyError: `rules` names a layer that is not in the network.
     """
 
@@ -120,12 +120,12 @@ class RAP(Analyzer):
         return {**own, **({"rules": sorted(self._rules)} if self._rules else {}), **super()._options()}
 
     def _warn_of_unused_bounds(self) -> None:
-        """Warns if bounds were given and no layer goes by them; a layer of the user's has been named already."""
+        """Warns if bounds were given but no layer uses them; a layer with a user's rule has been named already."""
         given = any(isinstance(rule, input_bounds.Fixed) for rule in self._input_rules)
         if given and not any(p.own or p.position is Position.INPUT for p in self.plan):
             warnings.warn(
                 "the bounds of input_rule are not used: the last weighted layer sees the input itself, or bounds "
-                "cannot be followed through a layer in front of the first one. There is no z^B in this network",
+                "cannot be followed through a layer in front of the first one. This network has no z^B",
                 stacklevel=3,
             )
 
@@ -133,8 +133,8 @@ class RAP(Analyzer):
         """Relevance within the network, in the graph that is being built.
 
         Args:
-            tensors: the model's inputs, and the positions of neurons where they are given; shaped as `specs` says.
-            finish: as `rap_keras.engine.propagation.propagate` takes it.
+            tensors: the model's inputs, and the positions of neurons if they are given; shaped as in `specs`.
+            finish: as in `rap_keras.engine.propagation.propagate`.
         """
         inputs = [as_float(x) for x in tensors[: len(self.network.inputs)]]
         return propagate(
@@ -152,7 +152,7 @@ class RAP(Analyzer):
         return [relevance.tensors[number] for number in relevance.inputs]
 
     def samples(self, X: Any, neuron_selection: Any = None, against: Any = None) -> Samples:
-        """X and the neurons to explain, and to compare with, as what the analyzer takes, checked.
+        """Checks X and the neurons to explain and to compare with, and returns them as samples.
 
         Raises:
             ValueError: as in `analyze`.
@@ -172,14 +172,14 @@ class RAP(Analyzer):
         block, each has its own part, and the parts add up to what the layer before receives.
 
         Args:
-            X: as in `analyze`, but no batches.
+            X: as in `analyze`, but not batches.
             layers: names of layers, all by default. A layer in a nested model is "model/layer", the second use
                 of a layer "layer#2".
             neuron_selection: as in `analyze`.
             against: as in `analyze`.
 
         Raises:
-            KeyError: a name is none of the network's layers; the message lists them.
+            KeyError: a name is not one of the network's layers; the message lists these.
             ValueError: as in `analyze`.
         """
         known = [call.name for call in self.network.calls]
@@ -205,7 +205,7 @@ class RAP(Analyzer):
         """Saves the analyzer with its model to a file that `RAP.load_npz` reads, without pickle.
 
         Raises:
-            ValueError: a rule of `rules` is not a function of a module, which alone could be found again.
+            ValueError: a rule of `rules` is not a function of a module, so it could not be found again.
         """
         options = {name: getattr(self, f"_{name}") for name in (*OPTIONS, *self._own_options())}
         model = {"model_json": self.model.to_json(), "model_weights": self.model.get_weights()}
@@ -213,12 +213,12 @@ class RAP(Analyzer):
 
     @classmethod
     def load_npz(cls, fname: str | Path) -> RAP:
-        """The analyzer that `save_npz` saved, with every option; also one of iNNvestigate's plugin.
+        """Loads the analyzer that `save_npz` saved, here or in iNNvestigate's plugin, with every option.
 
         Raises:
             FileNotFoundError: there is no such file.
-            ValueError: the file is not one of `RAP.save_npz`, was written by another Keras, or its model could do
-                more than calculate.
+            ValueError: the file was not written by `RAP.save_npz`, was written by another Keras, or its model
+                could do more than calculate.
             ImportError: a rule of `rules` is from a module that the program has not imported.
         """
         class_name, state = storage.load_npz(fname)
@@ -229,7 +229,7 @@ class RAP(Analyzer):
 
     @classmethod
     def _own_options(cls) -> tuple[str, ...]:
-        """The options of a subclass, beside those here, which a file keeps."""
+        """The options that a subclass adds to those here and that a file keeps."""
         return ()
 
 
@@ -243,7 +243,7 @@ OPTIONS = (
 )
 
 
-# What iNNvestigate's base class keeps for debugging, which changes no relevance.
+# Options of iNNvestigate's base class for debugging, which do not change relevance.
 _DEBUGGING = {
     "reverse_check_finite",
     "reverse_check_min_max_values",
@@ -254,7 +254,7 @@ _DEBUGGING = {
 
 
 def options_of(state: dict[str, Any], own_options: tuple[str, ...] = ()) -> dict[str, Any]:
-    """What `RAP` or a subclass is made with, out of a state that was saved in either host; the model among it.
+    """The arguments of `RAP` or a subclass, including the model, from a state that either host saved.
 
     Raises:
         ValueError: the state has an option that this host does not have, and that may change relevance.
@@ -266,8 +266,8 @@ def options_of(state: dict[str, Any], own_options: tuple[str, ...] = ()) -> dict
     )
     if others:
         raise ValueError(
-            f"it has options that only iNNvestigate's analyzer may have ({', '.join(others)}): load it by "
-            "innvestigate.analyzer.RAP.load_npz, or make the analyzer anew without them"
+            f"it has options that only iNNvestigate's analyzer may have ({', '.join(others)}): load it with "
+            "innvestigate.analyzer.RAP.load_npz, or create the analyzer again without them"
         )
     model = keras.models.model_from_json(state["model_json"])
     keras_graph.set_weights(model, state["model_weights"])

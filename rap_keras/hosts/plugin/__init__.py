@@ -1,12 +1,13 @@
-"""The plugin of iNNvestigate 2: `register` makes our analyzers known to it."""
+"""The plugin for iNNvestigate 2: `register` adds our analyzers to it."""
 
 from __future__ import annotations
 
 
 def register() -> None:
-    """Makes RAP, contrastive RAP, PatternNet and PatternAttribution analyzers of iNNvestigate.
+    """Adds RAP, contrastive RAP, PatternNet and PatternAttribution to iNNvestigate's analyzers.
 
-    From then on our NotAnalyzeableModelException is one of iNNvestigate's, so that programs catch it as ever.
+    From then on our NotAnalyzeableModelException is a subclass of iNNvestigate's, so programs that catch that one
+    catch ours, too.
 
     Raises:
         ImportError: iNNvestigate is not installed.
@@ -31,9 +32,10 @@ def register() -> None:
 
 
 def names() -> list[str]:
-    """The names of all methods of iNNvestigate, ours among them.
+    """The names of all methods of iNNvestigate, including ours.
 
-    The command `rap-keras` has not registered ours before, since it prints its help without iNNvestigate.
+    Ours are registered here, since the command `rap-keras`, which prints its help without iNNvestigate, has not
+    done so.
     """
     import innvestigate.analyzer
 

@@ -25,10 +25,10 @@ from rap_keras.models.outputs import one_output
 
 
 class RAP(rap.RAP, ReverseAnalyzerBase):
-    """Relative Attributing Propagation, as an analyzer that iNNvestigate's wrappers and tools take.
+    """Relative Attributing Propagation as an analyzer that iNNvestigate's wrappers and tools accept.
 
-    What it is, its options and what it raises are those of `rap_keras.RAP`, and further options of iNNvestigate's
-    ReverseAnalyzerBase are taken. It also has its `save` and `load`.
+    It is the method of `rap_keras.RAP`, with the same options and exceptions. It also takes the options of
+    iNNvestigate's ReverseAnalyzerBase, and has its `save` and `load`.
 
     Examples:
         >>> model = rap_keras.to_logits(model)
@@ -41,7 +41,7 @@ class RAP(rap.RAP, ReverseAnalyzerBase):
         input_rule: as for `rap_keras.RAP`.
         rules: as for `rap_keras.RAP`.
         output: as for `rap_keras.RAP`.
-        **kwargs: options of ReverseAnalyzerBase, neuron_selection_mode among them.
+        **kwargs: options of ReverseAnalyzerBase, including neuron_selection_mode.
 
     Raises:
         RuntimeError: eager execution is on, or was on when the model was built.
@@ -74,7 +74,7 @@ class RAP(rap.RAP, ReverseAnalyzerBase):
         self._tensors: list[int] = []
 
     def _run(self, samples: Samples) -> list[np.ndarray]:
-        """The heatmaps by way of iNNvestigate's analyzer model, which has its options for debugging."""
+        """Computes the heatmaps with iNNvestigate's analyzer model, which has its options for debugging."""
         if not self._analyzer_model_done:
             self.create_analyzer_model()
         outputs = ibackend.to_list(self._analyzer_model.predict_on_batch(samples.feeds()))
@@ -84,7 +84,7 @@ class RAP(rap.RAP, ReverseAnalyzerBase):
         return outputs
 
     def _prepare_model(self, model: keras.Model) -> tuple[keras.Model, list, list]:
-        """The model as it is: the neuron is selected within the propagation, so no layer is added."""
+        """Leaves the model as it is: the neuron is selected within the propagation, so no layer is added."""
         names = ["neuron_index"] * (self._neuron_selection_mode == "index")
         names += ["neuron_against"] * (self._contrast is not None)
         positions = [keras.Input((model.outputs[0].shape.rank,), dtype=np.int32, name=name) for name in names]
@@ -96,11 +96,11 @@ class RAP(rap.RAP, ReverseAnalyzerBase):
         stop_analysis_at_tensors: list | None = None,
         return_all_reversed_tensors: bool = False,
     ) -> tuple[list, dict | None]:
-        """Forward pass and relevance as one Keras layer, in place of iNNvestigate's reversal.
+        """Forward pass and relevance as one Keras layer, instead of iNNvestigate's reversal.
 
-        Keras wraps every operation outside of a layer into one of its own, which takes minutes on deep
-        networks. Within one layer the graph is plain TensorFlow, and it can be called anew on other inputs, as
-        iNNvestigate's wrappers (SmoothGrad and the like) do.
+        Keras wraps every operation outside a layer in a layer of its own, which takes minutes on deep networks.
+        Within one layer the graph is plain TensorFlow. The layer can be called again on other inputs, as
+        iNNvestigate's wrappers (such as SmoothGrad) do.
         """
         layer = _Propagation(self.propagate, return_all_reversed_tensors)
         outputs = layer([*model.inputs, *(stop_analysis_at_tensors or [])])
@@ -113,7 +113,7 @@ class RAP(rap.RAP, ReverseAnalyzerBase):
         }
 
     def propagate(self, tensors: list[tf.Tensor], finish: Callable | None = None) -> Relevance:
-        """As `rap_keras.RAP.propagate`, with the base class's options that change relevance."""
+        """Like `rap_keras.RAP.propagate`, with the base class's options that change relevance."""
         found = super().propagate(tensors, finish or (self._finish if self._changes_relevance() else None))
         self._tensors = self._tensors or list(found.tensors)
         return found
@@ -122,7 +122,7 @@ class RAP(rap.RAP, ReverseAnalyzerBase):
         return bool(self._reverse_project_bottleneck_layers or self._reverse_clip_values or self._reverse_verbose)
 
     def _finish(self, number: int, R: tf.Tensor) -> tf.Tensor:
-        """The base class's options that change relevance on its way."""
+        """Applies the base class's options that change relevance on its way."""
         project, clip = self._reverse_project_bottleneck_layers, self._reverse_clip_values
         if project and number in self.network.bottlenecks():
             (R,) = ibackend.to_list(ilayers.Project(project).call(R))
@@ -143,24 +143,24 @@ class RAP(rap.RAP, ReverseAnalyzerBase):
         """Saves the analyzer with its model to a file that `RAP.load_npz` reads, without pickle.
 
         Raises:
-            ValueError: a rule of `rules` is not a function of a module, which alone could be found again.
+            ValueError: a rule of `rules` is not a function of a module, so it could not be found again.
         """
         storage.save_npz(fname, *self.save())
 
     @classmethod
     def load_npz(cls, fname: str | Path) -> RAP:
-        """The analyzer that `save_npz` saved, with every option.
+        """Loads the analyzer that `save_npz` saved, with every option.
 
         Raises:
             FileNotFoundError: there is no such file.
-            ValueError: the file is not one of `RAP.save_npz`, or its model could do more than calculate.
+            ValueError: the file was not written by `RAP.save_npz`, or its model could do more than calculate.
             ImportError: a rule of `rules` is from a module that the program has not imported.
         """
         class_name, state = storage.load_npz(fname)
         if class_name != cls.__name__:
             raise ValueError(f"{fname} holds an analyzer of class {class_name}, not {cls.__name__}")
         with naming(fname):
-            own = "reverse_verbose" in state  # else it is of the native host
+            own = "reverse_verbose" in state  # else the native host wrote it
             options = cls._state_to_kwargs(state) if own else rap.options_of(state, cls._own_options())
         return cls(**options)
 
@@ -171,7 +171,7 @@ class RAP(rap.RAP, ReverseAnalyzerBase):
 
     @classmethod
     def _state_to_kwargs(cls, state: dict[str, Any]) -> dict[str, Any]:
-        rest = dict(state)  # the base classes take their own out of it, and the caller may load once more
+        rest = dict(state)  # the base classes remove their options from it, and the caller may load once more
         own = {
             name: rest.pop(name) for name in ("variant", "batch_norm", "input_rule", "rules", *cls._own_options())
         }
@@ -179,9 +179,9 @@ class RAP(rap.RAP, ReverseAnalyzerBase):
 
 
 class ContrastiveRAP(contrastive_rap.ContrastiveRAP, RAP):
-    """Contrastive RAP, as an analyzer that iNNvestigate's wrappers and tools take.
+    """Contrastive RAP as an analyzer that iNNvestigate's wrappers and tools accept.
 
-    What it is, its options and what it raises are those of `rap_keras.ContrastiveRAP`.
+    It is the method of `rap_keras.ContrastiveRAP`, with the same options and exceptions.
 
     Args:
         model: as for `RAP`.
@@ -191,10 +191,10 @@ class ContrastiveRAP(contrastive_rap.ContrastiveRAP, RAP):
 
 
 class _Propagation(keras.layers.Layer):
-    """From a model's inputs to their relevances, and to those of all tensors behind them if asked for."""
+    """Takes a model's inputs; gives their relevances, followed by those of all tensors if asked for."""
 
     def __init__(self, function: Callable[[list[tf.Tensor]], Relevance], all_tensors: bool) -> None:
-        # The data type is given, for mixed precision as a global policy would make float16 of all weights.
+        # The data type is given, since mixed precision as a global policy would turn all weights into float16.
         super().__init__(name="relevance", dtype=keras.backend.floatx(), autocast=False)
         self._function = function
         self._all_tensors = all_tensors

@@ -1,4 +1,4 @@
-"""Analyzers of iNNvestigate, ready to be used."""
+"""Creates analyzers of iNNvestigate that are ready to use."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def create(
     output: str | int | None,
     patterns: Patterns | str | Path | None = None,
 ) -> ianalyzer.AnalyzerBase:
-    """As `rap_keras.methods.create`, for a key of `innvestigate.analyzer.analyzers`."""
+    """Like `rap_keras.methods.create`, for a key of `innvestigate.analyzer.analyzers`."""
     require_graph_execution()
     require_model_of_this_mode(model)
     cls = ianalyzer.analyzers[name]
@@ -39,28 +39,28 @@ def create(
         return _built(cls(model, neuron_selection_mode=neuron_selection_mode))
     if name.startswith("pattern."):
         return _built(cls(flat_output(model), patterns=patterns, neuron_selection_mode=neuron_selection_mode))
-    # The gradient through a nested model is right as a whole, any other rule must see its layers.
+    # The gradient of a nested model as a whole is right; any other rule must see its layers.
     if issubclass(cls, ReverseAnalyzerBase) and not issubclass(cls, ianalyzer.Gradient):
         for layer in model.layers:
             if isinstance(layer, keras.Model):
                 raise ValueError(
                     f"{name} cannot look into {layer.name!r}, a model that is a layer of "
-                    f"{model.name!r}: it would take the gradient there, silently. Use rap, or "
+                    f"{model.name!r}: it would silently take the gradient there. Use rap, or "
                     "build the model without nesting"
                 )
     is_lrp = issubclass(cls, ianalyzer.LRP)
     copy = _copy(model, _for_lrp if is_lrp else _copied)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what iNNvestigate warns of it also raises, below
+            warnings.simplefilter("ignore")  # iNNvestigate also raises what it warns of, see below
             analyzer = cls(flat_output(copy), neuron_selection_mode=neuron_selection_mode)
     except NotImplementedError as error:
         odd = {type(layer).__name__ for layer in copy.layers if not ichecks.is_convnet_layer(layer)}
         raise NotAnalyzeableModelException(
-            f"iNNvestigate's {name} is not made for this model; layers that it does not know: "
+            f"iNNvestigate's {name} does not support this model; layers that it does not know: "
             f"{', '.join(sorted(odd)) or 'none'}"
         ) from error
-    # A few, as lrp.alpha_beta, have parameters without a default.
+    # A few, such as lrp.alpha_beta, have parameters without a default.
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"{name} cannot be created with its defaults ({error}): give its parameters to "
@@ -68,20 +68,20 @@ def create(
         ) from error
     try:
         return _built(build_quickly(analyzer))
-    # iNNvestigate finds out here, in no type of its own, that it cannot reverse a layer.
+    # Here iNNvestigate finds layers that it cannot reverse; it raises no particular type.
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise NotAnalyzeableModelException(f"iNNvestigate cannot build {name} for this model: {error}") from error
 
 
 def _built(analyzer: ianalyzer.AnalyzerBase) -> ianalyzer.AnalyzerBase:
-    """The analyzer with its graph made now, which else the first sample has to wait for."""
+    """Builds the analyzer's graph now, so that the first sample need not wait for it."""
     if hasattr(analyzer, "create_analyzer_model"):
         analyzer.create_analyzer_model()
     return analyzer
 
 
 def _copy(model: keras.Model, copied: Callable) -> keras.Model:
-    # Inputs of models from files have names that Keras gives again, to inputs that iNNvestigate adds.
+    # Keras would give the inputs that iNNvestigate adds the same names as those of a model from a file.
     inputs = [
         keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=f"{name}_copy")
         for name, tensor in zip(model.input_names, model.inputs)
@@ -93,7 +93,7 @@ def _copy(model: keras.Model, copied: Callable) -> keras.Model:
 
 def _copied(layer: keras.layers.Layer) -> keras.layers.Layer:
     if is_augmentation(layer):
-        # iNNvestigate knows no such layer, and with eager execution off Keras leaves it switched on.
+        # iNNvestigate does not know such a layer, and with eager execution off Keras leaves it switched on.
         return keras.layers.Activation("linear", name=layer.name)
     return type(layer).from_config(layer.get_config())
 

@@ -21,7 +21,7 @@ from rap_keras.patterns.stored import Patterns
 
 
 class _PatternAnalyzer(ReverseAnalyzerBase):
-    """The gradient with other weights in Dense layers and convolutions, begun with the logit."""
+    """The gradient with other weights in Dense layers and convolutions, beginning with the logit."""
 
     def __init__(
         self,
@@ -47,14 +47,14 @@ class _PatternAnalyzer(ReverseAnalyzerBase):
         build_quickly(self)
 
     def fit(self, X: Any, batch_size: int = 16) -> None:
-        """Computes the patterns from data, as `PatternComputer.compute` does; in place of the option `patterns`.
+        """Computes the patterns from data, as `PatternComputer.compute` does; replaces the option `patterns`.
 
         Raises:
             RuntimeError: `analyze` has been called before.
             ValueError: X is not what the model takes.
         """
         if self._analyzer_model_done:
-            raise RuntimeError("the analyzer is in use with other patterns already: make a new one and fit that")
+            raise RuntimeError("the analyzer already uses other patterns: create a new one and fit that")
         self._patterns = PatternComputer(self._model, self._pattern_type).compute(X, batch_size)
 
     def create_analyzer_model(self) -> None:
@@ -79,7 +79,7 @@ class _PatternAnalyzer(ReverseAnalyzerBase):
         return super()._reverse_mapping(layer)
 
     def _through_patterns(self, Xs: list, Ys: list, Rs: list, state: dict[str, Any]) -> list[tf.Tensor]:
-        """The vector-Jacobian product of a weighted layer with the method's weights in place of its own."""
+        """The vector-Jacobian product of a weighted layer with the method's weights instead of its own."""
         assert self._patterns is not None
         arrays, layer = self._patterns.arrays, state["layer"]
 
@@ -110,22 +110,22 @@ class _PatternAnalyzer(ReverseAnalyzerBase):
 
 
 class PatternNet(_PatternAnalyzer):
-    """The signal in the input that a decision rests on: patterns in place of weights on the way back.
+    """The signal in the input that a decision rests on: patterns instead of weights on the way back.
 
     Shown as it is, it looks like the input's detected part. Source: Kindermans et al., arXiv 1705.05598.
 
     Args:
         model: a Keras model that ends in logits, see `rap_keras.to_logits`.
-        patterns: of this model, as `PatternComputer` gives them, or the file that they were saved to. Without,
-            `fit` has to be called.
-        pattern_type: of `fit`, see `PatternComputer`.
-        output: of a model with several outputs the one to explain, its name or number.
-        **kwargs: options of iNNvestigate's ReverseAnalyzerBase, neuron_selection_mode among them.
+        patterns: patterns of this model from `PatternComputer`, or the file that they were saved to. Without them,
+            call `fit`.
+        pattern_type: the type that `fit` computes, see `PatternComputer`.
+        output: the output to explain, by name or number, if the model has several.
+        **kwargs: options of iNNvestigate's ReverseAnalyzerBase, including neuron_selection_mode.
 
     Raises:
         RuntimeError: eager execution is on.
         ValueError: the patterns are of another network.
-        NotAnalyzeableModelException: the model has several outputs of which none is chosen, ends in a softmax,
+        NotAnalyzeableModelException: the model has several outputs and none is chosen, ends in a softmax,
             log-softmax or sigmoid, or has a weighted layer that is neither Dense nor a convolution.
     """
 
@@ -139,12 +139,12 @@ class PatternNet(_PatternAnalyzer):
 class PatternAttribution(_PatternAnalyzer):
     """How much each input's signal adds to a decision: weights times patterns on the way back.
 
-    Its arguments, and what it raises, are those of `PatternNet`. Source: Kindermans et al., arXiv 1705.05598.
+    Arguments and exceptions are those of `PatternNet`. Source: Kindermans et al., arXiv 1705.05598.
     """
 
     def _weights(self, pattern: tf.Tensor, w: tf.Tensor) -> tf.Tensor:
         return pattern * w
 
     def _through_normalization(self, Xs: list, Ys: list, Rs: list, state: dict[str, Any]) -> list[tf.Tensor]:
-        """A neuron of one input: pattern times weight is 1."""
+        """Passes relevance unchanged: a neuron has one input here, so pattern times weight is 1."""
         return list(Rs)

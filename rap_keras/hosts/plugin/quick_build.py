@@ -1,8 +1,8 @@
-"""iNNvestigate's own analyzers, with their graph built in seconds instead of minutes.
+"""Builds the graph of iNNvestigate's own analyzers in seconds instead of minutes.
 
-iNNvestigate reverses a model on Keras tensors. Keras then looks through the whole graph after every operation, to
-wrap what it finds into layers, which on ResNet50 takes minutes for the plain gradient. Inside of a Keras layer
-nothing is wrapped: here the same function of iNNvestigate, with the same rules, runs within one.
+iNNvestigate reverses a model on Keras tensors. After every operation Keras then searches the whole graph for
+operations to wrap in layers, which on ResNet50 takes minutes for the plain gradient. Inside a Keras layer nothing
+is wrapped, so here the same function of iNNvestigate, with the same rules, runs within one layer.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from rap_keras.engine.network import Network, flatten
 
 
 def build_quickly(analyzer: AnalyzerBase) -> AnalyzerBase:
-    """Makes an analyzer of iNNvestigate build its graph fast, and returns it; what it calculates stays the same.
+    """Makes an analyzer of iNNvestigate build its graph quickly, and returns it; its results stay the same.
 
-    To be called before the first `analyze`. Analyzers that do not reverse the model (`random` and the like) stay
-    as they are, as do those that keep or check every tensor on the way (reverse_keep_tensors,
-    reverse_check_finite, reverse_check_min_max_values).
+    Call it before the first `analyze`. Analyzers that do not reverse the model (such as `random`) stay as they
+    are, and so do those that keep or check every tensor on the way (reverse_keep_tensors, reverse_check_finite,
+    reverse_check_min_max_values).
 
     Examples:
         >>> analyzer = rap_keras.build_quickly(innvestigate.create_analyzer("lrp.z", model))
 
     Args:
-        analyzer: as `innvestigate.create_analyzer` gives it; a wrapper (Integrated Gradients, SmoothGrad) has
-            the analyzer within it treated.
+        analyzer: an analyzer from `innvestigate.create_analyzer`; for a wrapper (Integrated Gradients, SmoothGrad)
+            the analyzer within it is changed.
 
     Raises:
         RuntimeError: its graph has been built already.
@@ -45,11 +45,11 @@ def build_quickly(analyzer: AnalyzerBase) -> AnalyzerBase:
     inner = analyzer
     while isinstance(inner, WrapperBase):
         inner = inner._subanalyzer
-    # Others, as RAP, have a way of their own.
+    # Others, such as RAP, reverse the model in their own way.
     if getattr(type(inner), "_reverse_model", None) is not ReverseAnalyzerBase._reverse_model:
         return analyzer
     if inner._analyzer_model_done:
-        raise RuntimeError(f"the graph of this {type(inner).__name__} analyzer is built already: make a new one")
+        raise RuntimeError(f"the graph of this {type(inner).__name__} analyzer is already built: create a new one")
     slowly = inner._reverse_model
 
     def reverse_model(
@@ -70,7 +70,7 @@ def build_quickly(analyzer: AnalyzerBase) -> AnalyzerBase:
 def _reverse(
     analyzer: ReverseAnalyzerBase, network: Network, tensors: list[tf.Tensor], stopped: list[int]
 ) -> list[tf.Tensor]:
-    """What the analyzer makes of a model's input tensors, by iNNvestigate's own reversal."""
+    """The analyzer's result for a model's input tensors, by iNNvestigate's own reversal."""
     import innvestigate.backend.graph as igraph
 
     values = network.values(tensors)
@@ -94,7 +94,7 @@ def _reverse(
 
 
 class _Reversal(keras.layers.Layer):
-    """A function of tensors as a layer, which can be called anew on other inputs, as wrappers do."""
+    """A function of tensors as a layer, which can be called again on other inputs, as wrappers do."""
 
     def __init__(self, function: Callable[[list[tf.Tensor]], list[tf.Tensor]]) -> None:
         super().__init__(name="reversal", autocast=False)
