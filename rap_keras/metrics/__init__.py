@@ -1,7 +1,7 @@
-"""How well heatmaps mark an object of known place, and what a network does without the pixels they rank.
+"""How well heatmaps mark an object, and how a network does when pixels are removed in their order.
 
-Nothing here needs TensorFlow: heatmaps are numpy arrays, relevance summed over channels at the resolution of the
-network's input, and a network is a function from inputs to logits. The metrics are those of the paper's evaluation
+Nothing here needs TensorFlow. Heatmaps are numpy arrays: relevance summed over channels, at the resolution of the
+network's input. A network is a function from inputs to logits. The metrics are those of the paper's evaluation
 (Nam et al., Relative Attributing Propagation, AAAI 2020), which counts correctly classified images only.
 """
 

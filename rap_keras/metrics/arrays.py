@@ -1,4 +1,4 @@
-"""What every metric asks of heatmaps and masks."""
+"""Checks of heatmaps and masks that all metrics share."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ def finite(heatmap: np.ndarray) -> np.ndarray:
     """Relevance (H, W) or (N, H, W) as float64.
 
     Raises:
-        ValueError: another number of axes, or values that are not finite, with how many and in which sample.
+        ValueError: the number of axes is wrong, or values are not finite; the message says how many, and in which
+            samples.
     """
     values = np.asarray(heatmap, np.float64)
     if values.ndim not in (2, 3):
@@ -25,15 +26,15 @@ def finite(heatmap: np.ndarray) -> np.ndarray:
 
 
 def mask_of(mask: np.ndarray, shape: tuple[int, ...], name: str) -> np.ndarray:
-    """A mask as bool array.
+    """A mask as a bool array.
 
     Raises:
-        ValueError: the mask has not this shape, or is not bool.
+        ValueError: the mask has another shape, or is not bool.
     """
     array = np.asarray(mask)
     if array.shape != shape:
         raise ValueError(f"the heatmap has shape {shape}, the {name} mask {array.shape}")
-    # In an array of labels 0, 1, 255 the void pixels would pass for the object's.
+    # In an array of labels 0, 1 and 255, void pixels would count as the object's.
     if array.dtype != bool:
         raise ValueError(f"the {name} mask is {array.dtype}: it must be bool, as in labels == 1")
     return array

@@ -1,6 +1,6 @@
-"""Whether a heatmap marks the object of the class explained, and not that of another class beside it.
+"""Whether a heatmap marks the object of the explained class, or that of another class in the same image.
 
-Every function takes one image (H, W). Void pixels, whose label is unknown, count nowhere.
+Every function takes one image, (H, W). Void pixels, whose label is unknown, are ignored.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from rap_keras.metrics import arrays as maps
 
 
 class Discrimination(NamedTuple):
-    """How a heatmap tells two objects apart: 1.0 for yes, 0.0 for no, NaN where an object has no pixels.
+    """Whether a heatmap tells two objects apart: 1.0 for yes, 0.0 for no, NaN if an object has no pixels.
 
     Attributes:
-        mass: the own object has more positive relevance than the other one.
-        density: it has more per pixel, so that the size of the objects does not count.
-        pointing_own: the pixel of the highest relevance lies on the own object (the pointing game).
-        pointing_other: it lies on the other one.
+        mass: the explained object has more positive relevance than the other one.
+        density: it has more per pixel, so that the size of the objects does not matter.
+        pointing_own: the pixel with the highest relevance lies on the explained object (the pointing game).
+        pointing_other: it lies on the other object.
     """
 
     mass: float
@@ -31,11 +31,11 @@ class Discrimination(NamedTuple):
 def discrimination(
     heatmap: np.ndarray, own: np.ndarray, other: np.ndarray, void: np.ndarray | None = None
 ) -> Discrimination:
-    """How a heatmap tells the object of the explained class from that of another class; higher is better.
+    """Whether a heatmap tells the object of the explained class from that of another class; higher is better.
 
-    Without any positive relevance on either object the answer is no, as no relevance at all tells nothing apart; a
-    heatmap without positive relevance points nowhere. A heatmap that does not depend on the class has 0.5 in the
-    mean over both classes of each image, in `mass` as in `density`.
+    If neither object has positive relevance, the answer is no. A heatmap without positive relevance points
+    nowhere. If a heatmap does not depend on the class, the mean of `mass` over both classes of each image is 0.5,
+    and so is that of `density`.
 
     Source of the pointing game: Zhang et al., Top-Down Neural Attention by Excitation Backprop, IJCV 2018.
 

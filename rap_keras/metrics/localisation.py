@@ -1,7 +1,7 @@
-"""How well a heatmap marks an object of known place: by its box, or by its pixels.
+"""How well a heatmap marks an object whose box or pixels are known.
 
-Every function takes one image (H, W) or a batch (N, H, W), and gives a number, or one number per image. Void
-pixels, whose label is unknown, count nowhere.
+Every function takes one image, (H, W), or a batch, (N, H, W), and gives one number, or one number per image. Void
+pixels, whose label is unknown, are ignored.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ _PIXELS = (-2, -1)
 
 
 class Counts(NamedTuple):
-    """Pixels by whether they are marked and whether they are the object's: ints, or int64 arrays (N,).
+    """Numbers of pixels that are marked or not, and the object's or not: ints, or int64 arrays (N,).
 
     The counts of a data set are the sums over its images: `Counts(*(field.sum() for field in counts))`.
 
     Attributes:
-        tp: marked, and the object's.
-        fp: marked, and not the object's.
-        fn: not marked, and the object's.
-        tn: neither.
+        tp: pixels of the object that are marked.
+        fp: other pixels that are marked.
+        fn: pixels of the object that are not marked.
+        tn: other pixels that are not marked.
     """
 
     tp: Any
@@ -39,8 +39,8 @@ def outside_inside_ratio(
     """Mean relevance outside of an object over mean relevance inside; lower is better.
 
     The paper's "POS" case takes positive relevance alone and fits every method. Its "ALL" case
-    (`positive=False`) tells little where positive and negative relevance nearly cancel, as in RAP: it then tends
-    to minus the ratio of inside to outside pixels, whatever the heatmap.
+    (`positive=False`) says little if positive and negative relevance nearly cancel, as in RAP: the result is then
+    close to minus the ratio of inside to outside pixels, whatever the heatmap.
 
     Source: Lapuschkin et al., Analyzing Classifiers, CVPR 2016.
 
@@ -51,8 +51,8 @@ def outside_inside_ratio(
         void: pixels that count neither as inside nor as outside, bool, of the heatmap's shape.
 
     Returns:
-        The ratio, float or float64 (N,); NaN where it has none: nothing is inside or outside, or the mean inside
-        is 0. With `positive`, that is also the worst heatmap of all, so count the NaNs.
+        The ratio, float or float64 (N,); NaN if no pixel is inside or outside, or the mean inside is 0. With
+        `positive`, the worst heatmap of all also gives NaN, so count the NaNs.
 
     Raises:
         ValueError: the shapes differ, a mask is not bool, or the heatmap has values that are not finite.
@@ -66,8 +66,8 @@ def outside_inside_ratio(
 def mass_inside(heatmap: np.ndarray, inside: np.ndarray, void: np.ndarray | None = None) -> Any:
     """Share of the positive relevance that lies inside an object, 0 to 1; higher is better.
 
-    It depends on the object's size: a constant heatmap has the share of pixels that are inside. So compare methods
-    by it on the same images only.
+    It depends on the object's size: for a constant heatmap it is the share of pixels that are inside. So compare
+    methods only on the same images.
 
     Args:
         heatmap: relevance, (H, W) or (N, H, W).
@@ -75,7 +75,7 @@ def mass_inside(heatmap: np.ndarray, inside: np.ndarray, void: np.ndarray | None
         void: pixels that do not count, bool, of the heatmap's shape.
 
     Returns:
-        The share, float or float64 (N,); NaN where no relevance is positive or nothing is inside.
+        The share, float or float64 (N,); NaN if no relevance is positive or no pixel is inside.
 
     Raises:
         ValueError: the shapes differ, a mask is not bool, or the heatmap has values that are not finite.
@@ -92,15 +92,14 @@ def marked(heatmap: np.ndarray, case: str, void: np.ndarray | None = None) -> np
 
     Args:
         heatmap: relevance, (H, W) or (N, H, W).
-        case: "pos" marks positive relevance above its mean over the image, negative relevance counting as 0 in the
-            mean; it fits every method. "signed" marks all positive relevance; it is for methods whose negative
-            relevance stands for the background, such as RAP, and marks nearly everything where relevance is
-            never negative.
+        case: "pos" marks relevance above the mean over the image, with negative relevance counted as 0; it fits
+            every method. "signed" marks all positive relevance; it is for methods whose negative relevance stands
+            for the background, such as RAP. If relevance is never negative, it marks nearly everything.
         void: pixels that are neither marked nor counted in the mean, bool, of the heatmap's shape.
 
     Raises:
-        ValueError: an unknown case, another shape, a mask that is not bool, or a heatmap with values that are not
-            finite.
+        ValueError: there is no such case; the shapes differ; `void` is not bool; or the heatmap has values that
+            are not finite.
     """
     if case not in ("pos", "signed"):
         raise ValueError(f"case={case!r}: must be 'pos' or 'signed'")
@@ -109,7 +108,7 @@ def marked(heatmap: np.ndarray, case: str, void: np.ndarray | None = None) -> np
     if case == "signed":
         return (values > 0) & seen
     values = np.where(seen, np.maximum(values, 0), 0)
-    # Taken from the lowest value on: else rounding of the mean could mark all of a constant heatmap.
+    # Counted from the lowest value: otherwise rounding of the mean could mark all of a constant heatmap.
     values = values - np.min(values, axis=_PIXELS, keepdims=True, where=seen, initial=np.inf)
     return (values > _mean(values, seen)[..., np.newaxis, np.newaxis]) & seen
 
@@ -136,12 +135,15 @@ def confusion(marked: np.ndarray, mask: np.ndarray, void: np.ndarray | None = No
 
 
 def pixel_accuracy(counts: Counts) -> Any:
-    """Share of pixels where the marked ones and the object's agree, 0 to 1; higher is better.
+    """Share of pixels that are rightly marked or rightly not marked, 0 to 1; higher is better.
 
-    Marking nothing scores high where objects are small: report it beside `mean_iou`.
+    If objects are small, a heatmap that marks nothing scores high. So report `mean_iou` beside it.
+
+    Args:
+        counts: those of `confusion`.
 
     Returns:
-        The share, float or float64 (N,); NaN where every pixel is void.
+        The share, float or float64 (N,); NaN if every pixel is void.
     """
     return _ratio(np.add(counts.tp, counts.tn), _pixels(counts))
 
@@ -149,11 +151,14 @@ def pixel_accuracy(counts: Counts) -> Any:
 def mean_iou(counts: Counts) -> Any:
     """Mean of the intersection over union of object and of background, 0 to 1; higher is better.
 
-    For an average over images, average the result of (N,) counts; for the mIOU pooled over a data set, give the
-    summed counts. An object, or a background, that is neither there nor marked has an IoU of 1, as both agree.
+    For an average over images, average the result of (N,) counts. For the mIOU pooled over a data set, give the
+    summed counts. If there is no object and nothing is marked, the object's IoU is 1; likewise for the background.
+
+    Args:
+        counts: those of `confusion`.
 
     Returns:
-        The mean, float or float64 (N,); NaN where every pixel is void.
+        The mean, float or float64 (N,); NaN if every pixel is void.
     """
     wrong = np.add(counts.fp, counts.fn)
     ious = [_ratio(hits, np.add(hits, wrong), empty=1.0) for hits in (counts.tp, counts.tn)]
@@ -170,7 +175,7 @@ def _mean(values: np.ndarray, where: np.ndarray) -> np.ndarray:
 
 
 def _ratio(above: Any, below: Any, empty: float = np.nan) -> Any:
-    """The quotient, and `empty` where its denominator is 0."""
+    """The quotient, and `empty` where the denominator is 0."""
     above, below = np.asarray(above, np.float64), np.asarray(below, np.float64)
     return _number(np.divide(above, below, out=np.full(below.shape, empty), where=below != 0))
 

@@ -1,4 +1,4 @@
-"""What a network still recognises while an image's pixels are removed in the order of their relevance."""
+"""How well a network still recognises an image whose pixels are removed in the order of their relevance."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ ORDERS = ("lerf", "morf", "random")
 
 
 class Perturbed(NamedTuple):
-    """What the network made of each image after each step; column 0 is the image as it was.
+    """What the network said of each image after each step; column 0 is for the unchanged image.
 
     Attributes:
         correct: whether the target had the largest logit, bool (N, steps + 1).
-        logit: that of the target, float64 (N, steps + 1).
+        logit: the logit of the target, float64 (N, steps + 1).
     """
 
     correct: np.ndarray
@@ -38,31 +38,32 @@ def region_perturbation(
 ) -> Perturbed:
     """Correctness and logit of images while more and more of their pixels are set to a constant.
 
-    With the least relevant first, the better heatmap keeps images correct for longer; with the most relevant
-    first, it makes the logit fall faster. Any heatmap will do, as only the order of its values counts, but compare
-    methods on the same correctly classified images, network, `pixels` and `fill`. A random order shows what the
-    removal itself does.
+    If the least relevant pixels go first, the better heatmap keeps images correct for longer. If the most relevant
+    go first, it makes the logit fall faster. Only the order of a heatmap's values counts. Compare methods on the
+    same network and the same correctly classified images, with the same `pixels` and `fill`. A random order shows
+    what the removal alone does.
 
     Source: Samek et al., Evaluating the visualization of what a deep neural network has learned, IEEE TNNLS 28,
-    2017; with single pixels in place of their regions and a constant in place of their noise, as in the RAP paper.
+    2017; with single pixels instead of their regions and a constant instead of their noise, as in the RAP paper.
 
     Args:
         predict: maps inputs (N, H, W, C) to logits (N, classes). It gets all images at once, in an array that it
             may change.
-        x: network inputs, (N, H, W, C); they stay as they are.
+        x: network inputs, (N, H, W, C); they are not changed.
         heatmaps: relevance, (N, H, W), of the class in `targets`.
         targets: one class per image, int (N,).
-        order: "lerf" removes the least relevant pixels first, "morf" the most relevant, "random" in a random
-            order. Of equally relevant pixels the first in the image, row by row, goes first.
-        pixels: how many are removed per step.
-        steps: how often.
+        order: "lerf" removes the least relevant pixels first, "morf" the most relevant ones, "random" goes by
+            chance. Of equally relevant pixels the first in the image, row by row, goes first.
+        pixels: how many pixels are removed per step.
+        steps: number of steps.
         fill: what removed pixels are set to, a number or one per channel, in units of the network's input.
-        seeds: of the random order, one integer per image, (N,); 0 to N - 1 if not given. An image's order depends
-            on its seed alone, so give the image's number in the data set to be free of the batch size.
+        seeds: seeds of the random order, one integer per image, (N,); 0 to N - 1 if not given. An image's order
+            depends only on its seed. So give the image's number in the data set: the result then does not depend
+            on the batch size.
 
     Raises:
-        ValueError: an unknown order; shapes that do not fit; a target that is no class; more pixels to remove than
-            there are, or less than one; heatmaps, a fill or logits with values that are not finite.
+        ValueError: there is no such order; shapes do not fit; a target is no class; more pixels would be removed
+            than there are, or less than one; or heatmaps, the fill or logits have values that are not finite.
     """
     perturbed = np.array(x, np.result_type(np.asarray(x), np.float32), order="C")  # a fill may be no integer
     if perturbed.ndim != 4:
@@ -90,16 +91,17 @@ def region_perturbation(
 
 
 def aopc(logit: np.ndarray) -> Any:
-    """Area over the perturbation curve: mean drop of the logit, in its units, the unperturbed image's 0 included.
+    """Area over the perturbation curve: the mean drop of the logit, in its units, with the unperturbed image's 0.
 
-    Higher is better with the most relevant pixels first, lower with the least relevant first. Logits of different
-    networks have different scales: compare methods on the same network.
+    Higher is better if the most relevant pixels go first, lower if the least relevant go first. Logits of
+    different networks have different scales: compare methods on the same network.
 
     Source: Samek et al., Evaluating the visualization of what a deep neural network has learned, IEEE TNNLS 28,
     2017, which divides the sum of the drops after L steps by L + 1.
 
     Args:
-        logit: of the target, (..., steps + 1), the unperturbed image's first, as `region_perturbation` gives it.
+        logit: the logit of the target, (..., steps + 1), beginning with the unperturbed image's, as
+            `region_perturbation` gives it.
 
     Returns:
         The mean drop, float64 (...), or a float if there is one curve.
