@@ -7,16 +7,16 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-# What stands in a file where its boxes should be, and what must be said about it.
+# What a file has in place of its boxes, and what the error must say about it.
 BROKEN_XML = {
     "hostile": (
         '<!DOCTYPE a [<!ENTITY b "bbbb"><!ENTITY c "&b;&b;&b;&b;">]><annotation><object><name>&c;</name></object>'
         "</annotation>",
-        "harm",
+        "malicious",
     ),
     "outside entity": (
         '<!DOCTYPE a [<!ENTITY b SYSTEM "file:///etc/hostname">]><annotation>&b;</annotation>',
-        "harm",
+        "malicious",
     ),
     "cut off": ("<annotation><object><name>bird</name>", "not well-formed"),
     "empty": ("", "not well-formed"),
@@ -38,7 +38,7 @@ def annotation(boxes: list[tuple], size: tuple[int, int] = (40, 30)) -> str:
 
 
 def save_photo(path: Path, size: tuple[int, int] = (40, 30), orientation: int = 1) -> np.ndarray:
-    """Writes a photo of `size` (width, height) that is no mirror image of itself; its pixels as stored."""
+    """Writes a photo of `size` (width, height) that is not its own mirror image; returns its pixels as stored."""
     width, height = size
     photo = np.zeros((height, width, 3), np.uint8)
     photo[: height // 3, : width // 4] = (250, 200, 10)

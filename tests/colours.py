@@ -1,4 +1,4 @@
-"""Colours that relevance is shown in, as RGB."""
+"""The colours in which relevance is shown, as RGB."""
 
 WHITE = (255, 255, 255)
 DARK_RED, RED, PINK = (128, 0, 0), (255, 0, 0), (255, 128, 128)

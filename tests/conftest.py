@@ -20,7 +20,7 @@ _SKIPPED = {
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skips what is about another host or Keras than the one here."""
+    """Skips tests of another host or Keras than the installed one."""
     for item in items:
         for marker, (skipped, reason) in _SKIPPED.items():
             if skipped and item.get_closest_marker(marker):
@@ -30,7 +30,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True)
 def fresh_graph() -> Iterator[None]:
     """A graph, session and name counter of its own for every test."""
-    # Keras 3 else looks through all of memory for garbage, half a second each time.
+    # Otherwise Keras 3 searches all of memory for garbage, which takes half a second each time.
     tf.keras.backend.clear_session(**({"free_memory": False} if KERAS_3 else {}))
     tf.keras.utils.set_random_seed(0)
     yield

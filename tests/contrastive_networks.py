@@ -1,4 +1,4 @@
-"""Small networks with heads of every kind, and the score of contrastive RAP once more in numpy."""
+"""Small networks with heads of every kind, and the score of contrastive RAP written again in numpy."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def softmax(z):
 
 
 def log_odds_weights(z, target):
-    """By the definition in numpy: 1 for the target, -softmax over the others for these."""
+    """The definition in numpy: 1 for the target, minus the softmax of the others for the others."""
     a = np.zeros_like(z)
     for row, (logits, c) in enumerate(zip(z, target)):
         others = [k for k in range(len(logits)) if k != c]
@@ -25,7 +25,7 @@ def log_odds_weights(z, target):
     return a
 
 
-# Networks, and the calls that belong to the head of each.
+# Networks, each with the calls that belong to its head.
 def dense_head():
     return keras.Sequential(
         [
@@ -74,7 +74,7 @@ def nested_head():
 
 
 def gated():
-    """A gate by squeeze and excitation, which has no places within, is not part of the head."""
+    """A squeeze-and-excitation gate, which has no places inside, is not part of the head."""
     x = keras.Input((6, 5, 2))
     y = layers.Conv2D(3, 3, activation="relu", name="conv")(x)
     gate = layers.GlobalAveragePooling2D(keepdims=True, name="squeeze")(y)
@@ -84,7 +84,7 @@ def gated():
 
 
 def sum_at_the_end():
-    """Two convolutions, added and pooled: both are the last one."""
+    """Two convolutions, added and pooled: both count as the last one."""
     x = keras.Input((6, 5, 2))
     y = layers.Conv2D(3, 3, activation="relu", name="conv")(x)
     both = [layers.Conv2D(4, 1, name="one")(y), layers.Conv2D(4, 1, name="other")(y)]

@@ -16,7 +16,7 @@ from rap_keras import RAP
 
 
 def chain(shape, *parts):
-    """A network of the parts in a row, each a layer or a function, with three logits at its end."""
+    """A network of parts in a row, each a layer or a function, and three logits."""
     y = inputs = keras.Input(shape)
     for part in parts:
         y = part(y)
@@ -25,7 +25,7 @@ def chain(shape, *parts):
 
 
 def trained(model):
-    """Random weights, and statistics as after training, some gamma negative among them."""
+    """The model with random weights and statistics as after training; some gamma are negative."""
     random = np.random.default_rng(5)
 
     def value(variable):
@@ -55,7 +55,7 @@ def scale_and_offset(bn):
 
 
 def with_weights_of(model, copy, **others):
-    """`copy` with the weights of the layers of the same name in `model`, and those given by layer name."""
+    """`copy` with the weights of the layers of the same name in `model`, or with those given by layer name."""
     for layer in copy.layers:
         if layer.weights:
             given = others.get(layer.name)
@@ -65,7 +65,7 @@ def with_weights_of(model, copy, **others):
 
 @contextlib.contextmanager
 def staying(*names):
-    """Expects the one warning that names exactly the layers that stay; none if there are none."""
+    """Expects one warning, which names exactly the layers that stay; no warning if no layer stays."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         yield
@@ -80,7 +80,7 @@ def staying(*names):
 
 
 def check(model, by_hand, stays=(), **options):
-    """Folding `model` gives what its hand-folded twin gives, whose BatchNormalizations are those that stay."""
+    """Folding `model` gives the same as its twin, folded by hand, with only the BatchNormalizations that stay."""
     x = samples(model)
     weights, logits = model.get_weights(), model.predict_on_batch(x)
     assert by_hand.predict_on_batch(x) == pytest.approx(logits, rel=1e-9, abs=1e-9)  # the twin is right

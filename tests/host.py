@@ -26,7 +26,7 @@ else:
 KERAS_3 = keras_graph.KERAS_3
 
 WEIGHTS = "weights.weights.h5" if KERAS_3 else "weights.h5"
-"""A name for a file of weights alone, which Keras 3 takes from this ending only."""
+"""A name for a file of weights only; Keras 3 reads such files only with this ending."""
 
 __all__ = [
     "KERAS_3",
@@ -45,17 +45,17 @@ sine = tf.keras.ops.sin if KERAS_3 else tf.sin
 
 
 def keras_home(folder: Path, monkeypatch: Any) -> Path:
-    """The folder, in the one given, that Keras puts its downloads in from now on."""
+    """The folder inside the given one in which Keras puts its downloads from now on."""
     home = folder / ("of-keras" if KERAS_3 else ".keras")
     monkeypatch.setenv("HOME", str(folder))
     monkeypatch.setenv("KERAS_HOME", str(folder / "of-keras"))
-    if KERAS_3:  # which looks at the variable when it is imported
+    if KERAS_3:  # reads the variable when it is imported
         monkeypatch.setattr("keras.src.backend.config._KERAS_DIR", str(home))
     return home
 
 
 def save_as_keras_2(model: Any, path: Path) -> None:
-    """A file of weights of the old format, which either Keras reads; Keras 3 writes it with the model alone."""
+    """Writes weights in the old format, which either Keras reads; Keras 3 writes it only with the whole model."""
     model.save(path, include_optimizer=False) if KERAS_3 else model.save_weights(path)
 
 

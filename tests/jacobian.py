@@ -1,4 +1,4 @@
-"""RAP's equations once more, in plain numpy on a layer's Jacobian: written from the paper, not from the package.
+"""RAP's equations a second time, in plain numpy on a layer's Jacobian: written from the paper, not the package.
 
 `J[i, j]` is d output j / d input i of a layer without bias, everything flattened; `x` is (N, inputs), `R`
 (N, outputs). z_ij = x_i J_ij.
@@ -11,7 +11,7 @@ import tensorflow as tf
 
 
 def jacobian(layer: tf.keras.layers.Layer, shape: tuple[int, ...]) -> np.ndarray:
-    """What a linear layer's own `call` makes of every unit vector, minus what it makes of 0."""
+    """The result of a linear layer's own `call` for every unit vector, minus its result for 0."""
     size = int(np.prod(shape))
     x = tf.keras.Input(shape)
     model = tf.keras.Model(x, layer(x))
@@ -21,7 +21,7 @@ def jacobian(layer: tf.keras.layers.Layer, shape: tuple[int, ...]) -> np.ndarray
 
 
 def output_shape(layer: tf.keras.layers.Layer, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape of what the layer makes of a sample."""
+    """The shape of the layer's output for one sample."""
     return tuple(layer(tf.keras.Input(shape)).shape[1:])
 
 

@@ -1,4 +1,4 @@
-"""Models with random weights, and relevance through a whole model from any relevance of its output."""
+"""Models with random weights, and relevance through a whole model from any given relevance at its output."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def random_weights(model, seed=0):
 
 
 def back(model, X, R, reference=False, **options):
-    """Relevance at the inputs of `model` for the inputs X (a list) if its output has relevance R; no z^B."""
+    """Relevance at the inputs X (a list) of `model` if its output has relevance R; without z^B."""
     network = flatten(model)
     planned = plan(network, **options)
 

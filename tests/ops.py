@@ -1,4 +1,4 @@
-"""Operations on the tensors of a model being built, by the names of `keras.ops`, which Keras 2 does not have."""
+"""Operations on tensors of a model that is being built, with the names of `keras.ops`, which Keras 2 lacks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def _pad(x: Any, widths: Any, mode: str = "constant", constant_values: float = 0
 
 
 def _split(x: Any, parts: int | Sequence[int], axis: int = 0) -> Any:
-    """Keras 3 takes the places where to cut, TensorFlow the sizes."""
+    """Keras 3 takes the positions of the cuts, TensorFlow the sizes."""
     if not isinstance(parts, int):
         parts = np.diff([0, *parts, x.shape[axis]]).tolist()
     return tf.split(x, parts, axis)

@@ -1,4 +1,4 @@
-"""What a user's own module may have: a layer, a loss, a model that trains itself, and the layer's rule."""
+"""What a user's own module may contain: a layer, a loss, a model that trains itself, and the layer's rule."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Random small networks out of every kind of layer that RAP knows.
+"""Random small networks made of every kind of layer that RAP knows.
 
 A network is made by a function `pick(options)` that chooses one of a list: hypothesis in the tests, or
-`random.Random(seed).choice` to hunt with. Weights, statistics and inputs follow from a seed.
+`random.Random(seed).choice` to search for failures. Weights, statistics and inputs follow from a seed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Pick = Callable[[Sequence[Any]], Any]
 SIDE = 8  # of the input, along each spatial axis
 BATCH = 3
 
-# Activations that keep some value alive whatever comes in, and those that can kill a whole sample.
+# Activations that keep some value alive for any input, and those that can make a whole sample 0.
 LIVELY = ["linear", "tanh", "elu", "selu", "sigmoid", "softplus", "swish", "gelu", "softsign"]
 ACTIVATIONS = [*LIVELY, "relu", "relu6", "hard_sigmoid", "softmax"]
 
@@ -37,7 +37,7 @@ class RandomNetwork:
 
     def __init__(self, pick: Pick) -> None:
         self._pick = pick
-        # Signed shares exceed all bounds where addends cancel: "reference" gets no sums of mixed signs.
+        # Signed shares grow without bound if addends cancel, so "reference" gets no sums of mixed signs.
         variant = pick(["paper", "paper", "paper", "reference"])
         self.options = {
             "variant": variant,
@@ -52,7 +52,7 @@ class RandomNetwork:
         y = inputs
         for _ in range(pick([0, 0, 1, 2])):
             y = pick(self._preprocessing())(y)
-        # Weights first: the maximum of a padded image can be the padding, which no pixel has a share in.
+        # Weights come first: the maximum of a padded image can be the padding, in which no pixel has a share.
         y = pick([self._weighted, self._weighted, self._merge_without_sum, self._nested, self._shared])(y)
         for _ in range(pick([0, 1, 2, 3, 4])):
             y = pick(self._blocks)(y)
@@ -61,7 +61,7 @@ class RandomNetwork:
         self.model.set_weights([_value(random, v) for v in self.model.weights])
         self.x = _samples(random, pick(["normal", "photo", "saturated"]), (BATCH, *inputs.shape[1:]))
 
-    # Parts of a network, each from tensor to tensor.
+    # Parts of a network, each a function from tensor to tensor.
 
     def _preprocessing(self) -> list[Callable]:
         found = [
@@ -226,7 +226,7 @@ class RandomNetwork:
         return self._pick(found)(y)
 
     def _branch(self, y: tf.Tensor) -> tf.Tensor:
-        """Something of y's shape."""
+        """A branch with an output of y's shape."""
         way = self._pick(["itself", "weighted", "weighted", "activation", "weighted twice"])
         if way == "weighted":
             return self._weighted(y, y.shape[-1], same=True)
@@ -323,7 +323,7 @@ class RandomNetwork:
 
     def _pad(self, y: tf.Tensor) -> tf.Tensor:
         if self._rank == 3:
-            return y  # TensorFlow 2.14 cannot predict padding and a Conv3D of padding "same" behind one another
+            return y  # TensorFlow 2.14 cannot predict padding followed by a Conv3D with padding "same"
         pair = self._pick([(1, 1), (0, 1), (2, 1)])
         return self._layer("ZeroPaddingND")(pair if self._rank == 1 else (pair,) * self._rank)(y)
 
@@ -357,7 +357,7 @@ class RandomNetwork:
                     lambda: None,
                 ]
             flat = pick(ways)()
-            if flat is None:  # as SqueezeNet ends: the classes are channels
+            if flat is None:  # like the end of SqueezeNet: the classes are channels
                 return self._layer("GlobalAveragePoolingND")()(self._weighted_logits(y))
             y = flat
         if pick([False, True]):
@@ -373,7 +373,7 @@ class RandomNetwork:
 
 
 def _value(random: np.random.Generator, variable: tf.Variable) -> np.ndarray:
-    """A random value of a weight, statistics as after training, channels of negative gamma among them."""
+    """A random value of a weight, or of statistics as after training; some channels have a negative gamma."""
     shape, name = tuple(variable.shape), variable.name
     if "variance" in name:
         return random.uniform(0.3, 2, shape)
@@ -392,6 +392,6 @@ def _samples(random: np.random.Generator, kind: str, shape: tuple[int, ...]) -> 
         x = random.normal(size=shape)
     elif kind == "photo":
         x = random.integers(0, 256, shape) / 255
-    else:  # burnt-out white and black beside other values
+    else:  # burnt-out white and black, besides other values
         x = np.clip(random.normal(0.5, 1, shape), 0, 1)
     return x.astype(np.float32)

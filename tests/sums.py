@@ -1,4 +1,4 @@
-"""How far the sum of relevance is from the logit, and where it has to be."""
+"""How far the sum of relevance is from the logit, and for which samples it has to be."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from rap_keras import RAP
 
 
 def excess(R: np.ndarray, logits: np.ndarray) -> np.ndarray:
-    """How far each sample's sum is from its logit, in units of what float32 is allowed: at most 1."""
+    """How far each sample's sum is from its logit, in units of the tolerance of float32: at most 1."""
     flat = np.asarray(R, np.float64).reshape(len(R), -1)
     allowed = np.maximum(1e-3 * np.abs(logits), 1e-5 * np.abs(flat).sum(1))
     return np.abs(flat.sum(1) - logits) / allowed
@@ -17,8 +17,8 @@ def excess(R: np.ndarray, logits: np.ndarray) -> np.ndarray:
 def without_contributions(analyzer: RAP, x: np.ndarray) -> np.ndarray:
     """Which samples have a weighted layer that must lose relevance.
 
-    Where it arrives at outputs to which no input contributes, as all of them are 0 (a maximum found among dead
-    units, say), every C_i of the layer is 0, and what it gives back is 0 throughout.
+    If relevance arrives at outputs to which no input contributes, because all inputs are 0 (for instance a maximum
+    of dead units), every C_i of the layer is 0, and all relevance that it gives back is 0.
     """
     R = analyzer.analyze_layers(x)
     network = analyzer.network

@@ -202,17 +202,17 @@ def test_input_rule_bounds_and_none():
     model = keras.Model(x, layers.Dense(1, use_bias=False)(layers.Dense(2, activation="relu", use_bias=False)(x)))
     model.set_weights([np.array([[1.0, 2.0], [-1.0, 1.0]]), np.array([[1.0], [1.0]])])
     X = np.array([[3.0, 1.0]])
-    # Hidden (2, 7), logit 9: absolute influence gives them 2 and 7.
-    # (low, high) = (0, 4): neuron 1 shares by (3 - 0) 1 and (4 - 1) 1, neuron 2 by 3 * 2 and 1 * 1.
+    # The hidden values are (2, 7) and the logit is 9: absolute influence gives them 2 and 7.
+    # With (low, high) = (0, 4) neuron 1 shares by (3 - 0) 1 and (4 - 1) 1, neuron 2 by 3 * 2 and 1 * 1.
     fixed = RAP(model, input_rule=(0, 4)).analyze(X)
     assert fixed == pytest.approx(np.array([[1 + 6, 1 + 1.0]]))
-    # By channel, (1, 1) and (3, 5): neuron 1 by 2 and 4, neuron 2 by 4 and 0.
+    # By channel, with (1, 1) and (3, 5), neuron 1 shares by 2 and 4, neuron 2 by 4 and 0.
     by_channel = RAP(model, input_rule=([1, 1], [3, 5])).analyze(X)
     assert by_channel == pytest.approx(np.array([[2 / 3 + 7, 4 / 3]]))
     mixed = RAP(model, input_rule=(1, [3, 5])).analyze(X)
     assert mixed == pytest.approx(by_channel)
-    # None, and automatic, as features share no scale: the inner rule. Neuron 1: Z+ = 3, Z- = 1, neuron 2: Z+ = 7.
-    # C = (2 + 6, 1/4 * 2 + 1), 1/2 too much.
+    # None gives the inner rule, and so does "auto", as features share no scale. Neuron 1 has Z+ = 3 and Z- = 1,
+    # neuron 2 has Z+ = 7. C = (2 + 6, 1/4 * 2 + 1), which is 1/2 too much.
     for rule in (None, "auto"):
         assert RAP(model, input_rule=rule).analyze(X) == pytest.approx(np.array([[7.75, 1.25]]))
 
@@ -295,7 +295,7 @@ def test_within_a_wrapper_of_innvestigate():
 
     model, x = small_network(), batch(2)
     plain = create_analyzer("rap", model).analyze(x)
-    # Three copies of each sample, analyzed on inputs of the wrapper's own, and their mean.
+    # The mean over three copies of each sample, which are analyzed on the wrapper's own inputs.
     wrapped = AugmentReduceBase(create_analyzer("rap", model), augment_by_n=3).analyze(x)
     assert wrapped == pytest.approx(plain, rel=1e-4, abs=1e-6)
 
@@ -305,7 +305,7 @@ def test_within_a_wrapper_of_innvestigate():
 def test_options_of_the_base_class(capsys):
     model, x = small_network(), batch(2)
     plain = create_analyzer("rap", model).analyze_layers(x)
-    # Relevance is cut at every layer, so little of it reaches the input; at the last layer it is the cut itself.
+    # Relevance is clipped at every layer, so little reaches the input; at the last layer it is the limit itself.
     clipped = create_analyzer("rap", model, reverse_clip_values=(-2e-3, 1e-3)).analyze_layers(x)
     assert np.abs(clipped["conv1"]).max() <= 2e-3 < np.abs(plain["conv1"]).max()
     assert clipped["logits"].sum() == pytest.approx(2 * 1e-3, rel=1e-5)
@@ -350,7 +350,7 @@ def test_integer_images_in_float64():
 @pytest.mark.parametrize("logit", [1e-6, 1.0, 1e7])
 @pytest.mark.parametrize("layer", ["average pooling", "convolution"])
 def test_values_at_the_end_of_float32_neither_overflow_nor_lose_relevance(layer, logit):
-    # Swish of -86 is -4e-36. The offset of the BatchNormalization has all the relevance, and hands it on to these.
+    # Swish of -86 is -4e-36. The offset of the BatchNormalization has all relevance and passes it on to these.
     inputs = keras.Input((4, 4, 1))
     y = layers.Activation("swish")(layers.Conv2D(1, 1, use_bias=False)(inputs))
     narrow = layers.AveragePooling2D(2) if layer == "average pooling" else layers.Conv2D(1, 2, use_bias=False)

@@ -1,6 +1,6 @@
 """Networks of keras.applications with random weights, in inference mode: some families.
 
-All of them, also the large ones, are in docs/applications.md, which docs/make_applications.py makes.
+All of them, including the large ones, are in docs/applications.md, which docs/make_applications.py makes.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import pytest
 from rap_keras import RAP, models
 from rap_keras.engine.conservation import check, lively_weights
 
-# Name and side of the photos: for the first five larger, for the others the smallest that they take.
+# Name and side of the photos: the smallest that the network takes, except for the first five.
 NETWORKS = {
     "ResNet50": 64,
     "VGG19": 64,
@@ -49,9 +49,7 @@ def test_runs_and_conserves(name):
     assert found.not_conserved() == []
     assert found.excess <= 1
     logits = model.predict_on_batch(x)
-    assert (
-        np.abs(logits[0] - logits[1]).max() > 1e-3
-    )  # else nothing of the photo is left that relevance could reach
+    assert np.abs(logits[0] - logits[1]).max() > 1e-3  # else relevance could not reach the photo
     np.testing.assert_allclose(found.seed, logits.max(axis=1), rtol=1e-3)
 
 

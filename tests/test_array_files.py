@@ -1,4 +1,4 @@
-"""Samples from .npy and .npz files: what shape they may have, and what is told of files that do not fit."""
+"""Samples from .npy and .npz files: which shapes they may have, and what errors say of files that do not fit."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def message(path: str, inputs: dict) -> str:
 def test_wrong_shapes_are_told_with_what_the_model_takes():
     np.save("x.npy", RANDOM.normal(size=(3, 8, 10)))
     said = message("x.npy", {"input": (8, 10, 3)})
-    assert "shape (3, 8, 10), and the model takes (8, 10, 3) for one sample, or (N, 8, 10, 3) for N" in said
+    assert "shape (3, 8, 10), but the model takes (8, 10, 3) for one sample, or (N, 8, 10, 3) for N" in said
     assert "numpy.transpose" in said
     np.save("x.npy", np.load("x.npy").transpose(1, 2, 0))
     load(Path("x.npy"), {"input": (8, 10, 3)})
@@ -99,14 +99,14 @@ def test_names_that_do_not_match():
     np.savez("x.npz", a=np.zeros(2), other=np.zeros(3))
     inputs = {"a": (2,), "b": (3,)}
     said = message("x.npz", inputs)
-    assert "it has 'a', 'other', and the model takes 'a' (2,), 'b' (3,)" in said
+    assert "it has 'a', 'other', but the model takes 'a' (2,), 'b' (3,)" in said
     assert "numpy.savez('x.npz', **{'a': a, 'b': b})" in said
     np.savez("x.npz", **{"a": np.zeros(2), "b": np.zeros(3)})
     load(Path("x.npz"), inputs)
     np.save("x.npy", np.zeros(2))
     assert "an array without a name" in message("x.npy", inputs)
     said = message("x.npz", {"a": (2,)})
-    assert "it has 'a', 'b', and the model takes one array: numpy.savez('x.npz', x=x)" in said
+    assert "it has 'a', 'b', but the model takes one array: numpy.savez('x.npz', x=x)" in said
     np.savez("x.npz", x=np.zeros(2))
     load(Path("x.npz"), {"a": (2,)})
 
@@ -114,9 +114,10 @@ def test_names_that_do_not_match():
 def test_inputs_of_unequal_numbers_of_samples():
     inputs = {"a": (2,), "b": (3,)}
     np.savez("x.npz", a=np.zeros((4, 2)), b=np.zeros((5, 3)))
-    assert "a a batch of 4, b a batch of 5: give each input as many samples" in message("x.npz", inputs)
+    said = message("x.npz", inputs)
+    assert "a has a batch of 4, b has a batch of 5: give each input equally many samples" in said
     np.savez("x.npz", a=np.zeros((1, 2)), b=np.zeros(3))
-    assert "a a batch of 1, b one sample" in message("x.npz", inputs)
+    assert "a has a batch of 1, b has one sample" in message("x.npz", inputs)
 
 
 @pytest.mark.parametrize("name", ["x.npy", "x.npz"])
@@ -126,7 +127,7 @@ def test_files_that_are_none_of_numpy(here, name):
     whole = Path(name).read_bytes()
     for content in (b"", b"text", whole[: len(whole) // 2], whole[:-8], b"\x80\x04N."):
         Path(name).write_bytes(content)
-        assert "no file of numpy, or a damaged one: save the array with numpy.save" in message(name, {"x": (2,)})
+        assert "not a NumPy file, or a damaged one: save the array with numpy.save" in message(name, {"x": (2,)})
     save()
     load(Path(name), {"x": (2,)})
 

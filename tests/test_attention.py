@@ -88,7 +88,7 @@ def test_lrp_of_attention_equals_a_derivation_by_hand():
 
 
 def transformer(**options):
-    """One block as in a vision transformer, with a class token's place taken by the mean."""
+    """One block as in a vision transformer, with the mean in place of a class token."""
     x = keras.Input((6, 4))
     normed = layers.LayerNormalization()(x)
     y = layers.Add()([x, layers.MultiHeadAttention(2, 3, name="attention")(normed, normed, **options)])
@@ -152,7 +152,7 @@ def test_attention_by_hand_is_attention():
 
 
 def test_relevance_lies_on_the_token_that_is_looked_at():
-    """The query asks for the key 1 in feature 0, and the value is feature 1 of the token that has it."""
+    """The query asks for a key of 1 in feature 0; the value is feature 1 of the token that has this key."""
     x = keras.Input((7, 2))
     query = layers.Dense(1, name="query")(x)
     key, value = layers.Dense(1, use_bias=False, name="key")(x), layers.Dense(1, use_bias=False, name="value")(x)
@@ -170,7 +170,7 @@ def test_relevance_lies_on_the_token_that_is_looked_at():
         options = {"input_rule": None} if method.startswith("rap") else {}
         R = np.abs(create_natively(method, model, **options).analyze(X))
         assert R[np.arange(4), looked_at].sum() > 0.99 * R.sum()
-        assert R[:, :, 0].max() == 0  # what is looked for opens the gate, and is not what is seen
+        assert R[:, :, 0].max() == 0  # feature 0 only opens the gate, and is not what is seen
 
 
 def masked_attention(x, masks):

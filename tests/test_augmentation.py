@@ -1,4 +1,4 @@
-"""Augmentation layers count as what they are at inference, in heatmaps and in every prediction."""
+"""Augmentation layers count as what they do at inference, in heatmaps and in every prediction."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ _OF_KERAS_3 = {
     "Solarization": lambda: layers.Solarization(),
 }
 WRAPPED = [(name, wrap) for name in LAYERS for wrap in ("none", "nested", "nested without an input")]
-# Which of them there are depends on the version of Keras 3.
+# Which of these exist depends on the version of Keras 3.
 LAYERS.update({name: make for name, make in _OF_KERAS_3.items() if hasattr(layers, name)})
 
 
 def networks(front, size=16, seen=16):
-    """A network behind `front`, and the same without it."""
+    """A network with `front` before it, and the same network without it."""
     conv, last = layers.Conv2D(8, 5, activation="relu", name="conv"), layers.Dense(3)
 
     def end(x):
@@ -91,11 +91,11 @@ def test_all_augmentation_layers_of_keras_are_tried():
     assert of_keras == {"RandomCrop", *(name for name in LAYERS if name.startswith("Random"))}
 
 
-@pytest.mark.keras2  # Keras 3 leaves the image as it is, whatever shape it tells
+@pytest.mark.keras2  # Keras 3 leaves the image unchanged, whatever shape it reports
 def test_random_crop_is_the_centre_crop():
     model, plain = networks(layers.RandomCrop(8, 8), size=16, seen=8)
     x = photos()
-    # Keras resizes the largest centre cut of the crop's aspect; 16 x 16 to 8 x 8 is the mean of the middle.
+    # Keras resizes the largest central cut with the crop's aspect; 16 x 16 to 8 x 8 is the mean of the middle.
     shrunk = predictor(keras.Model(model.inputs, model.layers[1].output))(x)
     expected = RAP(plain).analyze(shrunk)
     found = RAP(model).analyze(x)
@@ -120,7 +120,7 @@ def test_random_crop_is_what_keras_makes_of_it_at_inference(shape):
 
 @pytest.mark.slow
 def test_every_prediction_is_at_inference():
-    """With eager execution off Keras 2 leaves the layers switched on in `predict`."""
+    """With eager execution off, Keras 2 leaves the layers active in `predict`."""
     model, plain = networks(nested(LAYERS["RandomTranslation"](), LAYERS["RandomRotation"]()))
     x = photos()
     as_keras_predicts = [model.predict_on_batch(x) for _ in range(2)]
@@ -139,7 +139,7 @@ def test_every_prediction_is_at_inference():
 
 
 def strip(model):
-    """Without Rescaling, which iNNvestigate's LRP does not know."""
+    """The model without Rescaling, which iNNvestigate's LRP does not know."""
 
     def copied(layer):
         same = layers.Activation("linear") if isinstance(layer, layers.Rescaling) else None

@@ -1,4 +1,4 @@
-"""batch_norm="fold": the relevance of the network that one gets by folding by hand."""
+"""batch_norm="fold" gives the relevance of the network that results from folding by hand."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ BEFORE = {
 @pytest.mark.parametrize(("kind", "variant"), [("conv", "reference"), *((kind, "paper") for kind in BEFORE)])
 def test_behind_a_linear_layer(kind, variant):
     shape, make, axes = BEFORE[kind]
-    first = layers.Dense(4, activation="relu", name="first")  # so that `linear` is no input layer
+    first = layers.Dense(4, activation="relu", name="first")  # so that `linear` is not the input layer
     bn = layers.BatchNormalization(name="bn")
     model = trained(chain(shape, first, make(), bn, layers.ReLU()))
     *inner, kernel, bias = model.get_layer("linear").get_weights()
@@ -90,8 +90,8 @@ def test_without_scale_or_centre_or_bias(scaled, centred):
 def in_front_of(make, twin, shape=IMAGE, variant="paper"):
     """Checks BatchNormalization in front of a linear layer `make()`.
 
-    `twin()` is that layer without a bias, followed by `pointwise` if it is separable. What the offset comes to is
-    the linear layer's output for an image of offsets, and another number at every position.
+    `twin()` is that layer without a bias, followed by `pointwise` if it is separable. The offset becomes the
+    linear layer's output for an image of offsets, which is another number at every position.
     """
 
     def first():
@@ -246,7 +246,7 @@ def test_one_normalization_behind_two_layers():
 
 
 def test_a_result_that_is_used_twice():
-    # Both uses see what the folded layer gives, so folding is exact.
+    # Both uses see the folded layer's output, so folding is exact.
     def network(conv, bn):
         def middle(y):
             y = bn(conv(y)) if bn else conv(y)
@@ -341,5 +341,5 @@ def test_the_warning_names_those_that_stay_and_no_others():
         conv=[kernel * scale, bias * scale + offset],
     )
     expected = check(model, by_hand, stays=["bn2", "bn3"])
-    # Folding is no idle option: without it the relevance is another.
+    # Folding has an effect: without it the relevance differs.
     assert not np.allclose(RAP(model).analyze(samples(model)), expected, rtol=1e-2)

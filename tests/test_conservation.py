@@ -36,7 +36,7 @@ def batch(shape=(6, 6, 3), size=3):
 
 
 def sums(R):
-    """Per sample; R is an array or a list."""
+    """Sums per sample; R is an array or a list."""
     return sum(part.astype(float).reshape(len(part), -1).sum(1) for part in (R if isinstance(R, list) else [R]))
 
 

@@ -32,7 +32,7 @@ NAME = "rap.contrastive"
 @pytest.mark.parametrize("kind", ["log_odds", "logit"])
 @pytest.mark.parametrize("build", [dense_head, batch_norm_in_the_head, pooled_head], ids=lambda b: b.__name__)
 def test_equals_numpy_on_jacobians(build, kind):
-    """The signed head by differences of its own logits, the convolution below it by numpy on its Jacobian."""
+    """The signed head is checked by differences of its own logits, the convolution by numpy on its Jacobian."""
     model = lively(build)
     conv = model.get_layer("conv")
     feature_map = model.get_layer("relu").output if build is pooled_head else conv.output
@@ -169,14 +169,14 @@ def test_batches_make_no_difference_and_the_model_stays_as_it_is():
 @pytest.mark.filterwarnings("ignore:the heatmap of sample")
 @pytest.mark.parametrize("method", ["lrp.z", "lrp.alpha_1_beta_0"])
 def test_lrp_below_the_same_head(method):
-    """Below the head LRP does what it does without a contrast: the map times what the head gives to the map."""
+    """Below the head, LRP does the same as without a contrast, starting with what the head gives to the map."""
     model = lively(pooled_head)
     x = inputs_of(model)
     contrastive = create_analyzer(NAME, model, neuron_selection_mode="index")
     c = contrastive.analyze_layers(x, ["pool"], neuron_selection=2)["pool"]
     found = rap_keras.create_analyzer(method, model, contrast="log_odds", neuron_selection_mode="index")
     R = found.analyze(x, neuron_selection=2)
-    # A model whose output is the map itself, begun with c: LRP is linear in what it begins with.
+    # A model whose output is the map itself, started with c: LRP is linear in what it starts with.
     body = keras.Model(model.inputs, model.get_layer("relu").output)
     below = rap_keras.create_analyzer(method, body, neuron_selection_mode="index")
     features = predictor(body)(x)

@@ -1,4 +1,4 @@
-"""Where contrastive relevance begins: the weights of its score, and which layers are the head of a network."""
+"""Where contrastive relevance starts: the weights of its score, and which layers are the head of a network."""
 
 from __future__ import annotations
 

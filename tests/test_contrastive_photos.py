@@ -17,16 +17,16 @@ PHOTOS = (
     *("2007_005759", "2007_007341", "2007_008964", "2008_000911", "2008_006036", "2009_000840", "2009_001663"),
     *("2009_003773", "2009_004033", "2009_004099", "2010_002939", "2010_005922", "2011_000598", "2011_000807"),
 )
-"""All photos here that VGG-16 classifies correctly by a logit below 0."""
+"""All photos here that VGG-16 classifies correctly with a logit below 0."""
 
 
 @pytest.mark.realdata
 @pytest.mark.slow
 def test_red_lies_on_the_object_where_the_logit_is_negative(shared):
-    """Positive relevance per pixel is higher on the object than elsewhere; by RAP the colours are turned round.
+    """Positive relevance per pixel is higher on the object than elsewhere; RAP inverts the colours.
 
-    Not on three photos, and there the object does not speak for the class: hiding it leaves the score as it was,
-    or raises it.
+    Three photos are exceptions. There the object does not speak for the class: hiding it leaves the score as it
+    was, or raises it.
     """
     model = rap_keras.to_logits(rap_keras.models.load_model(shared / "models/vgg16_voc.h5"))
     photos = voc2012(shared / "data")

@@ -63,7 +63,7 @@ def test_a_target_that_is_not_there_gives_empty_truth_not_none():
 )
 @pytest.mark.parametrize("shape", [(61, 97), (97, 61), (20, 21)])
 def test_mask_box_and_void_follow_the_photo(shape, size, short_side):
-    """Painted into the photo, they come out of its own resizing and cropping where the truth says."""
+    """Painted into the photo, they end up after its resizing and cropping where the truth says."""
     rng = np.random.default_rng(5)
     height, width = shape
     disagree = []
@@ -78,7 +78,7 @@ def test_mask_box_and_void_follow_the_photo(shape, size, short_side):
         photo = np.zeros((*shape, 3), np.uint8)
         photo[disc, 0] = photo[box.top : box.bottom, box.left : box.right, 1] = photo[void, 2] = 255
         made = truth(Example("one", photo, None, pixels, (box,)), size, short_side)
-        painted = fit(photo, size, short_side)  # bilinear: in between at edges only
+        painted = fit(photo, size, short_side)  # bilinear: values in between only at edges
         for channel, found in enumerate((made.mask, made.box, made.void)):
             assert found.shape == size
             assert found[painted[..., channel] == 255].all()
@@ -88,7 +88,7 @@ def test_mask_box_and_void_follow_the_photo(shape, size, short_side):
 
 
 def test_a_centre_crop_by_hand():
-    # 8 x 4 halved to 4 x 2, of which columns 1 and 2 are cut out: columns 2 to 5 of the photo.
+    # 8 x 4 is halved to 4 x 2, then columns 1 and 2 are cut out: columns 2 to 5 of the photo.
     pixels = np.full((4, 8), BACKGROUND, np.int16)
     pixels[:, 4:] = 0
     made = truth(example(pixels, (Box(0, 0, 0, 4, 2),)), (2, 2), short_side=2)

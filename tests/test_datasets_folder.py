@@ -1,4 +1,4 @@
-"""A folder of one's own photos, masks and labels."""
+"""A folder of the user's own photos, masks and labels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ImageNet with boxes: its layout, boxes of XML and CSV, what is wrong with damaged files."""
+"""ImageNet with boxes: its layout, boxes from XML and CSV, and errors about damaged files."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def test_a_broken_row_is_named(ilsvrc, row, message):
 def test_a_class_with_two_numbers_spoils_its_own_photos_only(ilsvrc):
     (ilsvrc / "LOC_synset_mapping.txt").write_text("n01 tench\nn03 crane\nn03 crane\n")
     made = imagenet(ilsvrc)
-    with pytest.raises(BrokenExample, match=rf"mapping\.txt: n03, the class of {FIRST}, is there twice"):
+    with pytest.raises(BrokenExample, match=rf"mapping\.txt: n03, the class of {FIRST}, is listed twice"):
         made.read(FIRST)
     assert made.read(SECOND).labels == {0}
 

@@ -17,7 +17,7 @@ MASKS = [RNG.random(photo.shape[:2]) < 0.4 for photo in PHOTOS]
 
 
 def save(path: Path, photos: list[np.ndarray], masks: list[np.ndarray], across: bool = False) -> None:
-    """As MATLAB does: axes the other way round, cells as references, 512 bytes of its own first."""
+    """Writes a file as MATLAB does: axes reversed, cells as references, 512 bytes of its own first."""
     with h5py.File(path, "w", userblock_size=512) as file:
         for name, count in (("value/img", len(photos)), ("value/gt", len(masks))):
             file.create_dataset(name, (1, count) if across else (count, 1), h5py.ref_dtype)

@@ -1,4 +1,4 @@
-"""Pascal VOC 2012: its layout, its palette masks and boxes, what is wrong with damaged files."""
+"""Pascal VOC 2012: its layout, its palette masks and boxes, and errors about damaged files."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ def test_an_example(voc):
     made = voc2012(voc).read(NAME)
     assert made.name == NAME
     assert made.photo.shape == (30, 40, 3)
-    assert made.labels == {2, 19}  # of the mask: the cat has a box only
+    assert made.labels == {2, 19}  # from the mask: the cat only has a box
     assert made.pixels.dtype == np.int16
     assert (made.pixels[5:10, 5:20] == 2).all()
     assert (made.pixels[10:12, 5:20] == VOID).all()
     assert (made.pixels[20:, 30:] == 19).all()
     assert (made.pixels == BACKGROUND).sum() == 30 * 40 - 5 * 15 - 2 * 15 - 10 * 10
-    # From 1 and inclusive to from 0 and exclusive: the box of the bird is that of its pixels.
+    # Boxes from 1, inclusive, become boxes from 0, exclusive: the bird's box is that of its pixels.
     assert made.boxes == (Box(2, 5, 5, 20, 12), Box(19, 30, 20, 40, 30), Box(7, 0, 0, 1, 1))
 
 

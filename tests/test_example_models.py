@@ -39,7 +39,7 @@ def test_inputs_differ_from_the_background_in_the_truth_alone(name):
     inputs, labels, truth = module.data(12, 3)
     assert sorted(set(labels)) == list(range(module.CLASSES))
     has_truth = arrays(truth)[0].reshape(12, -1).any(1)
-    # Classes that are what the background is have no truth; all others have one.
+    # Classes that equal the background have no truth; all others have one.
     assert has_truth.tolist() == [label in module.WITH_TRUTH for label in labels]
     changed = np.stack(
         [(x != y).any(-1) for x, y in zip(arrays(inputs), arrays(module.background(12, 3)))], axis=1
@@ -48,7 +48,7 @@ def test_inputs_differ_from_the_background_in_the_truth_alone(name):
     assert not (changed & ~inside).any()
     for number in np.flatnonzero(has_truth):
         assert inside[number].mean() < 0.5
-        # Of two inputs only one is changed.
+        # Only one of two inputs is changed.
         there = changed[number].any(0) if changed.shape[1] > 1 else changed[number, 0]
         assert there[inside[number, 0]].mean() > 0.9
 

@@ -18,7 +18,7 @@ def shown(axes: Axes) -> np.ndarray:
 
 
 def panels(figure: Figure) -> list[Axes]:
-    """All axes but the legend's, which is drawn last."""
+    """All axes except the legend's, which is drawn last."""
     return figure.axes[:-1]
 
 
@@ -45,7 +45,7 @@ def middle_pixel(figure: Figure, axes: Axes) -> tuple[int, ...]:
 
 
 def assert_tidy(figure: Figure) -> None:
-    """Every text and image lies in the figure, and no two of them overlap."""
+    """Asserts that every text and image lies in the figure, and that no two of them overlap."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()  # places the labels
     renderer = canvas.get_renderer()

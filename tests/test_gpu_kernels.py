@@ -1,4 +1,4 @@
-"""Every operation of a method's graph has a kernel for GPUs: what runs there, told where there is no GPU."""
+"""Every operation of a method's graph has a kernel for GPUs; the check itself needs no GPU."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ NETWORKS = {
 
 
 def without_kernel(name, model):
-    """Operations on floats for which there is a kernel neither for GPUs nor for every device."""
+    """Operations on floats that have no kernel for GPUs, nor one for every device."""
     options = dict(OPTIONS.get(name, {}))
     if name.startswith("pattern."):
         x = np.random.default_rng(0).random((2, *model.input_shape[1:]), np.float32)
@@ -55,7 +55,7 @@ def without_kernel(name, model):
 
 
 def all_operations(graph):
-    """Those of a graph, and of the loops in it."""
+    """All operations of a graph and of the loops in it."""
     found = graph.get_operations()
     for op in graph.get_operations():
         if op.type in ("While", "StatelessWhile"):
@@ -74,12 +74,12 @@ def kernels_for_gpus(operation):
 
 
 def takes(kernel, op):
-    """Whether the kernel is for the data types of the operation."""
+    """Whether the kernel takes the data types of the operation."""
     for constraint in kernel.constraint:
         given = op.get_attr(constraint.name)
         values = given if isinstance(given, list) else [given]
         allowed = constraint.allowed_values.list
-        if isinstance(values[0], bytes):  # a text, as the policy of GatherNd
+        if isinstance(values[0], bytes):  # text, such as the policy of GatherNd
             fits = set(values) <= set(allowed.s)
         else:
             fits = {t.as_datatype_enum for t in values} <= set(allowed.type)

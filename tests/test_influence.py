@@ -1,4 +1,4 @@
-"""Whether relevance lies where the input has an influence; each wrong rule here conserves relevance."""
+"""Whether relevance lies where the input has an influence; every wrong rule here conserves relevance."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_a_rule_that_gives_relevance_to_the_wrong_place(function):
 
 
 def test_a_mirrored_heatmap_without_rules_of_the_users():
-    """Lambda that keeps the shape: unchanged, which is wrong here. Replacing one half shows all of it."""
+    """A Lambda that keeps the shape passes relevance unchanged: wrong here. Replacing one half shows it all."""
     found = influence.check(RAP(network_with(mirrored), allow_lambda_layers=True), samples(12, 12, 3))
     assert found.layers["own"] == pytest.approx(1)
 
@@ -86,7 +86,7 @@ def test_a_mirrored_heatmap_without_rules_of_the_users():
 def test_no_alarm_at_activations_pooling_and_norms(function):
     found = influence.check(RAP(network_with(function), rules={"own": unchanged}), samples(12, 12, 3))
     assert found.layers == {"own": 0}
-    # Steps may truly leave the logit as it was, whatever a region's values.
+    # Steps may really keep the logit the same, whatever a region's values.
     assert found.heatmap == pytest.approx(0, abs=0.002 if function is tf.sign else 0)
     assert found.passed()
 
@@ -97,7 +97,7 @@ def evenly(Xs, Ys, Rs, state):
 
 
 def test_the_heatmap_outside_of_what_the_network_sees():
-    """The last 6 of 18 columns are cut off, which are the last two of six regions along that axis."""
+    """The last 6 of 18 columns are cut off: the last two of six regions along that axis."""
     x = keras.Input((12, 18, 3))
     seen = layers.Cropping2D(((0, 0), (0, 6)), name="crop")(x)
     y = layers.Flatten()(layers.Conv2D(4, 3, activation="relu")(seen))
@@ -149,7 +149,7 @@ def test_the_same_tensor_twice():
 
 
 def test_tokens_are_replaced_by_tokens():
-    """All others would make the Embedding fail."""
+    """Anything else would make the Embedding fail."""
     x = keras.Input((6,))
     backwards = layers.Lambda(lambda tokens: tokens[:, ::-1], name="backwards")(x)
     word = layers.Embedding(10, 4)(backwards)

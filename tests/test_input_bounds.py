@@ -1,4 +1,4 @@
-"""The option `input_rule`: in which forms it is taken, when z^B is used, and which samples it refuses."""
+"""The option `input_rule`: which forms it may have, when z^B is used, and which samples are refused."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_a_bound_that_single_precision_rounds_is_no_reason_to_refuse():
 
 
 def test_features_of_a_vector_share_no_scale():
-    """One feature of large values and no weight at all: z^B over all features would give it everything."""
+    """One feature has large values but no weight: z^B over all features would give it everything."""
     x = keras.Input((3,))
     model = keras.Model(x, layers.Dense(1)(layers.Dense(4, "relu", name="first")(x)))
     W = np.zeros((3, 4))
@@ -81,13 +81,13 @@ def test_features_of_a_vector_share_no_scale():
     found = RAP(model).analyze(X)
     np.testing.assert_array_equal(found, RAP(model, input_rule=None).analyze(X))
     assert found[0, 0] == 0
-    # Bounds of each feature: z^B by hand, (x - l) w+ + (h - x) |w-| = 0, 0.5 * 1, 1 * 0.01.
+    # With bounds for each feature, z^B by hand is (x - l) w+ + (h - x) |w-| = 0, 0.5 * 1, 1 * 0.01.
     fixed = RAP(model, input_rule=([0, 0.5, 0], [200, 2, 2])).analyze(X)
     assert fixed == pytest.approx(0.99 * np.array([[0, 0.5 / 0.51, 0.01 / 0.51]]), rel=1e-4)
 
 
 def test_channels_of_a_series_may_have_different_units():
-    """Only channel 0 carries evidence; channel 1 runs at 100 with tiny weights."""
+    """Only channel 0 carries evidence; channel 1 has values around 100 and tiny weights."""
     random = np.random.default_rng(0)
     inputs = keras.Input((64, 2))
     y = layers.GlobalAveragePooling1D()(layers.Conv1D(8, 5, activation="relu")(inputs))
@@ -98,7 +98,7 @@ def test_channels_of_a_series_may_have_different_units():
     x = np.stack([random.normal(size=(4, 64)), 100 + random.normal(size=(4, 64))], -1).astype(np.float32)
     R = abs(RAP(model).analyze(x)).sum((0, 1))
     assert R[1] < 0.01 * R[0]
-    # The bounds are each channel's own.
+    # Each channel has its own bounds.
     low, high = x[:1].min((0, 1)), x[:1].max((0, 1))
     np.testing.assert_allclose(
         RAP(model).analyze(x[:1]), RAP(model, input_rule=(low, high)).analyze(x[:1]), rtol=1e-4, atol=1e-7
@@ -130,7 +130,7 @@ def test_a_rule_for_each_input():
     listed = RAP(model, input_rule=[[0, 255], None]).analyze(X)
     for a, b in zip(found, listed):
         np.testing.assert_array_equal(a, b)
-    # Low and high of two channels do not fit a photo, so these are a pair for each input.
+    # Low and high for two channels do not fit a photo, so this is a pair for each input.
     assert rules([(0, 255), (0, 1)]) == {"seen": "z^B", "known": "z^B"}
     with pytest.raises(ValueError, match=r"must have a rule for each input: photo, numbers"):
         RAP(model, input_rule={"photo": (0, 255)})

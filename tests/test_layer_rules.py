@@ -22,7 +22,7 @@ def double():
 
 
 def through(layer, x, R, **options):
-    """Relevance that one layer (or function) of one input gives back; x and R without the batch."""
+    """The relevance that a layer (or function) of one input passes back; x and R have no batch axis."""
     x = np.asarray(x, float)
     tensor = keras.Input(x.shape)
     (found,) = layer_rules.back(
@@ -77,7 +77,7 @@ PASSING = {
 def test_passes_unchanged(name):
     make = PASSING[name]
     layer = make
-    if isinstance(make, layers.Layer):  # anew, in this test's graph and data type
+    if isinstance(make, layers.Layer):  # built again, in this test's graph and data type
         config = {key: value for key, value in make.get_config().items() if key != "dtype"}
         layer = type(make).from_config(config)
     assert through(layer, [8.0, -1.0, 0.0, 2.0], [1.0, -2.0, 3.0, 4.0]) == [1, -2, 3, 4]
@@ -121,7 +121,7 @@ def test_bilinear_upsampling_adds_up_what_it_interpolated():
     x, R = np.ones((2, 2, 1)), np.arange(16.0).reshape(4, 4, 1)
     found = np.array(through(layers.UpSampling2D(interpolation="bilinear"), x, R))
     assert found.sum() == pytest.approx(R.sum())
-    # The corner pixel makes the corner alone, and 3/4 of its neighbours: 0 + 3/4 (1 + 4) + 9/16 * 5.
+    # The corner pixel makes all of the corner and 3/4 of its neighbours: 0 + 3/4 (1 + 4) + 9/16 * 5.
     assert found[0, 0, 0] == pytest.approx(0 + 0.75 * 5 + 9 / 16 * 5 + 0.25 * (2 + 8) + 3 / 16 * (6 + 9) + 10 / 16)
 
 
@@ -147,7 +147,7 @@ def test_signed_shares_follow_the_authors_program():
 
 def test_multiply_gives_all_to_what_is_gated():
     a, b, R = [3.0, -1.0], [1.0, 4.0], [8.0, 10.0]
-    # No gate among them: evenly.
+    # Without a gate, relevance is shared evenly.
     assert through_merge(layers.Multiply(), [a, b], R) == [[4, 5], [4, 5]]
 
     def gated(tensors):
@@ -178,7 +178,7 @@ def test_relevance_on_a_constant_is_spread_evenly():
     assert through(lambda x: ops.concatenate([ones, x], 1), [3, -1], [1, 2, 3, 4]) == [4.5, 5.5]
 
 
-@pytest.mark.keras2  # Keras 3 cannot make such a model: its layers take a constant behind a tensor alone
+@pytest.mark.keras2  # Keras 3 cannot make such a model: its layers take a constant only after a tensor
 def test_relevance_on_a_constant_before_the_tensor_is_spread_evenly():
     ones = keras.backend.constant(np.ones((1, 2)))
     assert through(lambda x: layers.Subtract()([ones, x]), [3, -1], [8, 10]) == [8, 10]
@@ -225,7 +225,7 @@ def test_mixed_precision_is_explained_in_single():
     keras.backend.set_floatx("float32")
 
     def network(policy):
-        """A policy of the network's own, whatever the global one is then."""
+        """A network with its own policy, whatever the global policy is later."""
         make = {"dtype": policy, "kernel_initializer": keras.initializers.RandomNormal(seed=1)}
         x = keras.Input((8, 8, 3))
         y = layers.Rescaling(0.5, dtype=policy)(layers.Resizing(6, 6, dtype=policy)(x))
@@ -245,7 +245,7 @@ def test_mixed_precision_is_explained_in_single():
     try:
         assert RAP(mixed).analyze(X) == close
     finally:
-        # Back to that of floatx
+        # Back to the policy of floatx
         keras.mixed_precision.set_global_policy("float32" if KERAS_3 else None)
 
 
@@ -260,8 +260,8 @@ def test_embedding_gives_one_number_per_token():
 
 
 def test_preprocessing_layers_at_the_input_keep_the_pixels_bounds():
-    # The network sees x / 127.5 - 1 of the centre: z^B's bounds go the same way, so the relevance is that of the
-    # network without those layers on input that was preprocessed and cropped before.
+    # The network sees x / 127.5 - 1 of the centre. z^B's bounds are transformed, too, so the relevance is that of
+    # the network without these layers, on input that was preprocessed and cropped before.
     inner = keras.Sequential(
         [keras.Input((4, 4, 1)), layers.Conv2D(3, 3, activation="relu"), layers.Flatten(), layers.Dense(2)]
     )

@@ -1,4 +1,4 @@
-"""docs/layers.md says of every layer and operation what the code does."""
+"""docs/layers.md says for every layer and operation what the code does."""
 
 from __future__ import annotations
 

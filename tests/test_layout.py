@@ -1,6 +1,6 @@
-"""How the package is laid out: the picture in docs/images/architecture.svg is true, and nothing goes in a circle.
+"""The package's layout: the picture docs/images/architecture.svg is true, and there are no import cycles.
 
-Everything is read from the sources; nothing is imported, so that it takes no time.
+Everything is read from the sources; nothing is imported, which is fast.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def floors() -> list[tuple[str, set[str]]]:
-    """The boxes of docs/images/architecture.svg from top to bottom: their class, and the modules named in them."""
+    """The boxes of docs/images/architecture.svg from top to bottom: their class and the modules that they name."""
     boxes: list[tuple[int, str, set[str]]] = []
     for element in ElementTree.parse(ROOT / "docs" / "images" / "architecture.svg").iter():
         kind = element.get("class", "")
@@ -28,7 +28,7 @@ def floors() -> list[tuple[str, set[str]]]:
 
 
 def imports(module: Path) -> set[str]:
-    """The modules right in this package that a module, or any module of a package, imports, also in functions."""
+    """The package's top-level modules that a module or subpackage imports, including imports in functions."""
     found: set[str] = set()
     for file in module.rglob("*.py") if module.is_dir() else [module]:
         for node in ast.walk(ast.parse(file.read_text("utf-8"))):
@@ -49,7 +49,7 @@ def test_the_picture_of_the_modules_is_true() -> None:
     assert len(modules) <= 11
     above: set[str] = set()
     for kind, names in floors():
-        # What any floor may use comes last in the picture, and itself uses nothing.
+        # The modules that any floor may use come last in the picture and use no others themselves.
         forbidden = set(modules) if kind == "side" else above
         for name in names:
             up = imports(modules[name]) & forbidden - {name}
@@ -67,7 +67,7 @@ def files_by_module() -> dict[str, Path]:
 
 
 def module_imports() -> dict[str, set[str]]:
-    """For each module the modules of this package that it imports, also in functions.
+    """The modules of this package that each module imports, including imports in functions.
 
     The package's own `__init__.py` is left out: it imports nothing before a name is asked for.
     """
@@ -84,7 +84,7 @@ def module_imports() -> dict[str, set[str]]:
 
 
 def circle(uses: dict[str, set[str]]) -> set[str]:
-    """The modules that use each other in a circle, with those that use them; none if there is no circle."""
+    """The modules in import cycles, and those that use them; none if there is no cycle."""
     while True:
         free = {name for name, used in uses.items() if not used & set(uses)}
         if not free:
@@ -105,7 +105,7 @@ def test_no_modules_use_each_other_in_a_circle() -> None:
 
 
 def test_the_picture_of_the_engine_is_true() -> None:
-    """Its modules are named from top to bottom; none uses one on a line above."""
+    """The engine's modules are named from top to bottom; none uses a module on a line above."""
     lines = [
         (element.text or "").partition(":")[0].split(", ")
         for element in ElementTree.parse(ROOT / "docs" / "images" / "architecture.svg").iter()
@@ -130,7 +130,7 @@ def test_no_two_modules_have_one_name() -> None:
 
 
 def imported_at(file: Path, top_only: bool = False) -> set[str]:
-    """The packages that a file imports, also in functions unless only those at its top are wanted."""
+    """The packages that a file imports, including imports in functions unless `top_only`."""
     tree = ast.parse(file.read_text("utf-8"))
     found: set[str] = set()
     for node in tree.body if top_only else ast.walk(tree):
@@ -162,6 +162,6 @@ def test_what_is_imported_only_when_it_is_needed() -> None:
 
 
 def test_tensorflows_keras_is_the_one_that_is_used() -> None:
-    """The package `keras` may be another one; only a format of files is read from it."""
+    """The package `keras` may be a different one; only a file format is taken from it."""
     found = {place for place, file in files_by_module().items() if "keras" in imported_at(file)}
     assert found == {"rap_keras.models.files"}

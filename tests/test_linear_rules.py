@@ -1,4 +1,4 @@
-"""Equations 5 to 10 on every weighted layer, against the same in numpy on the layer's Jacobian."""
+"""Equations 5 to 10 on every weighted layer, compared with numpy on the layer's Jacobian."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_relative_attribution(case, signed, nonnegative):
 
 def test_z_b(case):
     found, x, R, J = case
-    # An output that sees no input at all (output padding) has no share to give: what it has is spread evenly.
+    # An output that sees no input at all (output padding) has no shares: its relevance is spread evenly.
     R = R * (np.abs(J).sum(0) > 0).reshape(1, *R.shape[1:])
     low, high = (bound(flat(x), axis=1, keepdims=True) for bound in (np.min, np.max))
     shape = (3,) + (1,) * (x.ndim - 1)
@@ -147,14 +147,14 @@ def test_separable_convolution_is_two_linear_maps(make):
 
 
 def test_uniform_shift_by_hand():
-    # Sum of C is 6, of R 3: the excess of 3 comes off the three units that are not 0.
+    # The sum of C is 6, that of R is 3: the excess of 3 is taken from the three units that are not 0.
     actual = run(linear.uniform_shift, np.array([[1.0, 0, 2, 3]]), np.array([[2.0, 1]]))
     assert actual == pytest.approx(np.array([[0.0, 0, 1, 2]]))
 
 
 def test_relative_attribution_by_hand():
-    # Contributions of x = (1, 2) to the one output: 3 and -4, so Z+ = 3, Z- = 4, q = 4/7.
-    # C = R (1, 4/7) = (7, 4) for R = 7; the excess of 4 comes off evenly.
+    # x = (1, 2) contributes 3 and -4 to the only output, so Z+ = 3, Z- = 4, q = 4/7.
+    # C = R (1, 4/7) = (7, 4) for R = 7; the excess of 4 is taken off evenly.
     x, w, R = np.array([[1.0, 2.0]]), np.array([[3.0], [-2.0]]), np.array([[7.0]])
     actual = run(lambda x, w, R: linear.relative_attribution(tf.matmul, x, w, R), x, w, R)
     assert actual == pytest.approx(np.array([[5.0, 2.0]]))
@@ -175,7 +175,7 @@ def test_negative_relevance_by_hand():
 
 
 def test_z_b_keeps_the_relevance_of_a_neuron_at_its_bounds():
-    # x stands at its lowest value with a positive weight: nothing decides, the spread 4 and 2 shares out 3.
+    # x is at its lowest value with a positive weight: nothing decides, so the ranges 4 and 2 share 3.
     x, w, R = np.array([[-1.0, 5.0]]), np.array([[2.0], [0.0]]), np.array([[3.0]])
     low, high = np.array([[-1.0, 4.0]]), np.array([[3.0, 6.0]])
     actual = run(lambda *t: linear.z_b(tf.matmul, *t), x, w, R, low, high)
@@ -201,7 +201,7 @@ def test_a_layer_that_only_looks_like_a_convolution_has_no_linear_map():
 @pytest.mark.slow
 @pytest.mark.parametrize("signed", [False, True])
 def test_fast_path_equals_the_plain_one(case, signed):
-    """Known to be non-negative, an input takes half of the maps and gives the same."""
+    """An input known to be non-negative needs only half of the maps and gives the same result."""
     found, x, R, _ = case
 
     def build(x, R, nonnegative):
@@ -215,7 +215,7 @@ def test_fast_path_equals_the_plain_one(case, signed):
 
 @pytest.mark.parametrize("scale", [1e-3, 1e-6, 1e-12, 1e3, 1e6])
 def test_single_precision_where_one_sign_dominates(scale):
-    """Z+ far below Z-, or far above it: each is added up by itself, so neither drowns in the other."""
+    """Z+ is far below or far above Z-: each is summed separately, so neither is lost in rounding."""
     random = np.random.default_rng(0)
     x, w, R = random.random((3, 40)), random.normal(size=(40, 8)), random.normal(size=(3, 8))
     w = np.where(w > 0, w * scale, w)
@@ -230,7 +230,7 @@ def test_single_precision_where_one_sign_dominates(scale):
 @pytest.mark.parametrize("bias", [1e-3, 1e4])
 @pytest.mark.parametrize("first", ["relu", "tanh"])
 def test_single_precision_in_a_network_with_any_bias(bias, first):
-    """An inner layer of a whole network in float32, with a bias that dominates, against numpy in float64."""
+    """An inner layer of a network in float32, with a dominant bias, compared with numpy in float64."""
     random = np.random.default_rng(0)
     x = tf.keras.Input((12,))
     y = layers.Dense(20, activation=first, name="first")(x)
@@ -251,7 +251,7 @@ def test_single_precision_in_a_network_with_any_bias(bias, first):
 @pytest.mark.parametrize("whole", [False, True])
 @pytest.mark.parametrize("name", ["conv1d groups", "conv2d groups"])
 def test_groups_in_single_precision(name, whole, monkeypatch):
-    """Where TensorFlow has no gradient of a grouped convolution, the groups go back one by one."""
+    """If TensorFlow has no gradient of a grouped convolution, the groups are propagated one by one."""
     if whole and not linear_layers._has_grouped_gradients():
         pytest.skip("TensorFlow has no gradients of grouped convolutions on this processor")
     monkeypatch.setattr(linear_layers, "_has_grouped_gradients", lambda: whole)

@@ -20,7 +20,7 @@ def x() -> np.ndarray:
 
 
 def linear() -> keras.Model:
-    # As in a model from a file: Keras does not know of the name and gives it to the next input too.
+    # As in a model from a file: Keras does not know that the name is taken and gives it to the next input, too.
     inputs = keras.Input((6, 6, 3), name="input_1")
     return keras.Model(inputs, layers.Dense(4)(layers.Flatten()(inputs)))
 

@@ -26,7 +26,7 @@ ONE_VOID = np.array([[True, False], [False, False]])
 
 
 def random_batch(n=20, side=9):
-    """Heatmaps, masks and void masks, with the cases at the edge among them."""
+    """Heatmaps, masks and void masks, including edge cases."""
     rng = np.random.default_rng(3)
     maps = rng.normal(size=(n, side, side))
     masks, void = rng.random(maps.shape) < 0.3, rng.random(maps.shape) < 0.2

@@ -31,7 +31,7 @@ def random_case(n=5, side=6, channels=3):
 
 
 def by_loops(predict, x, heatmaps, targets, order, pixels, steps, fill):
-    """Correctness and logits, a pixel at a time."""
+    """Correctness and logits, computed pixel by pixel."""
     correct, logits = [], []
     for image, relevance, target in zip(x, heatmaps, targets):
         height, width = relevance.shape
@@ -54,7 +54,7 @@ def test_most_relevant_first():
     correct, logit = region_perturbation(
         channel_sums, IMAGE, RELEVANCE, np.array([0]), order="morf", pixels=1, steps=4
     )
-    # The logits are 9 and 8, 4 and 7, 1 and 5, 1 and 4, 0 and 0: at a draw the first class is taken.
+    # The logits are 9 and 8, 4 and 7, 1 and 5, 1 and 4, 0 and 0: in a tie the first class wins.
     assert logit.tolist() == [[9, 4, 1, 1, 0]]
     assert correct.tolist() == [[True, False, False, False, True]]
     assert (logit.dtype, correct.dtype) == (np.float64, bool)
@@ -114,7 +114,7 @@ def test_logits_are_those_of_quantus(order, sign):
     rng = np.random.default_rng(6)
     x, targets = rng.normal(size=(5, 6, 6, 3)).astype(np.float32), rng.integers(0, 3, size=5)
     heatmaps = rng.normal(size=(5, 6, 6))
-    # Quantus removes single values: it ranks the channels of a pixel alike, so three of them make a pixel.
+    # Quantus removes single values. It ranks the channels of a pixel equally, so three values make a pixel.
     flipping = quantus.PixelFlipping(
         features_in_step=3 * 4, perturb_baseline=0.25, normalise=False, abs=False, disable_warnings=True
     )

@@ -329,6 +329,19 @@ def test_what_cannot_be_taken_apart_is_refused_with_the_reason(code, monkeypatch
     assert (RAP(model, input_rule=None).analyze(tokens()) == 1).all()
 
 
+def test_layers_with_weights_made_at_every_call_and_models_of_constants_are_refused():
+    tensors = [keras.Input((6, 4)), keras.Input((3, 4))]
+    both = keras.Model(tensors, tensors[0] + ops.sum(tensors[1], axis=1, keepdims=True), name="both")
+    for code, message in (
+        (lambda layer, x: layers.Dense(4, name="other")(x), "makes layer 'other' anew at every call"),
+        (lambda layer, x: both([x, one_constant(layer, x)]), "calls model 'both' with a constant"),
+    ):
+        with pytest.raises(NotAnalyzeableModelException, match=rf"'own'.*{message}"):
+            RAP(network_of(Own(code, name="own")))
+    model = network_of(Own(lambda layer, x: both([x, in_front(layer, x)[:, :3]]), name="own"))
+    assert RAP(model).analyze(tokens()).any()
+
+
 def test_the_gradient_needs_no_layer_taken_apart():
     X = tokens()
     found, expected = (

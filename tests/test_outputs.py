@@ -1,4 +1,4 @@
-"""Which output is explained: of several, of more than two axes, and of one sigmoid unit, which is two classes."""
+"""Which output is explained: one of several, one of more than two axes, one sigmoid unit (two classes)."""
 
 from __future__ import annotations
 
@@ -50,11 +50,11 @@ def test_several_outputs_are_refused_and_the_way_out_works(build):
     for option, number in ((f"dict({advice.split(' or ')[0]})", 0), (f"dict({advice.split(' or ')[1]})", 0)):
         analyzer = create_analyzer("rap", model, **eval(option))
         assert analyzer.analyze(X).sum(1) == pytest.approx(outputs[number].max(1), rel=1e-4, abs=1e-5)
-    alone = eval(str(error.value).split("you mean, ")[1], {"keras": keras, "model": model})
+    alone = eval(str(error.value).split("a model of it, ")[1], {"keras": keras, "model": model})
     assert RAP(alone).analyze(X).sum(1) == pytest.approx(outputs[0].max(1), rel=1e-4, abs=1e-5)
     for output in (1, names[1]):
         assert RAP(model, output=output).analyze(X).sum(1) == pytest.approx(outputs[1].max(1), rel=1e-4, abs=1e-5)
-        if build is not split_by_an_operation:  # where iNNvestigate cannot be followed
+        if build is not split_by_an_operation:  # which iNNvestigate cannot follow
             gradient = methods.create("gradient", model, output=output).analyze(X)
             np.testing.assert_allclose(gradient, methods.create("gradient", one_output(model, 1)).analyze(X))
 
@@ -134,7 +134,7 @@ def test_lrp_of_class_0_follows_what_speaks_for_it():
     x = keras.Input((2,))
     model = keras.Model(x, layers.Dense(1, use_bias=False)(x))
     model.set_weights([np.array([[1.0], [-3.0]])])
-    # z = 1 - 3: class 0 is decided for, by the second input alone.
+    # z = 1 - 3: the network decides for class 0, because of the second input alone.
     found = methods.create("lrp.alpha_1_beta_0", two_classes(model)).analyze(np.ones((1, 2)))
     assert found == pytest.approx(np.array([[0.0, 2.0]]))
 

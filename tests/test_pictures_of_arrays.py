@@ -23,7 +23,7 @@ def rgb(colours_of_lines) -> list[tuple[int, ...]]:
 
 
 def axes_of(figure) -> list:
-    """Those with data, without the colour bars, which come last in each cell."""
+    """The axes with data, without the colour bars, which come last in each cell."""
     return [axes for inner in figure.subfigs for axes in inner.axes[:-1]]
 
 
@@ -136,7 +136,7 @@ def test_bars_of_a_vector():
     bars, strip = axes_of(figure)
     assert [patch.get_height() for patch in bars.patches] == [1, 0, -3]
     assert rgb(patch.get_facecolor() for patch in bars.patches) == [DARK_RED, DARK_BLUE, WHITE]
-    # The second bar has no height: its colour is seen below.
+    # The second bar has no height: its colour is visible below.
     np.testing.assert_array_equal(strip.get_images()[0].get_array(), [[DARK_RED, DARK_BLUE, WHITE]])
 
 

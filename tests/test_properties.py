@@ -50,12 +50,12 @@ def test_any_network():
         checked.append(properties_hold(network))
 
     holds()
-    # Samples whose relevance must get lost are rare.
+    # Samples whose relevance must be lost are rare.
     assert np.mean(checked) > 0.8
 
 
 def properties_hold(network):
-    """Asserts all properties; whether each sample could be checked for conservation."""
+    """Asserts all properties; returns whether each sample could be checked for conservation."""
     model, x = network.model, network.x
     weights, output = model.get_weights(), model.predict_on_batch(x)
     with warnings.catch_warnings():
@@ -116,7 +116,7 @@ def test_an_operation_with_several_outputs_gets_the_relevance_of_all():
     ],
 )
 def test_outputs_of_the_first_layer_that_see_no_pixel_lose_no_relevance(beginning):
-    # They are their bias alone, which the layers behind take for a value like any other.
+    # They consist of their bias only, which later layers treat like any other value.
     x = keras.Input((4, 4, 2))
     y = layers.Activation("tanh")(beginning(x))
     model = with_random_weights(keras.Model(x, layers.Dense(3)(layers.Flatten()(y))))
@@ -130,12 +130,12 @@ def test_outputs_of_the_first_layer_that_see_no_pixel_lose_no_relevance(beginnin
     "padding",
     [
         lambda y: layers.ZeroPadding2D(1)(y),
-        lambda y: layers.ZeroPadding2D(3)(y),  # wider than what is padded
+        lambda y: layers.ZeroPadding2D(3)(y),  # wider than the padded image
         lambda y: ops.pad(y, [[0, 0], [1, 1], [1, 1], [0, 0]]),
     ],
 )
 def test_padding_that_takes_part_loses_no_relevance(padding):
-    # Behind a sigmoid the padding is no longer 0, and the layers behind see it as a value like any other.
+    # After a sigmoid the padding is no longer 0, and later layers treat it like any other value.
     x = keras.Input((2, 2, 2))
     y = layers.Activation("sigmoid")(padding(layers.Conv2D(3, 1)(x)))
     model = with_random_weights(keras.Model(x, layers.Dense(3)(layers.Flatten()(y))))

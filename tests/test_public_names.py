@@ -1,4 +1,4 @@
-"""What `import rap_keras` alone gives, in a process in which nothing else has imported a module of the package."""
+"""What `import rap_keras` alone provides, in a process where nothing else has imported a module of it."""
 
 from __future__ import annotations
 

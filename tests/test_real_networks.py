@@ -1,4 +1,4 @@
-"""Trained networks on real photos: finite, and conserved at every layer."""
+"""Trained networks on real photos: relevance is finite, and conserved at every layer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recurrent layers: gates are constant factors, the rest goes by the linear rule at every time step."""
+"""Recurrent layers: gates are constant factors, the rest follows the linear rule at every time step."""
 
 from __future__ import annotations
 
@@ -198,10 +198,10 @@ METHODS = ("rap", "rap.contrastive", "lrp.epsilon", "lrp.alpha_1_beta_0", "input
 
 
 def remembers_one_step():
-    """An LSTM of two units that takes in feature 0 where feature 1 is set, and keeps it for good."""
+    """An LSTM that stores feature 0 at the step where feature 1 is set, and keeps it for good."""
     model = keras.Sequential([keras.Input((8, 2)), layers.LSTM(1), layers.Dense(2, use_bias=False)])
     W = np.array([[0.0, 0, 1, 0], [30, 0, 0, 0]])  # the input gate opens for the flag, the candidate is the value
-    b = np.array([-15.0, 15, 0, 15])  # the others: the old state is kept, and the output is open
+    b = np.array([-15.0, 15, 0, 15])  # otherwise the old state is kept; the output is open
     model.set_weights([W, np.zeros((1, 4)), b, np.array([[1.0, -1.0]])])
     return model
 
@@ -213,7 +213,7 @@ def test_relevance_lies_at_the_step_that_is_remembered(method):
     x[:, :, 1] = 0
     x[np.arange(4), flags, 1] = 1
     R = np.abs(create_natively(method, remembers_one_step()).analyze(x)).sum(2)
-    # Of this input times gradient gives the gate its part, too, which is within the same step.
+    # Input times gradient also gives the gate a part of it, within the same step.
     assert (R.argmax(1) == flags).all()
     assert R[np.arange(4), flags].sum() > 0.99 * R.sum()
 

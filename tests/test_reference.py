@@ -1,4 +1,4 @@
-"""The authors' own program, layer by layer (files made by it in float64)."""
+"""Agreement with the authors' own program, layer by layer (files that it wrote in float64)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def floatx(request):
 
 
 def vgg_small(data):
-    """The recorded layers in forward order, every ReLU one of its own."""
+    """The recorded layers in forward order; every ReLU is a layer of its own."""
     names = [key.split("/")[1] for key in data.files if key.startswith("relevance/")][::-1]
     model = keras.Sequential([keras.Input(data["input"].shape[1:])])
     for name in names:
@@ -43,7 +43,7 @@ def vgg_small(data):
 
 
 def bottleneck_small(data, padding_layer):
-    """The padding of the stem as a layer before it, or within the convolution."""
+    """A bottleneck; the padding of the stem is a layer before it, or within the convolution."""
 
     def conv(name, size, **kwargs):
         return layers.Conv2D(data[f"{name}/kernel"].shape[-1], size, use_bias=False, name=name, **kwargs)
@@ -109,7 +109,7 @@ def test_bottleneck_small(shared, floatx):
 @pytest.mark.realdata
 @pytest.mark.parametrize("variant", ["paper", "reference"])
 def test_padding_within_the_convolution_is_that_of_a_layer_before_it(shared, variant):
-    # 23 pixels and stride 2: "same" then pads one on each side, as the layer does.
+    # With 23 pixels and stride 2, "same" pads one pixel on each side, like the layer.
     keras.backend.set_floatx("float64")
     data = dict(np.load(shared / "reference" / "bottleneck_small.npz"))
     data["input"] = data["input"][:, :23, :23]

@@ -16,7 +16,7 @@ SIZE, CLASSES = 6, 3
 
 
 def segmentation(end=None) -> keras.Model:
-    """Down to half the size and up again, as segmentation networks are."""
+    """A network that goes down to half the size and up again, like segmentation networks."""
     inputs = keras.Input((SIZE, SIZE, 3))
     y = layers.MaxPooling2D()(layers.Conv2D(4, 3, padding="same", activation="relu")(inputs))
     y = layers.Conv2DTranspose(4, 3, strides=2, padding="same", activation="relu")(y)
@@ -25,7 +25,7 @@ def segmentation(end=None) -> keras.Model:
 
 
 def pixelwise(*columns: list[float]) -> keras.Model:
-    """One 1 x 1 convolution without a bias; each class has a column of weights, one for each channel."""
+    """A 1 x 1 convolution without a bias; each class has a column of weights, one for each channel."""
     inputs = keras.Input((4, 4, len(columns[0])))
     model = keras.Model(inputs, layers.Conv2D(len(columns), 1, use_bias=False)(inputs))
     model.set_weights([np.array(columns, np.float32).T[None, None]])
@@ -38,7 +38,7 @@ def X() -> np.ndarray:
 
 
 def masks() -> np.ndarray:
-    """A different one for each of three samples."""
+    """A different mask for each of three samples."""
     found = np.zeros((3, SIZE, SIZE), bool)
     found[0, 1:3, 2:5] = found[1, 5, 5] = True
     found[2] = np.arange(SIZE) % 2
@@ -100,7 +100,7 @@ def test_a_region_of_one_neuron_is_the_neuron(X):
 
 
 def test_relevance_lies_in_the_region_and_at_the_channel_of_the_class():
-    """Class 1 looks at channel 0 alone, at each place by itself."""
+    """Class 1 looks only at channel 0, at each place separately."""
     model = pixelwise([0.0, 5.0], [2.0, 0.0])
     x = np.random.default_rng(0).uniform(1, 2, (1, 4, 4, 2)).astype(np.float32)
     mask = np.zeros((4, 4), bool)

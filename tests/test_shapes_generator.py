@@ -1,4 +1,4 @@
-"""The images of shapes: their bytes, their ground truth, and that only shape tells the class."""
+"""The images of shapes: their bytes, their ground truth, and that only shape reveals the class."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def pairs() -> Samples:
 
 
 def digest(samples: Samples) -> str:
-    """Of every array, whatever the byte order of the machine."""
+    """A digest of all arrays, whatever the byte order of the machine."""
     sha = hashlib.sha256()
     for values in samples:
         if values is not None:
@@ -81,7 +81,7 @@ def test_a_box_is_the_bounding_box_of_its_mask(singles, pairs):
         assert regionprops(mask.astype(int))[0].bbox == (top, left, bottom, right)
 
 
-# What each class looks like, in the unit disc, x to the right and y down, set down a second time:
+# What each class looks like in the unit disc, x to the right and y down, written a second time:
 # (1 adds or 0 removes, then a disc (x, y, radius) or a polygon).
 def corners(angles: list[float], radii: list[float]) -> list[tuple[float, float]]:
     return [(r * math.sin(math.radians(a)), -r * math.cos(math.radians(a))) for a, r in zip(angles, radii)]
@@ -155,8 +155,8 @@ def test_second_objects_agree_with_pillow(pairs):
 
 
 def test_nothing_is_drawn_over_an_object(singles, pairs):
-    # A texture brightens all channels alike: without the grain of 4 bits, the difference of two
-    # channels is the same all over an object.
+    # A texture brightens all channels equally: without the grain of 4 bits, the difference of two
+    # channels is the same everywhere on an object.
     images = [*singles.images[:100], *pairs.images, *pairs.images]
     masks = [*singles.masks[:100], *pairs.masks, *pairs.second_masks]
     for image, mask in zip(images, masks):
@@ -210,7 +210,7 @@ def test_neither_colour_nor_texture_nor_size_tells_the_class(singles):
     """They vary between the classes as they do between any groups of 60 images, by an F-test."""
     features = []
     for image, mask in zip(singles.images, singles.masks):
-        pixels = image[erosion(mask, np.ones((3, 3)))]  # less the edge, which is longer in a star
+        pixels = image[erosion(mask, np.ones((3, 3)))]  # without the edge, which is longer in a star
         features.append([*pixels.mean(axis=0), *pixels.std(axis=0), mask.mean()])
     by_class = np.array(features).reshape(60, 10, 7)  # classes take turns
     between = 60 * by_class.mean(axis=0).var(axis=0, ddof=1)

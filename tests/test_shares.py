@@ -47,7 +47,7 @@ def test_mean_shares(signed, expected):
 
 
 def test_mean_shares_with_padding():
-    # "SAME" over three values: windows (1, 2) and (3,); the second averages one value only.
+    # "SAME" over three values has the windows (1, 2) and (3,); the second averages only one value.
     def pool(x):
         return tf.nn.avg_pool1d(x, 2, 2, "SAME")
 

@@ -1,4 +1,4 @@
-"""MODULE and MODULE:FUNCTION: found in the current folder, after all that is installed."""
+"""MODULE and MODULE:FUNCTION are found in the current folder, after everything that is installed."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_a_package_may_gather_its_parts(here):
 
 
 def test_an_installed_module_goes_before_a_file_here(here, monkeypatch):
-    """Also where the folder was first on the path, as `python -m` has it."""
+    """This holds also if the folder was first on the path, as with `python -m`."""
     for name in ("colorsys", "defusedxml"):
         (here / f"{name}.py").write_text("raise SystemExit('shadowed')\n")
         monkeypatch.delitem(sys.modules, name, raising=False)

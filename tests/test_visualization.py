@@ -132,7 +132,7 @@ def test_overlay_blends_with_the_grey_photo():
         overlay([[4.0, -3.0, 1.0, 0.0]], photo),
         [[DARK_RED, (25, 25, 168), (139, 107, 107), (124, 124, 124)]],
     )
-    # Opacity 0.8, 0.6 and 0.2.
+    # The opacities are 0.8, 0.6 and 0.2.
     np.testing.assert_array_equal(
         overlay([[4.0, -3.0, 1.0, 0.0]], photo, opacity=0.8),
         [[(122, 20, 20), (40, 40, 155), (131, 106, 106), (124, 124, 124)]],

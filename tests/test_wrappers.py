@@ -72,7 +72,7 @@ def test_guided_backprop_guides_within():
     model = random_weights(keras.Model(x, layers.Dense(2)(layers.Flatten()(layers.TimeDistributed(inner)(x)))))
     guided, plain = (create_natively(name, model).analyze(frames()) for name in ("guided_backprop", "gradient"))
     assert np.abs(guided - plain).max() > 1e-3
-    # The same network with its frames as inputs of their own.
+    # The same network with each frame as an input of its own.
     parts = [keras.Input((6, 6, 2)) for _ in range(4)]
     apart = keras.Model(parts, model.layers[-1](layers.Concatenate()([inner(part) for part in parts])))
     expected = create_natively("guided_backprop", apart).analyze([frames()[:, t] for t in range(4)])
@@ -102,7 +102,7 @@ def test_both_directions_are_two_layers(mode, sequences):
 
 
 def mirrored(model):
-    """The rule of the Lambda layer that turns a sequence round."""
+    """The rule of a Lambda layer that reverses a sequence."""
     return {
         layer.name: lambda Xs, Ys, Rs, state: [Rs[0][:, ::-1]]
         for layer in model.layers
