@@ -13,8 +13,8 @@ from tensorflow import keras
 import rap_keras
 from rap_keras import models
 from rap_keras.cli.commands import main
+from rap_keras.engine import registered_rules
 from rap_keras.engine.conservation import lively_weights
-from rap_keras.engine.rules import kinds
 from rap_keras.engine.rules.unweighted import moved, unchanged
 
 layers = keras.layers
@@ -35,7 +35,7 @@ def here(tmp_path, monkeypatch) -> Path:
     """A folder of its own for each test, which is also the home folder; only the package's rules exist."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr(kinds, "_REGISTERED", {})
+    monkeypatch.setattr(registered_rules, "RULES", {})
     return tmp_path
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 from tensorflow import keras
 
 from rap_keras.cli.commands import main
-from rap_keras.engine.rules import kinds
+from rap_keras.engine import registered_rules
 
 layers = keras.layers
 SIZE = (8, 10)
@@ -25,7 +25,7 @@ def here(tmp_path, monkeypatch) -> Path:
     """A folder with a network that needs `mine.py` beside it, and photos; Keras knows nothing of these yet."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr(kinds, "_REGISTERED", {})
+    monkeypatch.setattr(registered_rules, "RULES", {})
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.delitem(sys.modules, "mine", raising=False)
     shutil.copy(Path(__file__).with_name("own_layers.py"), tmp_path / "mine.py")

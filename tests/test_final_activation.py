@@ -14,6 +14,7 @@ from tensorflow.keras import layers
 
 import rap_keras
 from rap_keras import RAP, PatternAttribution
+from rap_keras.engine import registered_rules
 from rap_keras.engine.network import flatten
 from rap_keras.engine.rules.unweighted import unchanged
 from rap_keras.hosts import methods
@@ -118,7 +119,7 @@ SPELLINGS = {
 
 @pytest.fixture
 def own_layer_has_a_rule(monkeypatch):
-    monkeypatch.setitem(rap_keras.engine.rules.kinds._REGISTERED, OwnSoftmax, unchanged)
+    monkeypatch.setitem(registered_rules.RULES, OwnSoftmax, unchanged)
 
 
 def probabilities(logits, kind):

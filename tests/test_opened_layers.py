@@ -373,8 +373,16 @@ def test_own_rules_go_before(monkeypatch):
     network = flatten(model, closed=["own"])
     assert network.calls[0].name == "own"
     assert plan(network, rules={"own": rule})[0].rule is rule
+    assert (RAP(model, input_rule=None, rules={"own": rule}).analyze(tokens())[:, 1:] == 0).all()
     rap_keras.register_rule(Own, rule)
     assert (RAP(model, input_rule=None).analyze(tokens())[:, 1:] == 0).all()
+
+
+def test_a_softmax_within_the_last_layer_is_named():
+    x = keras.Input((6, 4))
+    model = keras.Model(x, Own(lambda layer, x: ops.softmax(layer.dense(x)), name="head")(x))
+    with pytest.raises(ValueError, match=r"softmax of layer 'head/softmax' cannot be removed.*layer 'head'"):
+        rap_keras.to_logits(model)
 
 
 def to_the_first(Xs, Ys, Rs, state):

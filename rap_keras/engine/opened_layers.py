@@ -96,8 +96,7 @@ def opened(node: Node) -> Opened:
     (first, constant), (second, _) = (_traced(node, size) for size in _TRACED)
     if [type(n.layer) for n in first.nodes] != [type(n.layer) for n in second.nodes]:
         raise CannotBeOpenedError("what it does depends on the number of samples")
-    own = set(map(id, _parts(layer)))
-    nodes = [_merged_node(a, b, constant, own) for a, b in zip(first.nodes, second.nodes)]
+    nodes = [_merged_node(a, b, constant) for a, b in zip(first.nodes, second.nodes)]
     return Opened(first.inputs, nodes, first.outputs)
 
 
@@ -160,7 +159,7 @@ def _traced(node: Node, size: int) -> tuple[Opened, Callable[[tf.Tensor], Callab
     return found[0], lambda tensor: graph.prune([], tensor)
 
 
-def _merged_node(a: Node, b: Node, constant: Callable, own: set[int]) -> Node:
+def _merged_node(a: Node, b: Node, constant: Callable) -> Node:
     """Makes a node for any number of samples from those for two numbers."""
     merge = partial(_merged, sizes=(_size(a.inputs), _size(b.inputs)), constant=constant)
     args, kwargs = merge((a.args, b.args)), merge((a.kwargs, b.kwargs))
@@ -175,7 +174,7 @@ def _merged_node(a: Node, b: Node, constant: Callable, own: set[int]) -> Node:
         changed = {"call": partial(_called, layer, of_batch, first, shapes)} if of_batch else {}
         # Keras numbers all operations of a program, and names should be the same each time.
         layer = keras_graph.twin(layer, name=type(layer).__name__.lower(), **changed)
-    elif id(layer) not in own:
+    elif layer is not b.layer:
         if layer.weights:
             raise CannotBeOpenedError(f"it makes layer '{layer.name}' anew at every call")
         layer = keras_graph.twin(layer, name=type(layer).__name__.lower())

@@ -197,6 +197,11 @@ def _require_removed(model: keras.Model, outputs: list[Any], logits: list[Any]) 
         for kind, call in left[:1]:
             first = call.name.split("/")[0]
             layer = model.get_layer(first)
+            if "/" in call.name and not isinstance(layer, keras.Model):
+                raise ValueError(
+                    f"the {NAMES[kind]} of layer '{call.name}' cannot be removed, because it is within layer "
+                    f"'{first}': build the model without it"
+                )
             part = f"model.get_layer('{first}')"
             one = part if isinstance(layer, keras.Model) else f"keras.Model(model.inputs, {part}.output)"
             raise ValueError(

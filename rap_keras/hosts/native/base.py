@@ -47,6 +47,7 @@ class Analyzer:
     """
 
     network: Network
+    _with_rules: Collection[str] = ()
     _contrast: str | None = None
     _reason_for_zeros = (
         "the logit is 0, or it comes only from biases, since no unit that the input reaches is active. It says "
@@ -64,7 +65,7 @@ class Analyzer:
         checks.require_choice("neuron_selection_mode", neuron_selection_mode, ("max_activation", "index", "all"))
         self.model = self._model = one_output(model, output)
         self._neuron_selection_mode = neuron_selection_mode
-        self.network = flatten(self._model)
+        self.network = flatten(self._model, closed=self._with_rules)
         checks.refuse_half_precision(self.network)
         checks.refuse_activations_of_another_shape(self.network)
         self._disable_model_checks = disable_model_checks

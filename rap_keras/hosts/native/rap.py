@@ -91,6 +91,7 @@ class RAP(Analyzer):
         allow_lambda_layers: bool = False,
         disable_model_checks: bool = False,
     ) -> None:
+        self._with_rules = tuple(rules or ())
         super().__init__(model, neuron_selection_mode, output, disable_model_checks)
         checks.require_choice("variant", variant, ("paper", "reference"))
         checks.require_choice("batch_norm", batch_norm, ("identity", "fold"))
