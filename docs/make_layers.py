@@ -42,7 +42,7 @@ def _rule(layer: type) -> str:
     if name in _BY_NAME:
         return _BY_NAME[name]
     if layer in linear_layers._LINEARS:
-        return "relative attribution (Eq. 7-9); Eq. 5 and 6 in front of the output, z<sup>B</sup> at the image"
+        return "relative attribution (Eq. 7-9); Eq. 5 and 6 in front of the output, $z^B$ at the image"
     if layer in wrappers._WRAPPERS:
         return "that of the wrapped layer"
     if layer in recurrent._LAYERS:

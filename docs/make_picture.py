@@ -1,4 +1,4 @@
-"""Makes the pictures of a cat and a person: that at the top of the README, and all methods side by side.
+"""Makes the picture at the top of the README, of a cat and a person, and the figure for one column of a paper.
 
     python docs/make_picture.py MODEL.h5 docs/images
 
@@ -23,8 +23,6 @@ VOC = (
     "sheep sofa train tvmonitor"
 )
 TWO_OBJECTS = ("rap.contrastive", "rap", "lrp.alpha_1_beta_0", "integrated_gradients", "grad_cam")
-# Without PatternAttribution, whose patterns would need thousands of photos of VOC.
-ALL = [name for name in rap_keras.methods.TITLES if not rap_keras.methods.needs_patterns(name)]
 
 
 def two_objects() -> np.ndarray:
@@ -35,19 +33,14 @@ def two_objects() -> np.ndarray:
 
 def main(model_path: str, folder: str) -> None:
     """Explains the photos and writes the figures."""
-    model = models.load_model(model_path)
-
-    def explained(photo: np.ndarray, methods: list[str], targets: list[str | None]) -> rap_keras.Explanations:
-        found = rap_keras.explain(model, photo, methods, targets, preprocessing="caffe", classes=VOC.split())
-        print(found, flush=True)
-        return found
-
-    two = explained(two_objects(), list(TWO_OBJECTS), ["cat", "person"])
+    model, classes = models.load_model(model_path), VOC.split()
+    two = rap_keras.explain(
+        model, two_objects(), TWO_OBJECTS, ["cat", "person"], preprocessing="caffe", classes=classes
+    )
     two.save(Path(folder, "two_objects.png"), dpi=110)
-    two.save(Path(folder, "two_objects.pdf"), width=7)
-    for name, photo in (("cat", skimage.data.chelsea()), ("person", skimage.data.astronaut())):
-        explained(photo, ALL, [None]).save(Path(folder, f"methods_{name}.png"), dpi=110, width=9)
-    explained(skimage.data.chelsea(), ["rap"], [None])[0].save(Path(folder, "column.png"), width=3.3, dpi=200)
+    one = rap_keras.explain(model, skimage.data.chelsea(), preprocessing="caffe", classes=classes)
+    one.save(Path(folder, "column.png"), width=3.3, dpi=200)
+    print(two, one, sep="\n")
 
 
 if __name__ == "__main__":
