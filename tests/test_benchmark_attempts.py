@@ -1,4 +1,4 @@
-"""Batches that fail: how often they are tried, what is made of them, and when a run ends for them."""
+"""Batches that fail: how often they are tried, what becomes of them, and when they end a run."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import pytest
 from click.testing import CliRunner
 
 from rap_keras import benchmark, datasets, models, shapes
-from rap_keras.benchmark import Benchmark, Options, parts
+from rap_keras.benchmark import Benchmark, Options, example_grid, parts
 from rap_keras.benchmark import runner as engine
 from rap_keras.benchmark.attempts import Attempts, in_one_line
 from rap_keras.cli.commands import main
 
 
 class Recorded:
-    """A benchmark that fails a given number of times for each of some batches, and tells what it was asked for."""
+    """A benchmark that fails a given number of times for some batches, and records what it was asked for."""
 
     def __init__(self, failures):
         self.failures = dict(failures)
@@ -37,7 +37,7 @@ def given_up(number, reason):
 
 
 def outcome(failures, count, **options):
-    """Which batches were done in which order, the reasons of those set aside, and what was evaluated."""
+    """The order in which batches were done, the reasons for those set aside, and what was evaluated."""
     recorded = Recorded(failures)
     found = list(engine.one_by_one(recorded, Attempts(range(count), given_up, **options)))
     reasons = {number: rows["reason"][0] for number, rows in found if rows["status"][0] == "broken"}
@@ -66,9 +66,11 @@ def test_until_one_succeeds_a_batch_is_tried_at_once_and_what_is_set_aside_waits
 
 
 @pytest.mark.parametrize(("count", "which"), [(9, "first 3 batches"), (2, "first 2 batches"), (1, "first batch")])
-def test_nothing_but_failures_ends_the_run_soon(count, which):
+def test_failures_alone_end_the_run_soon(count, which):
     recorded = Recorded(dict.fromkeys(range(9), 3))
-    message = f"nothing but failures: the {which} failed 3 times, at last by ValueError: no result of"
+    message = (
+        f"every batch so far failed: the {which} failed 3 times, and the last error was ValueError: no result of"
+    )
     with pytest.raises(RuntimeError, match=message):
         list(engine.one_by_one(recorded, Attempts(range(count), given_up)))
     assert len(recorded.asked) == 3 * min(count, 3)
@@ -101,7 +103,7 @@ def test_a_reason_is_one_line_of_bearable_length():
 
 
 class Touchy:
-    """An analyzer that fails on the image of one name."""
+    """An analyzer that fails on one image, given by name."""
 
     def __init__(self, name):
         self.fails_on = shapes.preprocess(shapes.sample(int(name), shapes.TEST_SEED).image[np.newaxis])
@@ -157,7 +159,9 @@ def test_an_analyzer_that_always_fails_ends_the_run_and_nothing_is_written(tmp_p
             raise KeyError("gone")
 
     made = touchy_benchmark(analyzers={"broken": Broken()})
-    with pytest.raises(RuntimeError, match=r"the first 3 batches failed 3 times, at last by KeyError: 'gone'"):
+    with pytest.raises(
+        RuntimeError, match="the first 3 batches failed 3 times, and the last error was KeyError: 'gone'"
+    ):
         benchmark.run(made, tmp_path, "m")
     assert parts.finished(tmp_path) == set()
     assert benchmark.run(touchy_benchmark("00099", analyzers={"broken": Touchy("00099")}), tmp_path, "m").used == 6
@@ -167,7 +171,7 @@ def test_a_picture_that_fails_does_not_cost_the_tables(tmp_path, monkeypatch, ca
     def fail(*_):
         raise MemoryError("no picture")
 
-    monkeypatch.setattr(engine, "grid", fail)
+    monkeypatch.setattr(example_grid, "grid", fail)
     assert benchmark.run(touchy_benchmark(), tmp_path, "m").used == 4
     assert "there is no picture of heatmaps: MemoryError: no picture" in capsys.readouterr().err
     assert (tmp_path / "report.html").exists()
@@ -175,7 +179,7 @@ def test_a_picture_that_fails_does_not_cost_the_tables(tmp_path, monkeypatch, ca
 
 
 def test_no_image_used(tmp_path):
-    """Neither a misclassified nor a broken one; the report is there nevertheless."""
+    """All images are misclassified or broken; there is a report nevertheless."""
     made = touchy_benchmark()
     read = made.dataset.read
 
@@ -187,7 +191,7 @@ def test_no_image_used(tmp_path):
     made = dataclasses.replace(made, dataset=dataclasses.replace(made.dataset, read=read_otherwise))
     message = (
         r"no image was used: 4 were misclassified and 2 were broken; check that the preprocessing .* official "
-        r"order; .*left_out.csv tells what is broken, first 00004: 00004.png: no such photo; then take another"
+        r"order; .*left_out.csv says what is broken, first 00004: 00004.png: no such photo; then take another"
     )
     for _ in range(2):
         with pytest.raises(RuntimeError, match=message):
@@ -204,7 +208,7 @@ def test_a_data_set_without_images(tmp_path):
 
 
 def test_command_on_misclassified_images_only(tmp_path, monkeypatch):
-    """Another preprocessing than the network's, and the advice followed."""
+    """The preprocessing is not the network's; following the advice helps."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "blackened.py").write_text("def black(photos):\n    return 0 * photos\n")
     command = ["benchmark", "--model", "shapes-vgg", "--dataset", "shapes", "--limit", "1"]

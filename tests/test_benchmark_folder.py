@@ -1,4 +1,4 @@
-"""The folder of a run: who may work in it, what of it is ours, and what is said of missing and damaged files."""
+"""The folder of a run: who may use it, which files are ours, and what is said of missing and damaged files."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ with locked(Path(sys.argv[1])):
 
 @pytest.fixture
 def holder(tmp_path):
-    """A process that holds the lock of a folder; without TensorFlow, which it does not need."""
+    """A process that holds the lock of a folder. It does not need TensorFlow and runs without it."""
     code = HOLD.format(folder=str(Path(benchmark.__file__).parent))
     process = subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path / "out")], stdout=subprocess.PIPE, text=True
@@ -232,7 +232,7 @@ def test_command_tells_of_files_without_a_traceback(tmp_path, monkeypatch):
 
 
 def test_a_network_name_goes_before_a_folder_of_that_name(tmp_path, monkeypatch):
-    """The folder is no SavedModel; a path to it is one that fails."""
+    """The folder is not a SavedModel, so a path to it fails, but the name does not."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "shapes-vgg").mkdir()
     arguments = ["--dataset", "shapes", "--limit", "1", "--methods", "gradient", "--metrics", "mask"]

@@ -1,4 +1,4 @@
-"""A benchmark run: what a row has, interruption and continuation, broken data."""
+"""A benchmark run: the contents of a row, interruption and continuation, broken data."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from tensorflow import keras
 
 from rap_keras import benchmark, datasets, metrics, models, shapes
 from rap_keras.benchmark import Benchmark, Options, manifest, parts
+from rap_keras.benchmark import heatmap_kinds as kinds
 from rap_keras.benchmark import runner as engine
 from rap_keras.cli.commands import main
 from rap_keras.hosts import methods
@@ -45,16 +46,16 @@ def test_rows_are_what_analyzer_and_metrics_give():
     assert made.batches == 3
     assert [made.batch_length(number) for number in range(3)] == [2, 2, 1]
     rows = made.evaluate(1)
-    assert list(rows.columns) == benchmark.evaluate.columns(made.options)
-    assert list(rows["image"]) == ["00002", "00002", "00003", "00003"]
-    assert list(rows["method"]) == [*METHODS, *METHODS]
+    assert list(rows.columns) == benchmark.rows.columns(made.options)
+    assert list(rows["image"]) == ["00002"] * 4 + ["00003"] * 4
+    assert list(rows["method"]) == [*METHODS, "gradient.absolute", "random_heatmap"] * 2
     samples = shapes.generate(4, shapes.TEST_SEED)
     x = shapes.preprocess(samples.images[2:4])
     box = np.zeros((96, 96), bool)
     left, top, right, bottom = samples.boxes[3]
     box[top:bottom, left:right] = True
     values = heatmap(made.analyzers["rap"].analyze(x))
-    row = rows.iloc[2]
+    row = rows.iloc[4]
     assert row["target"] == samples.labels[3]
     assert row["logit"] == pytest.approx(values[1].sum(), rel=1e-3)
     assert row["outside_inside_pos"] == metrics.outside_inside_ratio(values[1], box)
@@ -74,7 +75,7 @@ def test_rows_are_what_analyzer_and_metrics_give():
 
 def test_only_the_metrics_that_are_asked_for():
     rows = shapes_benchmark(count=1, names=("gradient",), metrics=("lerf",), steps=1).evaluate(0)
-    assert list(rows.columns)[-4:] == ["target", "logit", "lerf_correct", "lerf_logit"]
+    assert list(rows.columns)[-5:] == ["target", "logit", "seconds", "lerf_correct", "lerf_logit"]
     rows = shapes_benchmark(count=1, names=("gradient",), metrics=("mask",)).evaluate(0)
     assert list(rows.columns)[-8:] == [
         f"{n}_{case}" for case in ("pos", "signed") for n in ("tp", "fp", "fn", "tn")
@@ -95,9 +96,10 @@ def test_images_that_are_not_used():
 
     made = dataclasses.replace(made, dataset=dataclasses.replace(made.dataset, read=read_otherwise))
     rows = made.evaluate(0)
-    assert list(rows["status"]) == ["broken", "misclassified", "used", "used"]
-    assert list(rows["reason"]) == ["a.jpg: damaged image", "", "", ""]
-    assert rows["tp_pos"].isna().tolist() == [True, True, False, False]
+    # Each used image has three heatmaps.
+    assert list(rows["status"]) == ["broken", "misclassified", *["used"] * 6]
+    assert list(rows["reason"]) == ["a.jpg: damaged image", *[""] * 7]
+    assert rows["tp_pos"].isna().tolist() == [True, True, *[False] * 6]
 
 
 def test_a_batch_without_a_used_image_has_the_same_columns(tmp_path):
@@ -124,13 +126,15 @@ class NotFinite:
 def test_heatmaps_that_are_not_finite_are_named_and_the_others_of_the_batch_are_not_lost():
     made = shapes_benchmark(count=2, names=("gradient",), steps=2)
     spoilt = dataclasses.replace(made, analyzers={"spoilt": NotFinite(), **made.analyzers})
-    rows = spoilt.evaluate(0)
-    assert list(rows["flaw"]) == ["not finite", "", "", ""]
-    assert np.isnan(rows["mass_inside"][0])
-    assert pd.isna(rows["lerf_logit"][0])
-    assert len(rows["lerf_logit"][2]) == 3
-    kept = made.evaluate(0)
-    assert rows["lerf_logit"][1] == kept["lerf_logit"][0]
+    rows = spoilt.evaluate(0).set_index(["image", "method"])
+    flawed = rows[rows["flaw"] != ""]
+    assert list(flawed.index) == [("00000", "spoilt")]
+    assert list(flawed["flaw"]) == ["not finite"]
+    assert np.isnan(flawed["mass_inside"].iat[0])
+    assert pd.isna(flawed["lerf_logit"].iat[0])
+    assert len(rows["lerf_logit"]["00001", "spoilt"]) == 3
+    kept = made.evaluate(0).set_index(["image", "method"])
+    assert rows["lerf_logit"]["00000", "gradient"] == kept["lerf_logit"]["00000", "gradient"]
 
 
 def test_a_batch_that_is_given_up():
@@ -200,6 +204,11 @@ def test_another_run_in_the_folder_is_refused(tmp_path, monkeypatch):
     made = shapes_benchmark(count=2)
     begun = manifest.begin(tmp_path, manifest.describe(made, "m", "first"))
     again = manifest.describe(made, "m", "second")
+    added = again.pop("heatmaps beside the methods' own")
+    assert added == ["gradient.absolute", "random_heatmap"]
+    with pytest.raises(ValueError, match=r"heatmaps beside the methods' own: \[\"gradient.* there, nothing here"):
+        manifest.begin(tmp_path, again)
+    again["heatmaps beside the methods' own"] = added
     assert manifest.begin(tmp_path, {**again, "machine": "another"}) == begun
     for other, difference in (
         (dataclasses.replace(made, options=Options(steps=10)), "options steps: 40 there, 10 here"),
@@ -244,7 +253,7 @@ def test_command(run, tmp_path):
     output = tmp_path / "rap-keras-benchmark"
     table = pd.read_csv(output / "table.csv")
     assert list(table.columns) == benchmark.summary.TABLE
-    assert set(table["method"]) == set(METHODS)
+    assert set(table["method"]) == {*METHODS, "gradient.absolute", kinds.CONTROL}
     assert set(table["images"]) == {3}
     mass = table.query("metric == 'mass_inside'").set_index("method")["mean"]
     assert mass["rap"] > 0.8
@@ -255,7 +264,12 @@ def test_command(run, tmp_path):
     assert about["model"] == "shapes-vgg"
     assert about["options"]["steps"] == 2
     assert about["versions"]["innvestigate"].startswith("2.1" if PLUGIN else "not installed")
-    assert "RAP" in result.output
+    printed = result.stdout.splitlines()
+    assert printed[1].split() == "POS ratio ↓ mIOU ↑ accuracy left ↑ ms per image".split()
+    assert printed[2].startswith("RAP  ")
+    assert printed[5].startswith("Random heatmap (control) ")
+    assert "|" not in result.stdout
+    assert max(map(len, printed)) <= 100
     again = run("--limit", 3, "--methods", "rap,gradient", "--steps", 2)
     assert again.exit_code == 0
     assert "going on" in again.output
@@ -299,7 +313,7 @@ def test_a_network_of_other_classes_is_refused(run, tmp_path):
 
 @pytest.mark.slow
 def test_methods_that_cannot_explain_the_network(run, tmp_path):
-    """By default they are left out and named; a method that was asked for is an error."""
+    """By default they are left out and named; asking for such a method is an error."""
     if PLUGIN:
         activation, missing, reason = "relu", {"lrp.alpha_1_beta_0", "lrp.alpha_2_beta_1"}, "DepthwiseConv2D"
     else:

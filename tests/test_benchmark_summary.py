@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from rap_keras.benchmark.estimates import share_interval
 from rap_keras.benchmark.summary import TABLE, summarise
 from rap_keras.hosts.titles import TITLES
 
@@ -29,7 +30,7 @@ def value(summary, metric, case, column="mean", method="rap"):
 
 
 def random_parts(images=23, methods=("gradient", "rap"), steps=7):
-    """Results as a run leaves them, one table per image."""
+    """Results as a run writes them, one table per image."""
     random = np.random.default_rng(0)
     for number in range(images):
         rows = []
@@ -77,7 +78,7 @@ def test_values_known_by_hand():
     assert np.isnan(value(summary, "miou_pooled", "pos", "median"))
     assert (summary.table["images"] == 3).all()
     assert (summary.table["excluded"] == 0).all()
-    # What was not measured has no row.
+    # Metrics that were not measured have no row.
     assert set(zip(summary.table["metric"], summary.table["case"])) == {
         ("outside_inside_ratio", "all"),
         ("outside_inside_ratio", "pos"),
@@ -109,6 +110,9 @@ def test_perturbation_known_by_hand():
             "accuracy": [1.0, 1.0, 0.5],
             "logit": [6.0, 4.5, 3.0],
             "images": 2,
+            # Of two images a resample may well have the one or the other only.
+            "low": [1.0, 1.0, 0.0],
+            "high": [1.0, 1.0, 1.0],
         }
     )
     pd.testing.assert_frame_equal(summary.curves, expected)
@@ -147,6 +151,31 @@ def test_intervals_are_those_of_a_second_implementation():
         found = [value(summary, metric, "pos", bound) for bound in ("low", "high")]
         assert found == pytest.approx(expected, abs=0.25 * (expected[1] - expected[0])), metric
     assert value(summary, "miou_pooled", "pos") == pytest.approx(pooled(np.arange(200)))
+
+
+def test_the_interval_of_a_share_is_that_of_resampling():
+    random = np.random.default_rng(3)
+    correct = np.repeat([[1.0, 0.0]], 100, axis=0).ravel()
+    for hits in (0, 7, 150, 200):
+        images = np.arange(200) < hits
+        resampled = images[random.integers(0, 200, (20_000, 200))].mean(axis=1)
+        expected = np.percentile(resampled, [2.5, 97.5])
+        low, high = share_interval(np.array([hits / 200]), 200)
+        assert [low[0], high[0]] == pytest.approx(expected, abs=0.0051)  # an image more or less
+    rows = [used(str(i), lerf_correct=[1.0, value], lerf_logit=[1.0, 0.0]) for i, value in enumerate(correct)]
+    curve = summarise([pd.DataFrame(rows)], "m", "d").curves
+    assert list(curve["low"]) == [1.0, pytest.approx(0.43, abs=0.006)]
+    assert list(curve["high"]) == [1.0, pytest.approx(0.57, abs=0.006)]
+
+
+def test_times_are_medians_of_the_methods_that_took_some():
+    rows = [
+        used(str(i), seconds=seconds, mass_inside=0.5) for i, seconds in enumerate((9.0, 0.2, 0.3, np.nan, 0.4))
+    ]
+    rows += [used(str(i), "random_heatmap", seconds=np.nan, mass_inside=0.5) for i in range(5)]
+    times = summarise([pd.DataFrame(rows)], "m", "d").times
+    assert times.to_numpy().tolist() == [["rap", pytest.approx(0.35), 4]]
+    assert summarise([pd.DataFrame([used("a", mass_inside=0.5)])], "m", "d").times.empty
 
 
 def test_intervals_hold_the_value_and_collapse_for_constant_data():
@@ -269,10 +298,12 @@ def test_no_image_with_a_value():
 
 
 def test_order_of_methods():
-    methods = ["zebra", "lrp.alpha_2_beta_1", "ant", "rap", "gradient"]
-    (part,) = random_parts(images=1, methods=methods)
+    methods = ["random_heatmap", "zebra", "lrp.alpha_2_beta_1", "gradient.absolute", "ant", "rap", "gradient"]
+    (part,) = random_parts(images=1, methods=[*methods, "smoothgrad.absolute", "smoothgrad"])
     summary = summarise([part], "m", "d")
-    expected = [name for name in TITLES if name in methods] + ["ant", "zebra"]
+    expected = ["rap", "gradient", "gradient.absolute", "lrp.alpha_2_beta_1"]
+    expected += ["ant", "smoothgrad", "smoothgrad.absolute", "zebra", "random_heatmap"]
+    assert [name for name in TITLES if name in methods] == ["rap", "gradient", "lrp.alpha_2_beta_1"]
     assert list(dict.fromkeys(summary.table["method"])) == expected
     assert list(dict.fromkeys(summary.curves["method"])) == expected
 

@@ -1,17 +1,14 @@
 """The paper's evaluation: all methods over the same images of a data set, from the data to the tables.
 
-`Benchmark` says what is evaluated, `run` does it: it survives interruption and writes tables and a report.
+`Benchmark` describes what is evaluated. `run` evaluates it, can be interrupted and continued, and writes tables
+and a report.
 """
 
-from rap_keras.benchmark.evaluate import (
-    DEFAULT_METRICS,
-    METRICS,
-    PAIR_METRICS,
-    Benchmark,
-    Options,
-    heatmaps,
-)
-from rap_keras.benchmark.figures import perturbation_figure
+from rap_keras.benchmark.evaluate import Benchmark, heatmaps
+from rap_keras.benchmark.figures import bar_chart, perturbation_figure
+from rap_keras.benchmark.heatmap_kinds import title
+from rap_keras.benchmark.main_figures import plain
+from rap_keras.benchmark.metric_options import DEFAULT_METRICS, METRICS, PAIR_METRICS, Options
 from rap_keras.benchmark.published import IMAGENET_SEGMENTATION_MIOU
 from rap_keras.benchmark.runner import run
 from rap_keras.benchmark.summary import Summary, summarise
@@ -24,8 +21,11 @@ __all__ = [
     "Benchmark",
     "Options",
     "Summary",
+    "bar_chart",
     "heatmaps",
     "perturbation_figure",
+    "plain",
     "run",
     "summarise",
+    "title",
 ]

@@ -1,4 +1,4 @@
-"""What becomes of a batch that fails, the same for every engine: it is tried again, then set aside and named."""
+"""What happens to a batch that fails. Every engine tries it again, then sets it aside and names it."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ Results = Iterable[tuple[int, pd.DataFrame]]
 class Attempts:
     """The batches of a run that are still to be evaluated, and how often each of them has failed.
 
-    An engine takes numbers from `waiting`, and reports every attempt by `succeeded` or `failed`, which give the
+    An engine takes numbers from `waiting`, and reports every attempt by `succeeded` or `failed`, which return the
     numbers and rows of batches that are done. A batch that fails is tried again. After `tries` failures it is set
-    aside: `given_up` makes its rows, which call all its images broken. The run ends if nothing but failures comes
-    back: the cause is then hardly in the batches.
+    aside: `given_up` makes its rows, which call all its images broken. If every batch fails, the run ends, since
+    the cause is then unlikely to be in the batches.
 
     Args:
         numbers: of the batches.
-        given_up: the rows of a batch that is set aside, from its number and the reason.
-        begun: whether batches succeeded before the run was interrupted, so that later failures do not end it.
+        given_up: makes the rows of a batch that is set aside, from its number and the reason.
+        begun: whether batches succeeded before the run was interrupted; later failures then do not end it.
         tries: how often a batch is tried.
 
     Raises:
@@ -60,23 +60,28 @@ class Attempts:
     def failed(self, number: int, reason: str) -> Results:
         """Takes a failure and its reason, in one line.
 
+        Yields:
+            Numbers and rows of batches that are set aside.
+
         Raises:
-            RuntimeError: `tries` batches, or all if there are fewer, failed as often as they may, and none
+            RuntimeError: the first `tries` batches, or all if there are fewer, failed `tries` times each, and none
                 succeeded.
         """
         self._failures[number] += 1
         if self._failures[number] < self.tries:
             tell(f"batch {number} is tried again: {reason}")
             if self._succeeded:
-                self.waiting.append(number)  # a batch that kills workers must not hold up the others
+                self.waiting.append(number)  # a batch that kills workers must not delay the others
             else:
-                self.waiting.appendleft(number)  # where everything fails, the run ends soon
+                self.waiting.appendleft(number)  # so that the run ends soon if everything fails
             return
         self.left -= 1
         count = len(self._set_aside) + 1
         if not self._succeeded and (count == self.tries or self.left == 0):
             which = f"the first {count} batches" if count > 1 else "the first batch"
-            raise RuntimeError(f"nothing but failures: {which} failed {self.tries} times, at last by {reason}")
+            raise RuntimeError(
+                f"every batch so far failed: {which} failed {self.tries} times, and the last error was {reason}"
+            )
         reason = f"given up after {self.tries} tries: {reason}"
         tell(f"batch {number}: {reason}")
         self._set_aside.append((number, self._given_up(number, reason)))

@@ -10,18 +10,22 @@ from scipy import stats
 from rap_keras.metrics import ORDERS, Counts, mean_iou, pixel_accuracy
 
 _COUNTS = {case: tuple(f"{count}_{case}" for count in Counts._fields) for case in ("pos", "signed")}
-# Columns of results per image, as they come and as computed from lists of what is left after each step.
 _TOLD_APART = {
     ("own_above_other", "mass"): "own_above_other_mass",
     ("own_above_other", "density"): "own_above_other_density",
     ("pointing", "own"): "pointing_own",
     ("pointing", "other"): "pointing_other",
 }
+SECONDS = "seconds"
+"""The column of the time that a method took; no metric."""
 STORED = (
     *("outside_inside_all", "outside_inside_pos", "mass_inside"),
     *(*_COUNTS["pos"], *_COUNTS["signed"], *_TOLD_APART.values()),
+    SECONDS,
 )
+"""Columns of the results of an image, as they come."""
 DERIVED = tuple(f"{metric}_{order}" for order in ORDERS for metric in ("aopc", "accuracy_left", "accuracy_end"))
+"""Columns that are computed from the lists of what is left after each step."""
 COLUMNS = STORED + DERIVED
 
 _RESAMPLES = 1000
@@ -35,9 +39,9 @@ class Metric(NamedTuple):
     Attributes:
         name: as in the table.
         case: as in the table.
-        columns: those of `COLUMNS` that it is computed from.
-        per_image: maps these to a value per image; None if only all images together have a value.
-        typical: the statistic that the interval is of, over the last axis.
+        columns: the ones of `COLUMNS` that it is computed from.
+        per_image: maps these to a value for each image; None if only all images together have a value.
+        typical: the statistic that the interval belongs to, over the last axis.
     """
 
     name: str
@@ -79,10 +83,10 @@ def values_of(metric: Metric, values: np.ndarray) -> tuple[tuple[np.ndarray, ...
 
     Args:
         metric: the metric.
-        values: one row per image, (images, len(COLUMNS)).
+        values: one row for each image, (images, len(COLUMNS)).
 
     Returns:
-        Arrays to be averaged, or pooled, of the images that have a value; and which images do, bool (images,).
+        Arrays to be averaged or pooled, of the images that have a value; and which images do, bool (images,).
     """
     data = tuple(values[:, COLUMNS.index(column)] for column in metric.columns)
     defined = np.isfinite(data).all(axis=0)
@@ -91,7 +95,7 @@ def values_of(metric: Metric, values: np.ndarray) -> tuple[tuple[np.ndarray, ...
         per_image[defined] = metric.per_image(*(column[defined] for column in data))
         data, defined = (per_image,), np.isfinite(per_image)
     else:
-        defined &= np.sum(data, axis=0) > 0  # else every pixel is void
+        defined &= np.sum(data, axis=0) > 0  # otherwise every pixel is void
     return tuple(column[defined] for column in data), defined
 
 
@@ -105,13 +109,27 @@ def estimate(metric: Metric, data: tuple[np.ndarray, ...]) -> tuple[float, float
     return mean, median, *_interval(data, metric.typical)
 
 
+def share_interval(share: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The bootstrap 95 % percentile interval of shares, without resampling.
+
+    How often something is met in a resample of `count` images has a binomial distribution, whose percentiles are
+    known.
+
+    Args:
+        share: of the images, in [0, 1], any shape.
+        count: how many images there are.
+    """
+    low, high = (stats.binom.ppf(quantile, count, share) / count for quantile in (0.025, 0.975))
+    return low, high
+
+
 def _interval(data: tuple[np.ndarray, ...], statistic: Callable[..., Any]) -> tuple[float, float]:
     """Bootstrap 95 % percentile interval (Efron and Tibshirani, An Introduction to the Bootstrap, 1993)."""
     count = len(data[0])
     if count == 1:
         value = float(statistic(*data))
         return value, value
-    # A generator of its own for each row of the table: which others there are changes nothing.
+    # Each row of the table has a generator of its own, so that it does not depend on the other rows.
     bounds = stats.bootstrap(
         data,
         statistic,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,63 +13,21 @@ import pandas as pd
 from tensorflow import keras
 
 from rap_keras import metrics
+from rap_keras.benchmark import heatmap_kinds as kinds
+from rap_keras.benchmark.metric_options import Options
+from rap_keras.benchmark.rows import columns, discrimination, localisation, types, unused
 from rap_keras.datasets import Dataset, Example, Truth, images, truth
 from rap_keras.datasets.images import Preprocessing
 from rap_keras.engine.network import predictor
 from rap_keras.hosts.methods import explains_single_images
 from rap_keras.visualization import heatmap
 
-METRICS = ("outside-inside", "mask", *metrics.ORDERS, "discrimination")
-"""What `Options.metrics` may name: outside-inside ratio and mass inside, segmentation, orders of perturbation.
-
-For data sets of pairs there is discrimination, whether classes are told apart.
-"""
-DEFAULT_METRICS = ("outside-inside", "mask", "lerf")
-"""Those of the paper."""
-PAIR_METRICS = ("discrimination", "outside-inside", "mask")
-"""Those for data sets of pairs, see `Dataset.pairs`."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """What is calculated, apart from network, data and methods.
-
-    Attributes:
-        metrics: of `METRICS`; by default those of the paper.
-        foreground: "predicted" for objects of the predicted class, "all" for every object.
-        batch_size: images at a time. Part of the options, as the last digits of a heatmap may depend on it.
-        pixels: set to `fill` at each step of region perturbation.
-        steps: of region perturbation.
-        fill: what pixels are set to, in units of the network's input.
-    """
-
-    metrics: tuple[str, ...] = DEFAULT_METRICS
-    foreground: str = "predicted"
-    batch_size: int = 8
-    pixels: int = 100
-    steps: int = 40
-    fill: float = 0.0
-
-    def __post_init__(self) -> None:
-        unknown = [name for name in self.metrics if name not in METRICS]
-        if unknown or not self.metrics:
-            raise ValueError(f"unknown metrics {', '.join(unknown) or '(none)'}: there are {', '.join(METRICS)}")
-        if self.foreground not in ("predicted", "all"):
-            raise ValueError(f"foreground={self.foreground!r}: must be 'predicted' or 'all'")
-        for name in ("batch_size", "pixels", "steps"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)}: must be at least 1")
-
-    @property
-    def orders(self) -> tuple[str, ...]:
-        """The orders of region perturbation that are asked for."""
-        return tuple(order for order in metrics.ORDERS if order in self.metrics)
-
 
 class _Images(NamedTuple):
-    """The images of a batch that are used; `random` is what their removal in random order did, of no method.
+    """The images of a batch that are used.
 
-    `others` are the masks of the objects that the explained ones are to be told from; empty without pairs.
+    `random` holds the columns of the removal in random order, which depends on no heatmap. `others` are the masks
+    of the objects that the explained ones are to be told from; it is empty without pairs.
     """
 
     numbers: list[int]
@@ -87,13 +46,17 @@ class Benchmark:
 
     Attributes:
         model: without softmax, (N, H, W, 3) to logits (N, classes).
-        analyzers: of each method, for `model`; for a data set of pairs with neuron_selection_mode="index".
+        analyzers: one for each method, for `model`; for a data set of pairs with neuron_selection_mode="index".
         dataset: where the images come from.
         preprocessing: as for `rap_keras.images.preprocess`.
         size: height and width of the network's input in pixels.
         short_side: as for `rap_keras.images.fit`.
         options: what is calculated.
         unable: methods that were to be compared but cannot explain this network, and why; for the report.
+
+    Raises:
+        ValueError: more pixels are to be removed than an input has; the metric discrimination without pairs; or an
+            analyzer has a name that results give to another heatmap.
     """
 
     model: keras.Model
@@ -102,7 +65,7 @@ class Benchmark:
     preprocessing: Preprocessing
     size: tuple[int, int]
     short_side: int | None = None
-    options: Options = Options()
+    options: Options = field(default_factory=Options)
     unable: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -111,6 +74,12 @@ class Benchmark:
             raise ValueError(
                 f"{steps} steps of {pixels} pixels are more than an input of {self.size[0]}x{self.size[1]} has: "
                 "take fewer"
+            )
+        taken = sorted(set(self.analyzers) & set(kinds.added(self.analyzers)))
+        if taken:
+            raise ValueError(
+                f"{' and '.join(taken)}: the benchmark adds heatmaps of this name by itself, so give the analyzer "
+                "another name"
             )
         if "discrimination" in self.options.metrics and not self.dataset.pairs:
             raise ValueError(
@@ -134,31 +103,41 @@ class Benchmark:
         return min(size, len(self.dataset.names) - number * size)
 
     def evaluate(self, number: int) -> pd.DataFrame:
-        """Results of batch `number`: a row per image and method, or one row for an image that is not used.
+        """Results of batch `number`: a row for each image and heatmap, or one row for an image that is not used.
 
-        Images are those that can be read and that the network classifies correctly (all, where the data set
-        does not tell the classes); of pairs, those of which the explained class and another one of the image are
-        the network's first two choices. See `columns` for what a row has.
+        An image is used if it can be read and the network classifies it correctly; where the data set has no
+        classes, every readable image is used. An image of a pair is used if the explained class and another one of
+        the image are the network's first two choices.
+
+        The heatmaps are those of the methods and those that `rap_keras.benchmark.heatmap_kinds` adds to them.
+        `rap_keras.benchmark.rows.columns` says what a row has.
         """
         rows, images_used = self._classify(number)
         if images_used is not None:
             for method, analyzer in self.analyzers.items():
                 targets = images_used.targets if self.dataset.pairs else None
-                rows += self._rows(method, images_used, heatmaps(analyzer, images_used.x, targets))
-        rows.sort(key=lambda row: row["number"])  # stable: an image's methods keep their order
+                began = time.perf_counter()
+                maps = heatmaps(analyzer, images_used.x, targets)
+                seconds = (time.perf_counter() - began) / len(maps)
+                rows += self._rows(method, images_used, maps, seconds)
+                absolute = kinds.absolute_of(method)
+                if absolute:
+                    rows += self._rows(absolute, images_used, np.abs(maps))
+            rows += self._rows(kinds.CONTROL, images_used, kinds.random_heatmaps(images_used.numbers, self.size))
+        rows.sort(key=lambda row: row["number"])  # stable: an image's heatmaps keep their order
         return self._frame(rows)
 
     def given_up(self, number: int, reason: str) -> pd.DataFrame:
-        """Rows of a batch that cannot be evaluated: all its images are broken, for the same reason."""
+        """Rows of a batch that cannot be evaluated: they call all its images broken, for the same reason."""
         start = number * self.options.batch_size
         names = self.dataset.names[start : start + self.options.batch_size]
-        return self._frame([_unused(index, name, "broken", reason) for index, name in enumerate(names, start)])
+        return self._frame([unused(index, name, "broken", reason) for index, name in enumerate(names, start)])
 
     def _frame(self, rows: list[dict[str, Any]]) -> pd.DataFrame:
-        return pd.DataFrame(rows, columns=columns(self.options)).astype(_types(self.options))
+        return pd.DataFrame(rows, columns=columns(self.options)).astype(types(self.options))
 
     def _classify(self, number: int) -> tuple[list[dict[str, Any]], _Images | None]:
-        """Rows of the batch's images that are not used, and those that are."""
+        """Rows of the batch's images that are not used, and the images that are; None if there are none."""
         start = number * self.options.batch_size
         rows, numbers, examples, photos = [], [], [], []
         for index, name in enumerate(self.dataset.names[start : start + self.options.batch_size], start):
@@ -166,7 +145,7 @@ class Benchmark:
                 example = self.dataset.read(name)
                 photos.append(images.fit(example.photo, self.size, self.short_side))
             except (ValueError, OSError) as error:
-                rows.append(_unused(index, name, "broken", " ".join(str(error).split())))
+                rows.append(unused(index, name, "broken", " ".join(str(error).split())))
                 continue
             examples.append(example)
             numbers.append(index)
@@ -178,7 +157,7 @@ class Benchmark:
         choices = [chosen_of(example, row) for example, row in zip(examples, logits)]
         targets = np.array([choice.target for choice in choices])
         right = [choice.right for choice in choices]
-        rows += [_unused(i, e.name, "misclassified") for i, e, used in zip(numbers, examples, right) if not used]
+        rows += [unused(i, e.name, "misclassified") for i, e, used in zip(numbers, examples, right) if not used]
         chosen = np.flatnonzero(right)
         if chosen.size == 0:
             return rows, None
@@ -194,14 +173,14 @@ class Benchmark:
             others=[self._other_mask(examples[i], choices[i]) for i in chosen if self.dataset.pairs],
         )
 
-    def _rows(self, method: str, used: _Images, maps: np.ndarray) -> list[dict[str, Any]]:
-        """A row for each image that is used, of one method's heatmaps (N, H, W)."""
+    def _rows(self, name: str, used: _Images, maps: np.ndarray, seconds: float = np.nan) -> list[dict[str, Any]]:
+        """A row for each image that is used, from the heatmaps (N, H, W) of this name."""
         finite = np.isfinite(maps).all(axis=(1, 2))
         curves: dict[str, np.ndarray] = {}
         for order in self.options.orders:
             if order != "random" and finite.any():
                 curves.update(self._perturb(used.x[finite], used.targets[finite], order, maps[finite]))
-        curves.update({name: values[finite] for name, values in used.random.items()})
+        curves.update({column: values[finite] for column, values in used.random.items()})
         place = np.cumsum(finite) - 1  # of an image among those whose heatmap is finite
         rows = []
         for index, number in enumerate(used.numbers):
@@ -210,16 +189,17 @@ class Benchmark:
                 "image": used.names[index],
                 "status": "used",
                 "reason": "",
-                "method": method,
+                "method": name,
                 "flaw": "" if finite[index] else "not finite",
                 "target": int(used.targets[index]),
                 "logit": used.logits[index],
+                "seconds": seconds,
             }
             if finite[index]:
                 row.update(localisation(maps[index], used.truths[index], self.options.metrics))
                 if "discrimination" in self.options.metrics:
-                    row.update(_discrimination(maps[index], used.truths[index], used.others[index]))
-                row.update({name: values[place[index]].tolist() for name, values in curves.items()})
+                    row.update(discrimination(maps[index], used.truths[index], used.others[index]))
+                row.update({column: values[place[index]].tolist() for column, values in curves.items()})
             rows.append(row)
         return rows
 
@@ -262,7 +242,7 @@ class Benchmark:
 
 
 class _Choice(NamedTuple):
-    """The class that is explained, that which it is to be told from, and whether the image is used."""
+    """The class that is explained, the one it is to be told from, and whether the image is used."""
 
     target: int
     other: int | None
@@ -284,98 +264,12 @@ def _choice_of_pair(example: Example, logits: np.ndarray) -> _Choice:
     return _Choice(example.explained, others.pop() if right else None, right)
 
 
-def _discrimination(values: np.ndarray, own: Truth, other: np.ndarray) -> dict[str, float]:
-    """How the heatmap tells the objects of the two classes apart, as columns of a row."""
-    assert own.mask is not None
-    found = metrics.discrimination(values, own.mask, other, own.void)
-    return dict(zip(DISCRIMINATION, found))
-
-
-DISCRIMINATION = ("own_above_other_mass", "own_above_other_density", "pointing_own", "pointing_other")
-"""The columns of the metric discrimination."""
-
-
-def localisation(values: np.ndarray, where: Truth, wanted: tuple[str, ...] = METRICS) -> dict[str, float]:
-    """How well a heatmap marks the object, as columns of a row.
-
-    The outside-inside ratio and the mass inside go by the box where there is one, else by the mask; the
-    segmentation by the mask where there is one, else by the box.
-
-    Args:
-        values: the heatmap, finite, (H, W).
-        where: the object's place.
-        wanted: "outside-inside", "mask" or both.
-    """
-    box = where.mask if where.box is None else where.box
-    mask = where.box if where.mask is None else where.mask
-    row: dict[str, float] = {}
-    if box is None or mask is None:
-        return row
-    if "outside-inside" in wanted:
-        for case in ("all", "pos"):
-            ratio = metrics.outside_inside_ratio(values, box, positive=case == "pos", void=where.void)
-            row[f"outside_inside_{case}"] = float(ratio)
-        row["mass_inside"] = float(metrics.mass_inside(values, box, void=where.void))
-    if "mask" in wanted:
-        for case in ("pos", "signed"):
-            counts = metrics.confusion(metrics.marked(values, case, void=where.void), mask, void=where.void)
-            row.update({f"{name}_{case}": float(count) for name, count in counts._asdict().items()})
-    return row
-
-
-def columns(options: Options) -> list[str]:
-    """The columns of a row.
-
-    image, status ("used", "misclassified", "broken"), reason (of a broken image), method, flaw ("" or "not
-    finite"), target (the class explained), its logit, and those of the metrics: outside_inside_all,
-    outside_inside_pos, mass_inside, `DISCRIMINATION`, counts of pixels (tp_pos and so on), and curves of steps + 1
-    values (lerf_correct and so on).
-    """
-    return [*WORDS, "target", "logit", *_measures(options), *_curves(options)]
-
-
-WORDS = ("image", "status", "reason", "method", "flaw")
-"""The columns that every row has, whatever is measured; `columns` tells what they hold."""
-
-
-def _measures(options: Options) -> list[str]:
-    found = []
-    if "outside-inside" in options.metrics:
-        found += ["outside_inside_all", "outside_inside_pos", "mass_inside"]
-    if "discrimination" in options.metrics:
-        found += DISCRIMINATION
-    if "mask" in options.metrics:
-        found += [f"{name}_{case}" for case in ("pos", "signed") for name in metrics.Counts._fields]
-    return found
-
-
-def _curves(options: Options) -> list[str]:
-    return [f"{order}_{what}" for order in options.orders for what in ("correct", "logit")]
-
-
-def _types(options: Options) -> dict[str, Any]:
-    """Types of the columns, the same for every batch, also for one in which no image is used."""
-    return {"target": "int64", "logit": "float64", **dict.fromkeys(_measures(options), "float64")}
-
-
-def _unused(number: int, name: str, status: str, reason: str = "") -> dict[str, Any]:
-    return {
-        "number": number,
-        "image": name,
-        "status": status,
-        "reason": reason,
-        "method": None,
-        "flaw": "",
-        "target": -1,
-    }
-
-
 def heatmaps(analyzer: Any, x: np.ndarray, targets: np.ndarray | None = None) -> np.ndarray:
     """Heatmaps by an analyzer of either host, (N, H, W).
 
     Args:
-        analyzer: for one batch at a time, or one image where it makes a batch of every image, as Integrated
-            Gradients does.
+        analyzer: gets all images at once, or one at a time where it makes a batch of every image, as Integrated
+            Gradients of iNNvestigate does.
         x: network inputs, (N, H, W, C).
         targets: the classes to explain, (N,), for an analyzer with neuron_selection_mode="index".
     """

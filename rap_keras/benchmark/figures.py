@@ -1,18 +1,31 @@
-"""Figure 7 of the RAP paper: what a network still recognises while pixels are removed."""
+"""The charts of a benchmark: Figure 7 of the RAP paper, and bars of the main figures."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
-from rap_keras.hosts.titles import TITLES, title
+from rap_keras.benchmark import heatmap_kinds as kinds
+from rap_keras.benchmark.main_figures import main_figures, values
+from rap_keras.benchmark.summary import Summary
+from rap_keras.hosts.titles import TITLES
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
-# Okabe and Ito's colours, which colour-blind readers tell apart, with brown for yellow, and Tol's wine; markers do
-# so in grey too. In the order of TITLES.
+# Settings of matplotlib for a chart on a dark page.
+_DARK: Any = {
+    "figure.facecolor": "#161618",
+    "axes.facecolor": "#161618",
+    "axes.edgecolor": "#a5a5ad",
+    **dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color"), "#ececee"),
+}
+# Okabe and Ito's colours, which colour-blind readers tell apart, with brown for yellow, and Tol's wine. Markers
+# tell the lines apart in grey too. In the order of TITLES.
 _STYLES = (
     ("#D55E00", "o"),
     ("#882255", "h"),
@@ -25,23 +38,39 @@ _STYLES = (
     ("#E69F00", "*"),
 )
 _OF_METHOD = dict(zip(TITLES, _STYLES))
+_ON_DARK = {"#000000": "#ECECEE", "#882255": "#D4699F", "#0072B2": "#3C9BDC", "#8A6D00": "#C9A21E"}
+_GREY = "0.5"
 _HEADINGS = {
     "lerf": "Least relevant pixels removed first: higher is better",
     "morf": "Most relevant pixels removed first: lower is better",
     "random": "Pixels removed in random order",
 }
+_BETTER = {"lower": "lower is better", "higher": "higher is better", "": ""}
 _MARKERS = 8  # on a line
+_BAR = 0.24  # inches, of a bar and the gap to the next
+_PANEL = 2.6  # inches
 
 
-def perturbation_figure(curves: pd.DataFrame, order: str, pixels: int = 100) -> Figure:
-    """Accuracy over removed pixels, a line per method; RAP's is the thickest.
+class _Style(NamedTuple):
+    """How a chart shows the heatmaps of one name."""
 
-    Where there are curves of the random order, a dotted line has their mean over the methods, as orientation.
+    colour: str
+    marker: str
+    line: Any
+    is_first: bool
+
+
+def perturbation_figure(curves: pd.DataFrame, order: str, pixels: int = 100, dark: bool = False) -> Figure:
+    """Accuracy over removed pixels: a line for each method, with its 95 % interval as a band.
+
+    RAP's line is the thickest. Absolute heatmaps have a panel of their own, in the colours of their methods. Where
+    there are curves of the random order, a dotted line shows their mean over the methods.
 
     Args:
         curves: as in `rap_keras.benchmark.summary.Summary`.
         order: "lerf", "morf" or "random".
         pixels: how many pixels are removed per step.
+        dark: for a dark page.
 
     Raises:
         ValueError: there are no curves of that order.
@@ -50,33 +79,135 @@ def perturbation_figure(curves: pd.DataFrame, order: str, pixels: int = 100) -> 
     if shown.empty:
         there = ", ".join(dict.fromkeys(curves["order"])) or "none"
         raise ValueError(f"there are no curves of order {order!r}; there are: {there}")
+    with _page(dark):
+        return _curves(shown, curves[curves["order"] == "random"], order, pixels, dark)
+
+
+def bar_chart(summary: Summary, dark: bool = False) -> Figure:
+    """The main figures as bars with their 95 % intervals: a panel for each figure, a bar for each method.
+
+    Args:
+        summary: of a benchmark.
+        dark: for a dark page.
+
+    Raises:
+        ValueError: the summary has no main figures.
+    """
+    if not main_figures(summary):
+        raise ValueError("the summary has no figures to show: no image was used")
+    with _page(dark):
+        return _bars(summary, dark)
+
+
+def _curves(shown: pd.DataFrame, random: pd.DataFrame, order: str, pixels: int, dark: bool) -> Figure:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7.5, 4.2), dpi=150, layout="constrained")
-    axes = figure.add_subplot()
-    others = iter(_STYLES)
-    for method, line in shown.groupby("method", sort=False):
-        colour, marker = _OF_METHOD.get(method) or next(others, _STYLES[-1])
-        first = method == "rap"
-        axes.plot(
-            pixels * line["step"],
-            100 * line["accuracy"],
-            label=title(method),
-            color=colour,
-            marker=marker,
-            markersize=7 if first else 5,
-            markevery=max(1, len(line) // _MARKERS),
-            linewidth=3 if first else 1.3,
-            linestyle="-" if method in _OF_METHOD else "--",
-            zorder=3 if first else 2,
-        )
-    random = curves[curves["order"] == "random"].groupby("step")["accuracy"].mean()
-    if order != "random" and not random.empty:
-        axes.plot(pixels * random.index, 100 * random, label="random order", color="0.45", linestyle=":", zorder=1)
-    axes.set(xlabel="pixels removed", ylabel="still classified as before, %", ylim=(-2, 102))
-    axes.set_title(_HEADINGS.get(order, order), fontsize=10)
-    axes.set_xlim(left=0)
-    axes.grid(alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(loc="outside right center", frameon=False, fontsize=9)
+    names = list(dict.fromkeys(shown["method"]))
+    absolute = [name for name in names if kinds.is_absolute(name)]
+    panels = [[name for name in names if name not in absolute]]
+    if absolute:
+        panels.append([name for name in names if name in ("rap", *absolute, kinds.CONTROL)])
+    styles = _styles(names, dark)
+    figure = Figure(figsize=(4.2 + 3.8 * len(panels), 4.6), dpi=150, layout="constrained")
+    handles: dict[str, Any] = {}
+    for number, (axes, chosen) in enumerate(zip(figure.subplots(1, len(panels), squeeze=False)[0], panels)):
+        for name in chosen:
+            line = _curve(axes, shown[shown["method"] == name], pixels, styles[name], not kinds.is_absolute(name))
+            handles.setdefault(kinds.title(name), line)
+        if order != "random" and not random.empty:
+            mean = random.groupby("step")["accuracy"].mean()
+            (line,) = axes.plot(
+                pixels * mean.index, 100 * mean, label="random order", color=_GREY, linestyle=":", zorder=1
+            )
+            handles.setdefault("random order", line)
+        axes.set(xlabel="pixels removed", ylim=(-2, 102))
+        axes.set_title(("Heatmaps with their sign", "Absolute heatmaps, and RAP")[number], fontsize=9)
+        axes.set_xlim(left=0)
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.axes[0].set_ylabel("still classified as before, %")
+    figure.suptitle(_HEADINGS.get(order, order), fontsize=10)
+    ordered = {kinds.title(name): handles.pop(kinds.title(name)) for name in names} | handles
+    figure.legend(ordered.values(), ordered.keys(), loc="outside right center", frameon=False, fontsize=9)
     return figure
+
+
+def _curve(axes: Axes, curve: pd.DataFrame, pixels: int, style: _Style, is_filled: bool) -> Line2D:
+    """Draws a curve with its band; its markers are filled or not."""
+    removed = pixels * curve["step"]
+    low, high = 100 * curve["low"], 100 * curve["high"]
+    axes.fill_between(removed, low, high, color=style.colour, alpha=0.13, linewidth=0, zorder=1)
+    (line,) = axes.plot(
+        removed,
+        100 * curve["accuracy"],
+        label=kinds.title(curve["method"].iat[0]),
+        color=style.colour,
+        marker=style.marker,
+        markersize=7 if style.is_first else 5,
+        markevery=max(1, len(curve) // _MARKERS),
+        markerfacecolor=style.colour if is_filled else axes.get_facecolor(),
+        linewidth=3 if style.is_first else 1.3,
+        linestyle=style.line,
+        zorder=3 if style.is_first else 2,
+    )
+    return line
+
+
+def _bars(summary: Summary, dark: bool) -> Figure:
+    from matplotlib.figure import Figure
+
+    panels = main_figures(summary)
+    names = list(dict.fromkeys(summary.table["method"]))
+    styles = _styles(names, dark)
+    figure = Figure(figsize=(2 + _PANEL * len(panels), 1 + _BAR * len(names)), dpi=150, layout="constrained")
+    for number, (panel, axes) in enumerate(zip(panels, figure.subplots(1, len(panels), squeeze=False)[0])):
+        found = values(summary, panel).reindex(names)
+        places = range(len(names))
+        bars = axes.barh(places, found["value"], height=0.74, color=[styles[name].colour for name in names])
+        for bar, name in zip(bars, names):
+            if kinds.is_absolute(name):
+                bar.set(hatch="////", edgecolor=figure.get_facecolor(), linewidth=0)
+        # A halo, as a bar may have the colour of the interval.
+        for width, colour in ((3.6, figure.get_facecolor()), (1.4, _on(dark, "#000000"))):
+            axes.hlines(places, found["low"], found["high"], color=colour, linewidth=width, zorder=3)
+        axes.set_yticks(places, [kinds.title(name) for name in names] if number == 0 else [""] * len(names))
+        axes.set(ylim=(len(names) - 0.4, -0.6))
+        axes.set_title(panel.name, fontsize=10)
+        axes.set_xlabel(_BETTER[panel.better], fontsize=9)
+        axes.tick_params(axis="both", labelsize=9)
+        axes.tick_params(axis="y", length=0)
+        axes.grid(alpha=0.3, axis="x")
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right", "left"]].set_visible(False)
+    return figure
+
+
+def _page(dark: bool) -> Any:
+    """The settings of matplotlib for the page."""
+    import matplotlib
+
+    return matplotlib.rc_context(_DARK if dark else {})
+
+
+def _on(dark: bool, colour: str) -> str:
+    """A colour that stands out from the page."""
+    return _ON_DARK.get(colour, colour) if dark else colour
+
+
+def _styles(names: Iterable[str], dark: bool) -> dict[str, _Style]:
+    """A style for each name; methods that are not in TITLES get the colours in turn."""
+    others = iter(_STYLES)
+    found: dict[str, _Style] = {}
+    turns: dict[str, tuple[str, str]] = {}
+    for name in names:
+        method = kinds.signed_of(name)
+        if name == kinds.CONTROL:
+            found[name] = _Style(_GREY, "", "--", False)
+            continue
+        if method not in _OF_METHOD and method not in turns:
+            turns[method] = next(others, _STYLES[-1])
+        colour, marker = _OF_METHOD.get(method) or turns[method]
+        dashes = "-" if method in _OF_METHOD else "-."
+        line = (0, (4, 1.5)) if kinds.is_absolute(name) else dashes
+        found[name] = _Style(_on(dark, colour), marker, line, name == "rap")
+    return found

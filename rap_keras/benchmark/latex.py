@@ -37,16 +37,18 @@ def latex(summary: Summary) -> str:
 
 
 def escaped(text: str) -> str:
-    """Text that LaTeX prints as it is; line breaks and control characters become spaces."""
+    """Text escaped for LaTeX; line breaks and control characters become spaces."""
     printable = "".join(char if char.isprintable() else " " for char in text)
     return "".join(_LATEX.get(char, char) for char in printable)
 
 
 def _latex(summary: Summary) -> Iterator[str]:
     columns = [escaped(name) for name in tables.methods(summary)]
-    yield "% Needs \\usepackage{booktabs}; file names in other scripts than Latin need XeLaTeX or LuaLaTeX."
+    yield "% Needs \\usepackage{booktabs,graphicx}; file names in non-Latin scripts need XeLaTeX or LuaLaTeX."
     yield r"\begin{table*}"
     yield r"\centering\scriptsize\setlength{\tabcolsep}{3pt}"
+    # Many methods are too wide for a page.
+    yield r"\resizebox{\ifdim\width>\textwidth\textwidth\else\width\fi}{!}{%"
     yield rf"\begin{{tabular}}{{l{'c' * len(columns)}}}"
     yield r"\toprule"
     yield " & ".join(["", *columns]) + r" \\"
@@ -62,7 +64,7 @@ def _latex(summary: Summary) -> Iterator[str]:
         if any(c.interval for c in row.cells):
             small = (rf"{{\tiny {escaped(c.interval)}}}" if c.interval else "" for c in row.cells)
             yield " & ".join(["", *small]) + r" \\"
-    yield from (r"\bottomrule", r"\end{tabular}", "")
+    yield from (r"\bottomrule", r"\end{tabular}}", "")
     yield r"\begin{flushleft}"
     yield from (escaped(note) + r"\par" for note in tables.notes(summary))
     yield r"\end{flushleft}"

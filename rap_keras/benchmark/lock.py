@@ -15,7 +15,7 @@ _FILE = ".lock"
 def locked(output: Path) -> Iterator[None]:
     """Keeps other runs out of a folder, which is made if it does not exist.
 
-    The operating system lifts the lock when the process ends, however it ends. The file of the lock stays.
+    The operating system releases the lock when the process ends, even if it is killed. The lock's file stays.
 
     Args:
         output: the folder.

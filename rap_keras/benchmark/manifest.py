@@ -1,4 +1,4 @@
-"""What a run was made with: kept beside its results, and compared before a run is continued."""
+"""What a run was made with. It is kept beside the results, and compared before a run is continued."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from rap_keras.benchmark import heatmap_kinds as kinds
 from rap_keras.benchmark import parts, whole_file
 from rap_keras.benchmark.evaluate import Benchmark
 from rap_keras.datasets import images
@@ -30,7 +31,7 @@ _CIRCUMSTANCES = ("machine", "begun", "command")
 
 
 def describe(benchmark: Benchmark, model: str, command: str = "") -> dict[str, Any]:
-    """The manifest of a run: whatever decides its results, and the machine, the time and the command.
+    """The manifest of a run: everything that the results depend on, and the machine, the time and the command.
 
     Args:
         benchmark: what is evaluated.
@@ -44,16 +45,17 @@ def describe(benchmark: Benchmark, model: str, command: str = "") -> dict[str, A
         "dataset_digest": benchmark.dataset.digest,
         "images": len(benchmark.dataset.names),
         "methods": list(benchmark.analyzers),
+        "heatmaps beside the methods' own": kinds.added(benchmark.analyzers),
         "methods that cannot explain this network": dict(benchmark.unable),
         "patterns": {name: _digest(analyzer) for name, analyzer in benchmark.analyzers.items()},
         "preprocessing": _name(benchmark.preprocessing),
         "size": benchmark.size,
         "short_side": benchmark.short_side,
         "options": asdict(benchmark.options),
-        "TF_ENABLE_ONEDNN_OPTS": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "not set"),  # changes last digits
+        "TF_ENABLE_ONEDNN_OPTS": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "not set"),  # it changes the last digits
         "versions": {
             "rap_keras": version("rap-keras"),
-            # Its __version__ is that of another release.
+            # Its __version__ is wrong.
             "innvestigate": version("innvestigate") if choice.has_innvestigate() else "not installed",
             "keras": keras_graph.version(),
             "tensorflow": tf.__version__,
@@ -72,10 +74,10 @@ def describe(benchmark: Benchmark, model: str, command: str = "") -> dict[str, A
 
 
 def begin(output: Path, manifest: dict[str, Any]) -> dict[str, Any]:
-    """Writes the manifest of a new run, or makes sure that a run in `output` is continued as it began.
+    """Writes the manifest of a new run, or makes sure that a run in `output` is continued with the same settings.
 
     Returns:
-        The manifest of the run: that of its beginning where it is continued.
+        The manifest of the run, as it was written when the run began.
 
     Raises:
         ValueError: there is another run in `output`, and the message names every difference; or its manifest is
@@ -109,7 +111,7 @@ def begin(output: Path, manifest: dict[str, Any]) -> dict[str, Any]:
 
 
 def _digest(analyzer: Any) -> str | None:
-    """A digest of the patterns that an analyzer goes by, if it does."""
+    """A digest of the patterns that an analyzer uses; None if it uses none."""
     patterns = getattr(analyzer, "_patterns", None)
     if not isinstance(patterns, Patterns):
         return None
@@ -138,6 +140,8 @@ def _differences(where: str, old: Any, new: Any) -> Any:
 
 
 def _short(value: Any) -> str:
+    if value is None:
+        return "nothing"
     text = json.dumps(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 

@@ -1,4 +1,4 @@
-"""Results on disk, one file per batch of images: a run that is killed loses the batch it was at, and no other."""
+"""Results on disk, one file per batch of images. A run that is killed loses only the batch it was evaluating."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pandas as pd
 
 from rap_keras.benchmark import whole_file
 from rap_keras.benchmark.attempts import in_one_line
-from rap_keras.benchmark.evaluate import WORDS
+from rap_keras.benchmark.rows import WORDS
 
 _FOLDER = "parts"
 _NAME = re.compile(r"(\d{6}|[1-9]\d{6,})\.parquet", re.ASCII)
@@ -31,7 +31,7 @@ def write(output: Path, number: int, rows: pd.DataFrame) -> None:
 
 
 def finished(output: Path) -> set[int]:
-    """Numbers of the batches that are done; files of other names than ours are passed over."""
+    """Numbers of the batches that are done; files with other names than ours are ignored."""
     files = (output / _FOLDER).glob("*.parquet")
     return {int(file.stem) for file in files if _NAME.fullmatch(file.name) and file.is_file()}
 
@@ -42,7 +42,10 @@ def remove_leftovers(output: Path) -> None:
 
 
 def read(output: Path, count: int) -> Iterator[pd.DataFrame]:
-    """The rows of batches 0 to `count` - 1 one after the other, whatever the order that they were done in.
+    """The rows of batches 0 to `count` - 1 in this order, whatever the order in which they were evaluated.
+
+    Yields:
+        The rows of a batch.
 
     Raises:
         OSError: a batch is not done yet, or its file cannot be read.
@@ -59,7 +62,7 @@ def _read(file: Path) -> pd.DataFrame:
         missing = [name for name in WORDS if name not in rows]
         if missing:
             raise ValueError(f"no column {' or '.join(missing)}")
-    # Damage has no exception of its own.
+    # pyarrow has no exception for damaged files alone.
     except Exception as error:
         raise ValueError(
             f"{file} is damaged ({in_one_line(error)}): delete this file and give the same command again, which "

@@ -1,4 +1,4 @@
-"""What the RAP paper reports, to be shown beside results of one's own."""
+"""What the RAP paper reports, to be shown beside other results."""
 
 from __future__ import annotations
 

@@ -1,12 +1,11 @@
-"""The batches of a benchmark evaluated by workers on many machines, by Ray.
+"""The batches of a benchmark, evaluated by Ray workers on many machines.
 
-Plain actors of Ray, not Ray Data, which was tried (Ray 2.60): it does not tell which batch failed, so that
-nothing can be set aside by name; a worker that dies while it loads is started again for ever, so that the run
-hangs instead of failing; and it calls a worker from another thread than built it, while Keras has a graph per
-thread.
+These are plain actors. Ray Data was tried (Ray 2.60), but it does not say which batch failed, so that no batch can
+be set aside by name. It restarts a worker that dies while loading for ever, so that the run hangs and never fails.
+And it calls a worker from another thread than the one that built it, while Keras has a graph for each thread.
 
-A worker has one batch at a time, and none before network and analyzers are built. So it is known which batch a
-worker died of, a worker that finds no place keeps no batch waiting, and each batch has one result.
+A worker has one batch at a time, and none before its network and analyzers are built. So it is known which batch
+killed a worker, a worker that cannot be placed delays no batch, and each batch has one result.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from rap_keras.benchmark.attempts import Attempts, Results, in_one_line
 from rap_keras.benchmark.evaluate import Benchmark
 from rap_keras.engine.progress import tell
 
-_PATIENCE = 60.0  # seconds without any worker until it is told what is waited for
+_PATIENCE = 60.0  # seconds without a worker before the user is told what the run waits for
 
 
 def results(
@@ -38,24 +37,28 @@ def results(
 ) -> Results:
     """Numbers and rows of batches, in the order in which they are done.
 
-    Workers that die, with their machine or alone, are replaced and their batches tried again. To kill its worker
-    is a failure of the batch.
+    Workers that die, alone or with their machine, are replaced, and their batches are tried again. The death of a
+    worker counts as a failure of its batch.
 
     Args:
         factory: makes the benchmark in a worker; it is pickled, and must work on every machine.
         batches: what is to be evaluated.
-        workers: how many at most; each has one core. Default: as many as there are places for when the run begins.
-        gpus_per_worker: 0 for workers that use none; a fraction lets workers share one.
-        threads: of TensorFlow in each worker. Default: as many as it takes in this process, so that the rows are
-            those of a local run: the last digits of a convolution depend on it.
-        address: of the cluster, "auto" for the one that this machine belongs to. Default: that of the environment
-            variable RAY_ADDRESS, else this machine only.
+        workers: maximum number of workers; each uses one core. Default: as many as there is room for when the run
+            begins.
+        gpus_per_worker: 0 for workers without a GPU; with a fraction, workers share one.
+        threads: TensorFlow's threads in each worker. The default is their number in this process, so that the rows
+            are identical to those of a local run: the last digits of a convolution depend on it.
+        address: of the cluster, "auto" for the cluster of this machine. Default: the environment variable
+            RAY_ADDRESS, or this machine only.
+
+    Yields:
+        The number of a batch and its rows.
 
     Raises:
         ImportError: Ray is not installed.
         ValueError: `workers` or `threads` is below 1, or this machine has too few GPUs.
         ConnectionError: there is no cluster at `address`.
-        RuntimeError: no worker can be started, or nothing but failures came back.
+        RuntimeError: no worker can be started, or every batch failed.
     """
     for name, value in (("workers", workers), ("threads", threads)):
         if value is not None and value < 1:
@@ -77,7 +80,7 @@ def results(
 
 
 def leave_gpus_to_workers() -> None:
-    """Keeps TensorFlow in this process off the GPUs, whose memory it would take; before a model is loaded."""
+    """Keeps TensorFlow in this process from taking the GPUs' memory. Call it before a model is loaded."""
     import tensorflow as tf
 
     tf.config.set_visible_devices([], "GPU")
@@ -106,14 +109,14 @@ class _Worker:
 
 
 class _Call(NamedTuple):
-    """What a worker is doing."""
+    """A call that a worker is busy with."""
 
     worker: Any
     number: int | None  # of a batch; None while it starts
 
 
 class _Pool:
-    """Workers, and what each of them is doing."""
+    """The workers, and the call that each of them is busy with."""
 
     def __init__(self, ray: Any, factory: Callable[[], Benchmark], threads: int, gpus: float, size: int) -> None:
         self.ray = ray
@@ -131,7 +134,7 @@ class _Pool:
         self.calls[worker.start.remote(*self._settings)] = _Call(worker, None)
 
     def has_worked(self, worker: Any) -> None:
-        """The worker is ready for a batch."""
+        """Marks the worker as ready for a batch."""
         self._idle.append(worker)
 
     def hand_out(self, waiting: deque[int]) -> None:
@@ -219,7 +222,7 @@ def _cluster(address: str | None, workers: int | None) -> Iterator[tuple[Any, bo
 
 
 def _try_address(address: str) -> None:
-    """Finds out whether somebody listens at host:port: Ray would go on trying for minutes."""
+    """Finds out whether a cluster answers at host:port, since Ray itself would keep trying for minutes."""
     host, _, port = address.rpartition(":")
     if "://" in address or not port.isdigit():
         return
@@ -232,16 +235,16 @@ def _try_address(address: str) -> None:
 
 
 def _default_threads() -> int:
-    """As many as TensorFlow takes."""
+    """As many threads as TensorFlow uses by default."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _places(resources: dict[str, float], gpus: float) -> int:
-    """How many workers find a place."""
+    """How many workers there is room for."""
     cores = int(resources.get("CPU", 0))
     return min(cores, int(resources.get("GPU", 0) / gpus)) if gpus else cores
 
 
 def _reason(error: Exception) -> str:
-    """The exception that a worker met, in one line."""
+    """The exception that was raised in a worker, in one line."""
     return in_one_line(getattr(error, "cause", None) or error)

@@ -1,50 +1,83 @@
-"""The outcome of a benchmark as files: tables, curves, figures, and one page with all of it."""
+"""The outcome of a benchmark as files: tables, curves, charts, and one page with all of it."""
 
 from __future__ import annotations
 
 import base64
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from rap_keras.benchmark import tables, whole_file
-from rap_keras.benchmark.figures import perturbation_figure
+from rap_keras.benchmark import heatmap_kinds as kinds
+from rap_keras.benchmark import main_figures, tables, whole_file
+from rap_keras.benchmark.citation import to_cite
+from rap_keras.benchmark.figures import bar_chart, perturbation_figure
 from rap_keras.benchmark.latex import latex
 from rap_keras.benchmark.published import SOURCE
 from rap_keras.benchmark.summary import Summary
 
-_NAMED = 100  # images named on the page, per reason
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_NAMED = 100  # images named on the page, for each reason
+_BARS = "main-figures.png"
 _ALT = {
     "lerf": "Accuracy while the least relevant pixels are removed first",
     "morf": "Accuracy while the most relevant pixels are removed first",
     "random": "Accuracy while pixels are removed in random order",
 }
+_LINKED = {
+    "table.csv": ("all figures with all digits", "text/csv"),
+    "table.tex": ("the table in LaTeX", "application/x-tex"),
+    "curves.csv": ("the curves", "text/csv"),
+    "times.csv": ("the times", "text/csv"),
+}
+"""The files that the page has in it: what they are, and their type."""
 
 
 class _Picture(NamedTuple):
     alt: str
-    data: str  # base64 of a PNG
+    light: str  # base64 of a PNG
+    dark: str  # the same for a dark page, "" where there is none
+
+
+class _Line(NamedTuple):
+    """A row of a table of the page."""
+
+    title: str
+    is_control: bool
+    cells: list[tables.Cell]
+
+
+class _Table(NamedTuple):
+    heading: str
+    columns: list[str]
+    lines: list[_Line]
 
 
 def write(
-    output: Path, summary: Summary, manifest: Mapping[str, Any], grids: Sequence[Path] = (), pixels: int = 100
+    output: Path,
+    summary: Summary,
+    manifest: Mapping[str, Any],
+    grids: Mapping[Path, str] | None = None,
+    pixels: int = 100,
 ) -> list[Path]:
     """Writes the outcome of a benchmark into a folder, and returns the files.
 
-    table.csv, table.md, table.tex, left_out.csv (a row per image), curves.csv and fig7-ORDER.png (where there are
-    curves), and report.html, which needs no other file. Numbers in CSV files have all digits. A file is replaced
-    as a whole, so that one that is there is complete.
+    These are table.csv, table.md, table.tex, times.csv, left_out.csv (a row for each image), main-figures.png,
+    curves.csv and fig7-ORDER.png (where there are curves), and report.html, which needs no other file. Numbers in
+    CSV files have all digits. A file is replaced as a whole: one that is there is complete.
 
     Args:
-        output: the folder; it is made if it is not there.
+        output: the folder; it is made if it does not exist.
         summary: the summary.
         manifest: what made the results: versions, options, machine. Values may be mappings and lists.
-        grids: PNG files with photos and heatmaps, to be part of the page.
+        grids: PNG files with photos and heatmaps, to be part of the page, and what each of them shows.
         pixels: how many pixels were removed per step of the curves.
 
     Raises:
@@ -56,24 +89,39 @@ def write(
         "table.md": tables.markdown(summary).encode(),
         "table.tex": latex(summary).encode(),
         "left_out.csv": _csv(_one_by_one(summary.left_out)),
+        "times.csv": _csv(summary.times),
     }
-    figures = {}
+    charts: dict[str, tuple[str, Callable[[bool], Figure]]] = {}
+    if main_figures.main_figures(summary):
+        charts[_BARS] = ("The main figures of each method", lambda dark: bar_chart(summary, dark))
     if len(summary.curves):
         files["curves.csv"] = _csv(summary.curves)
         orders = list(dict.fromkeys(summary.curves["order"]))
-        # The random order is a line in the others' figures, and has one of its own only without them.
+        # The random order is a line in the others' figures, and has a figure of its own only without them.
         for order in [order for order in orders if order != "random"] or orders:
-            figures[order] = _png(summary, order, pixels)
-            files[f"fig7-{order}.png"] = figures[order]
-    pictures = [_Picture(_ALT.get(order, order), _base64(data)) for order, data in figures.items()]
-    examples = [_Picture(f"Photos and heatmaps, {path.stem}", _base64(path.read_bytes())) for path in grids]
-    files["report.html"] = _page(summary, manifest, pictures, examples).encode()
+            charts[f"fig7-{order}.png"] = _ALT.get(order, order), _curves_of(summary, order, pixels)
+    pictures = {}
+    for name, (alt, draw) in charts.items():
+        files[name] = _png(draw(False))
+        pictures[name] = _Picture(alt, _base64(files[name]), _base64(_png(draw(True))))
+    examples = [_Picture(shown, _base64(path.read_bytes()), "") for path, shown in (grids or {}).items()]
+    files["report.html"] = _page(summary, manifest, pictures, examples, files).encode()
     for name, data in files.items():
         whole_file.write(output / name, data)
     return [output / name for name in files]
 
 
-def _page(summary: Summary, manifest: Mapping[str, Any], figures: list[_Picture], examples: list[_Picture]) -> str:
+def _curves_of(summary: Summary, order: str, pixels: int) -> Callable[[bool], Figure]:
+    return lambda dark: perturbation_figure(summary.curves, order, pixels, dark)
+
+
+def _page(
+    summary: Summary,
+    manifest: Mapping[str, Any],
+    pictures: dict[str, _Picture],
+    examples: list[_Picture],
+    files: dict[str, bytes],
+) -> str:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).with_name("templates")),
         autoescape=True,
@@ -81,30 +129,66 @@ def _page(summary: Summary, manifest: Mapping[str, Any], figures: list[_Picture]
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    figures = main_figures.main_figures(summary)
     return environment.get_template("report.html").render(
         summary=summary,
-        methods=tables.methods(summary),
-        rows=tables.rows(summary),
-        arrow=tables.arrow,
-        notes=tables.notes(summary),
+        main=_main_table(summary),
+        meanings=[(figure.name, figure.meaning) for figure in figures],
+        time=main_figures.TIME if len(summary.times) else "",
+        kinds=kinds.explained(tables.names(summary)),
+        bars=pictures.get(_BARS),
+        tables=_tables(summary),
+        notes=tables.reading(summary),
         published=tables.published(summary),
         source=SOURCE,
-        figures=figures,
+        figures=[picture for name, picture in pictures.items() if name != _BARS],
         examples=examples,
+        images=next(tables.images_of(summary)),
         left_out=[(what, len(names), tables.shortened(names, _NAMED)) for what, names in tables.left_out(summary)],
+        links=[(name, *_LINKED[name], _base64(files[name])) for name in _LINKED if name in files],
         manifest=list(_flat(manifest)),
+        to_cite=to_cite(manifest),
     )
 
 
+def _main_table(summary: Summary) -> _Table:
+    """The main figures, and the time of each method."""
+    rows = {(row.metric, row.case, row.column): row for row in tables.rows(summary)}
+    figures = main_figures.main_figures(summary)
+    chosen = [rows[figure.metric, figure.case, figure.column].cells for figure in figures]
+    times = main_figures.milliseconds(summary)
+    columns = [figure.heading for figure in figures]
+    if times:
+        columns.append(main_figures.TIME)
+        chosen.append([tables.Cell(times.get(name, ""), "", False) for name in tables.names(summary)])
+    return _Table("", columns, _lines(summary, chosen))
+
+
+def _tables(summary: Summary) -> list[_Table]:
+    """A table for each group of metrics, with a row for each method, so that it is narrower than table.md."""
+    found = []
+    for group, rows in groupby(tables.rows(summary), lambda row: row.group):
+        together = list(rows)
+        headings = [row.label + tables.arrow(row.better) for row in together]
+        found.append(_Table(group, headings, _lines(summary, [row.cells for row in together])))
+    return found
+
+
+def _lines(summary: Summary, columns: list[list[tables.Cell]]) -> list[_Line]:
+    names = tables.names(summary)
+    cells = zip(*columns) if columns else [()] * len(names)
+    return [_Line(kinds.title(name), name == kinds.CONTROL, list(own)) for name, own in zip(names, cells)]
+
+
 def _flat(values: Any, name: str = "") -> Iterator[tuple[str, str]]:
-    """A nested mapping as names, joined by dots, and texts."""
+    """A nested mapping as names, joined by dots, and texts; what is None is left out."""
     if isinstance(values, Mapping):
         for key, value in values.items():
             yield from _flat(value, f"{name}.{key}" if name else str(key))
     elif isinstance(values, (list, tuple)):
         plain = all(not isinstance(value, (Mapping, list, tuple)) for value in values)
         yield name, ", ".join(map(str, values)) if plain else json.dumps(values, default=str, ensure_ascii=False)
-    else:
+    elif values is not None:
         yield name, str(values)
 
 
@@ -118,9 +202,9 @@ def _csv(table: pd.DataFrame) -> bytes:
     return table.to_csv(index=False, lineterminator="\n").encode()
 
 
-def _png(summary: Summary, order: str, pixels: int) -> bytes:
+def _png(figure: Figure) -> bytes:
     file = io.BytesIO()
-    perturbation_figure(summary.curves, order, pixels).savefig(file, format="png")
+    figure.savefig(file, format="png")
     return file.getvalue()
 
 

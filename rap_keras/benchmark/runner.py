@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
-
-from rap_keras.benchmark import manifest, parts, report, whole_file
+from rap_keras.benchmark import example_grid, manifest, parts, report, whole_file
 from rap_keras.benchmark.attempts import Attempts, Results, in_one_line
-from rap_keras.benchmark.evaluate import Benchmark, heatmaps
+from rap_keras.benchmark.evaluate import Benchmark
 from rap_keras.benchmark.lock import locked
 from rap_keras.benchmark.summary import Summary, summarise
-from rap_keras.datasets import images
 from rap_keras.engine.progress import progress_bar, tell
-from rap_keras.hosts.titles import title
-from rap_keras.visualization import grid
-
-_EXAMPLES = 5  # photos in the picture of heatmaps
 
 
 def run(
@@ -32,12 +23,12 @@ def run(
 ) -> Summary:
     """Evaluates what is not evaluated yet, with a progress bar, and writes the outcome.
 
-    Interrupted at any moment and called again it goes on where it was and ends with the same tables. A batch that
-    fails is tried three times, then its images are broken, with the reason, and the run goes on.
+    A run that was interrupted is continued by the same call, and ends with the same tables. A batch that fails is
+    tried three times. Then its images count as broken, with the reason, and the run goes on.
 
     Args:
         benchmark: what to evaluate.
-        output: the folder of the results, made if it does not exist.
+        output: the folder of the results; it is made if it does not exist.
         model: the network's name in the tables.
         command: how the user began the run, for the report.
         evaluate: evaluates batches; by default in this process, one after the other.
@@ -45,7 +36,7 @@ def run(
     Raises:
         ValueError: `output` holds a run with other options, or a file in it is damaged.
         OSError: `output` cannot be written, or another run works there (BlockingIOError).
-        RuntimeError: nothing but failures came back; or no image was used, which the report says too.
+        RuntimeError: every batch failed; or no image was used, which the report says too.
     """
     output = Path(output)
     with locked(output):
@@ -72,7 +63,7 @@ def one_by_one(benchmark: Benchmark, batches: Attempts) -> Results:
             rows = benchmark.evaluate(number)
         except Exception as error:
             reason = in_one_line(error)
-        # The exception is gone here, and with it what the failed attempt kept in memory.
+        # Here the exception is gone, and what the failed attempt kept in memory is free.
         yield from batches.failed(number, reason) if reason else batches.succeeded(number, rows)
 
 
@@ -83,7 +74,7 @@ def unfinished(output: Path, batches: int) -> list[int]:
 
 
 def collect(results: Results, output: Path, total: int, missing: int) -> None:
-    """Writes the rows of batches as they come, with a progress bar of images: `missing` of `total` are to come."""
+    """Writes the rows of batches as they come, with a progress bar; of all images `missing` are still to do."""
     with progress_bar(total=total, initial=total - missing, unit=" images", smoothing=0.05) as bar:
         for number, rows in results:
             parts.write(output, number, rows)
@@ -91,24 +82,25 @@ def collect(results: Results, output: Path, total: int, missing: int) -> None:
 
 
 def finish(benchmark: Benchmark, output: Path, about: dict[str, Any]) -> Summary:
-    """Writes tables, curves, pictures and the report of a run whose batches are all done.
+    """Writes tables, curves, pictures and the report of a run of which all batches are done.
 
     Raises:
         RuntimeError: no image was used.
     """
     results = parts.read(output, benchmark.batches)
     summary = summarise(results, about["model"], benchmark.dataset.name)
-    pictures = []
-    names = _examples(parts.read(output, benchmark.batches), benchmark.dataset.pairs)
-    if names:
+    pictures = {}
+    chosen = example_grid.choose(parts.read(output, benchmark.batches), benchmark.dataset.pairs)
+    if chosen:
         try:
-            picture = _picture(benchmark, names)
-        # As for a batch: whatever an analyzer meets, the tables of a long run are not lost for it.
+            picture = example_grid.draw(benchmark, chosen)
+        # Whatever fails in an analyzer, the tables of a long run must not be lost.
         except Exception as error:
             tell(f"there is no picture of heatmaps: {in_one_line(error)}")
         else:
-            pictures.append(output / "heatmaps.png")
-            whole_file.write(pictures[0], picture)
+            file = output / "heatmaps.png"
+            whole_file.write(file, picture)
+            pictures[file] = example_grid.caption(benchmark, chosen)
     report.write(output, summary, about, pictures, benchmark.options.pixels)
     if summary.used == 0:
         raise RuntimeError(_nothing_used(summary, output))
@@ -129,39 +121,5 @@ def _nothing_used(summary: Summary, output: Path) -> str:
         )
     if broken:
         first = left[left["kind"] == "broken"].iloc[0]
-        text += f"; {output / 'left_out.csv'} tells what is broken, first {first.names[0]}: {first.reason}"
+        text += f"; {output / 'left_out.csv'} says what is broken, first {first.names[0]}: {first.reason}"
     return f"{text}; then take another folder for the results, or delete this one"
-
-
-def _examples(results: Iterator[pd.DataFrame], pairs: bool) -> list[str]:
-    """The first used image of each of some classes; of pairs the first used images, with both their classes."""
-    chosen: dict[Any, str] = {}
-    wanted = 2 * (_EXAMPLES // 2) if pairs else _EXAMPLES
-    for rows in results:
-        for row in rows[rows["status"] == "used"].itertuples():
-            chosen.setdefault(row.image if pairs else row.target, row.image)
-        if len(chosen) >= wanted:
-            break
-    return list(chosen.values())[:wanted]
-
-
-def _picture(benchmark: Benchmark, names: list[str]) -> bytes:
-    """Photos and heatmaps of all methods side by side, as in the paper's Figures 5 and 6; a PNG."""
-    pairs = benchmark.dataset.pairs
-    examples = [benchmark.dataset.read(name) for name in names]
-    photos = [images.fit(example.photo, benchmark.size, benchmark.short_side) for example in examples]
-    targets = np.array([example.explained for example in examples]) if pairs else None
-    x = images.preprocess(photos, benchmark.preprocessing)
-    maps = {}
-    for method, analyzer in benchmark.analyzers.items():
-        values = heatmaps(analyzer, x, targets)
-        finite = np.isfinite(values).all(axis=(1, 2), keepdims=True)
-        maps[title(method)] = np.where(finite, values, 0)  # nothing is shown of what is not finite
-    file = io.BytesIO()
-    labels = [f"why {name.partition(':')[2]}" if pairs else _short(name) for name in names]
-    grid(photos, maps, labels).savefig(file, format="png", dpi=120)
-    return file.getvalue()
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= 24 else f"...{name[-21:]}"

@@ -6,9 +6,10 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from rap_keras.benchmark import heatmap_kinds as kinds
+from rap_keras.benchmark.heatmap_kinds import title
 from rap_keras.benchmark.published import IMAGENET_SEGMENTATION_MIOU, SOURCE
 from rap_keras.benchmark.summary import Summary
-from rap_keras.hosts.titles import title
 
 _NAMED = 10  # images named in a note; left_out.csv names all
 _DASH = "\N{EN DASH}"
@@ -47,7 +48,10 @@ _NAMES = {
 
 
 class Cell(NamedTuple):
-    """A value as text, its interval as text ("" if it has none), and whether it is the best of its row."""
+    """A value as text, its interval as text ("" if it has none), and whether it is the best of its row.
+
+    The value of a metric that means nothing for a heatmap is "".
+    """
 
     value: str
     interval: str
@@ -55,8 +59,11 @@ class Cell(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A metric's values, one per method; `group` is its heading, `better` "lower", "higher" or ""."""
+    """A metric's values, one for each method; `group` is its heading, `better` "lower", "higher" or ""."""
 
+    metric: str
+    case: str
+    column: str  # of `Summary.table`
     group: str
     label: str
     better: str
@@ -71,7 +78,7 @@ class _Line(NamedTuple):
     better: str
 
 
-# What tells most comes first: POS, mass inside, mIOU. ALL has no best, see `notes`.
+# The most telling metrics come first: POS, mass inside, mIOU. ALL has no best, see `notes`.
 _LINES = (
     _Line(_APART, "own_above_other", "mass", "mean", "higher"),
     _Line(_APART, "own_above_other", "density", "mean", "higher"),
@@ -96,45 +103,53 @@ _LINES = (
 )
 
 
+def names(summary: Summary) -> list[str]:
+    """What results call the methods, in the order of the columns."""
+    return list(dict.fromkeys(summary.table["method"]))
+
+
 def methods(summary: Summary) -> list[str]:
     """Titles of the methods, in the order of the columns."""
-    return [title(name) for name in dict.fromkeys(summary.table["method"])]
+    return [title(name) for name in names(summary)]
 
 
 def rows(summary: Summary) -> list[Row]:
     """The rows of the table; metrics that were not asked for have none.
 
-    The best value is that which the row's metric calls best; values that look the same once rounded share it.
+    The best value is the one that the row's metric calls best; values that look the same once rounded share it.
+    The random heatmap is never the best.
     """
-    names = list(dict.fromkeys(summary.table["method"]))
+    columns = names(summary)
     found = {key: group.set_index("method") for key, group in summary.table.groupby(["metric", "case"])}
     result = []
     for line in _LINES:
         if (line.metric, line.case) not in found:
             continue
-        mine = found[line.metric, line.case].reindex(names)
+        mine = found[line.metric, line.case].reindex(columns)
         values = [float(value) for value in mine[line.column]]
         # The interval of the ratio is that of its median: the mean of a heavy tail has none worth showing.
         has_interval = line.metric != "outside_inside_ratio" or line.column == "median"
         bounds = zip(mine["low"], mine["high"])
-        intervals = [f"[{_text(a)}, {_text(b)}]" if has_interval and a == a else "" for a, b in bounds]
-        best = _best(values, line.better)
-        cells = [
-            Cell(_text(v), i, best is not None and _text(v) == _text(best)) for v, i in zip(values, intervals)
-        ]
-        result.append(Row(line.group, _label(line), line.better, cells))
+        intervals = [f"[{text(a)}, {text(b)}]" if has_interval and a == a else "" for a, b in bounds]
+        best = _best([v for v, name in zip(values, columns) if name != kinds.CONTROL], line.better)
+        cells = []
+        for name, value, interval in zip(columns, values, intervals):
+            text_of = text(value) if kinds.has_case(name, line.case) else ""
+            is_best = best is not None and name != kinds.CONTROL and text_of == text(best)
+            cells.append(Cell(text_of, interval, is_best))
+        result.append(Row(line.metric, line.case, line.column, line.group, _label(line), line.better, cells))
     return result
 
 
 def notes(summary: Summary) -> list[str]:
     """What stands under the table, a paragraph each: images, what was left out and why, how to read it."""
-    return [*_images(summary), *_reading(summary)]
+    return [*images_of(summary), *kinds.explained(names(summary)), *reading(summary)]
 
 
 def published(summary: Summary) -> list[list[str]]:
     """Table 2 of the paper beside what was measured here, mIOU in percent; empty for other data sets.
 
-    The first row has the headings, others a method each: its name, the paper's value, values measured here.
+    The first row has the headings. Each other row is a method: its name, the paper's value, values measured here.
     """
     if summary.dataset != "imagenet-seg":
         return []
@@ -167,17 +182,17 @@ def _best(values: list[float], better: str) -> float | None:
     return min(known) if better == "lower" else max(known)
 
 
-def _text(value: float) -> str:
-    """Three decimals, or fewer where the number is large."""
+def text(value: float) -> str:
+    """A value with three decimals, or fewer where it is large; a dash where there is none."""
     if value != value:
         return _DASH
     decimals = 3 if abs(value) < 100 else 1
-    text = f"{value:.{decimals}f}" if abs(value) < 1e6 else f"{value:.2e}"
-    return text.replace("-", "\N{MINUS SIGN}")
+    digits = f"{value:.{decimals}f}" if abs(value) < 1e6 else f"{value:.2e}"
+    return digits.replace("-", "\N{MINUS SIGN}")
 
 
 def left_out(summary: Summary) -> Iterator[tuple[str, list[str]]]:
-    """What was left out and why, and the images that it happened to."""
+    """What was left out and why, and which images it concerns."""
     left = summary.left_out
     for kind, group in left[left["method"] == ""].groupby("kind", sort=False):
         what = "Misclassified, so not used" if kind == "misclassified" else f"Not used, {kind}"
@@ -191,7 +206,8 @@ def left_out(summary: Summary) -> Iterator[tuple[str, list[str]]]:
         yield f"No value of {_NAMES[metric]}, {_CASES[case]} ({each})", list(names)
 
 
-def _images(summary: Summary) -> Iterator[str]:
+def images_of(summary: Summary) -> Iterator[str]:
+    """How many images there were and were used, and what was left out, a sentence each."""
     total = summary.used + sum(summary.left_out.loc[summary.left_out["method"] == "", "images"])
     yield f"{summary.model} on {summary.dataset}: {total} images, {summary.used} of them used."
     for what, names in left_out(summary):
@@ -199,39 +215,40 @@ def _images(summary: Summary) -> Iterator[str]:
         yield f"{what}, {len(names)} {'image' if len(names) == 1 else 'images'}{listed}."
 
 
-def _reading(summary: Summary) -> Iterator[str]:
+def reading(summary: Summary) -> Iterator[str]:
+    """How to read the table, a paragraph each."""
     table = summary.table
     metrics, cases = set(table["metric"]), set(table["case"])
     yield (
         "In brackets: bootstrap 95 % intervals (percentiles of 1000 resamples of the images), of the median for "
-        "the outside-inside ratio, whose tail is heavy, else of the mean. Bold: the best value of its row, even "
-        "if intervals overlap."
+        "the outside-inside ratio, whose tail is heavy, and of the mean for the others. Bold: the best value, "
+        "even if intervals overlap."
     )
     if "own_above_other" in metrics:
         yield (
             "Each image has objects of two classes, the network's first two choices, and is explained once for "
-            "each. A method whose heatmap does not depend on the class has 0.5 in the first two rows. Intervals "
-            "resample these questions, not the images."
+            'each. A method whose heatmap does not depend on the class has 0.5 for "own object above the other". '
+            "Intervals resample these questions, not the images."
         )
     if "outside_inside_ratio" in metrics:
         yield (
             "ALL tells little about RAP and has no best value here: where positive and negative relevance nearly "
             "cancel, it tends to minus the ratio of inside to outside pixels, whatever the heatmap. The paper "
-            "reports it; read POS, mass inside and mIOU instead. A ratio has no value where the mean inside is 0, "
-            "which for POS is the worst heatmap of all."
+            "reports it; read POS, mass inside and mIOU instead. A ratio has no value where the mean inside is 0; "
+            "for POS such a heatmap is the worst of all."
         )
     if "signed" in cases:
         yield (
-            "POS marks positive relevance above its mean, signed marks all positive relevance: nearly every pixel "
-            "for methods without negative relevance."
+            "POS marks positive relevance above its mean, signed marks all positive relevance. That is nearly "
+            "every pixel for methods without negative relevance."
         )
     if "miou" in metrics and summary.dataset == "imagenet":
         yield "The masks here are the filled bounding boxes."
     if "miou" in metrics and summary.dataset != "imagenet-seg":
         figures = ", ".join(f"{name} {value:.2f}" for name, value in IMAGENET_SEGMENTATION_MIOU.items())
         yield (
-            "For orientation, mIOU in percent that the paper reports on ImageNet segmentation, another data set "
-            f"than this: {figures} ({SOURCE})."
+            "For orientation, mIOU in percent as the paper reports it on ImageNet segmentation, which is another "
+            f"data set: {figures} ({SOURCE})."
         )
 
 
@@ -270,6 +287,6 @@ def _markdown(summary: Summary) -> Iterator[str]:
 
 
 def _escaped(text: str) -> str:
-    """Text that Markdown and the HTML within it take for nothing else."""
+    """Text that is shown as it is in Markdown and in HTML within it."""
     text = re.sub(r"([\\`*_\[\]|~#$])", r"\\\1", " ".join(text.split()))
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

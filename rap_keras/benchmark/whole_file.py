@@ -1,4 +1,4 @@
-"""Files that are there as a whole or not at all, whatever kills the process that writes them."""
+"""Files that are either complete or not there, even if the process that writes them is killed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _LEFTOVER = re.compile(r"\..+\.\d+\.unfinished")
 
 
 def write(path: Path, data: bytes) -> None:
-    """Writes a file; until it is complete and on the disk, what was there before stays.
+    """Writes a file; until it is complete and on the disk, the file that was there before stays.
 
     Raises:
         OSError: the folder does not exist or cannot be written, or the disk is full; it names the file.
@@ -24,14 +24,14 @@ def write(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         unfinished.replace(path)
     except OSError as error:
-        # A full disk names no file by itself, and nobody knows the unfinished one.
+        # The error of a full disk names no file, and the unfinished file's name would mean nothing to the user.
         raise OSError(error.errno, error.strerror or str(error), str(path)) from error
     finally:
         unfinished.unlink(missing_ok=True)
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Removes the unfinished files of processes that were killed. No process may be writing into the folder."""
+    """Removes the unfinished files of killed processes. No process may be writing into the folder."""
     if folder.is_dir():
         for path in folder.iterdir():
             if _LEFTOVER.fullmatch(path.name) and path.is_file():

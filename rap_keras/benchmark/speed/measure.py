@@ -1,10 +1,10 @@
 """Time and memory of attribution methods on one network.
 
-`python -m rap_keras.benchmark.speed.measure TASK`, TASK in JSON, does one measurement.
+`python -m rap_keras.benchmark.speed.measure TASK`, with TASK in JSON, does one measurement.
 
-Methods are those of the host by name. There are two references: "forward", and "bare gradient" (one
-`tf.gradients` of the highest logit, as fast as TensorFlow can). Within iNNvestigate a name that ends in
-" (slow build)" is an analyzer as iNNvestigate builds it, and one that ends in " (native)" a native one.
+The methods are those of the host, by name. There are two references: "forward", and "bare gradient" (one
+`tf.gradients` of the highest logit, which is as fast as TensorFlow can be). Within iNNvestigate, a name that ends
+in " (slow build)" is an analyzer as iNNvestigate builds it, and a name that ends in " (native)" a native analyzer.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ CLASSES = 1000
 
 
 def first_heatmap(network: str, size: int, method: str, batch: int) -> dict[str, Any]:
-    """Seconds from the model to a method's first heatmap, and the peak of memory (GB) at a batch.
+    """Seconds from the model to a method's first heatmap, and the peak of memory (GB) with a batch.
 
-    The model has made a prediction before, so that its own start-up does not count.
+    The model makes a prediction first, so that its own start-up does not count.
     """
     model, x = _model_and_input(network, size, batch)
     _runner(model, "forward")(x[:1])
@@ -50,7 +50,7 @@ def first_heatmap(network: str, size: int, method: str, batch: int) -> dict[str,
 def times(network: str, size: int, names: Sequence[str], batch: int, repeats: int) -> dict[str, list[float]]:
     """Seconds of each method for one batch, `repeats` times, taken in turns after a warm-up."""
     model, x = _model_and_input(network, size, batch)
-    # Analyzers on one model can disturb each other, so that each has its own copy.
+    # Analyzers on one model can disturb each other, so each gets its own copy.
     runners = {name: _runner(model, name, copied=True) for name in names}
     found: dict[str, list[float]] = {name: [] for name in names}
     for turn in range(repeats + 1):
@@ -63,7 +63,7 @@ def times(network: str, size: int, names: Sequence[str], batch: int, repeats: in
 
 
 def device() -> str:
-    """What TensorFlow calculates on, in words."""
+    """The name of the GPU, or "CPU" if there is none."""
     gpus = tf.config.list_physical_devices("GPU")
     if gpus:
         return str(tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU"))
@@ -77,9 +77,9 @@ def _model_and_input(network: str, size: int, batch: int) -> tuple[keras.Model, 
 
 
 def _runner(model: keras.Model, method: str, copied: bool = False) -> Callable[[np.ndarray], Any]:
-    """What applies a method to a batch; its graph may be built by the first call."""
+    """A function that applies a method to a batch; its first call may build the graph."""
     if method == "forward":
-        return predictor(model)  # Keras 3 has XLA compile what it predicts with on a GPU
+        return predictor(model)  # not model.predict, which Keras 3 compiles with XLA on a GPU
     if method == "bare gradient":
         function = compiled(
             lambda x: tf.gradients(tf.reduce_max(model(x, training=False), axis=1), x), specs(model)
@@ -109,7 +109,7 @@ def _peak_memory() -> float:
 
 
 def main(task: dict[str, Any]) -> None:
-    """Does one task and prints what it found as one line of JSON."""
+    """Does one task and prints the result as one line of JSON."""
     choice.begin()
     tf.config.experimental.enable_tensor_float_32_execution(task.pop("tf32", True))
     kind = task.pop("kind")

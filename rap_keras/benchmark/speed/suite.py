@@ -18,7 +18,7 @@ MEMORY_BATCH = 8
 
 @dataclass(frozen=True)
 class Plan:
-    """What is measured: the methods of the host, and some of them as iNNvestigate or the native host have them."""
+    """What is measured: methods of the host, some also as iNNvestigate builds them or as native analyzers."""
 
     networks: Sequence[str]
     methods: Sequence[str]
@@ -30,7 +30,7 @@ class Plan:
 
     @property
     def names(self) -> list[str]:
-        """Of all methods."""
+        """The names of all methods."""
         others = [*(f"{name}{SLOW}" for name in self.slow), *(f"{name}{NATIVE}" for name in self.native)]
         return ["bare gradient", *self.methods, *others]
 
@@ -46,9 +46,12 @@ class Found:
 
 
 def run(plan: Plan) -> Iterator[tuple[str, Found]]:
-    """Does one measurement after the other; gives its name and all that has been found by then.
+    """Does one measurement after the other.
 
-    With a GPU everything is measured with and without TF32, which halves the digits of products.
+    On a GPU everything is measured with and without TF32, which halves the digits of products.
+
+    Yields:
+        The name of the measurement, and everything found so far.
     """
     device = _task(kind="device")
     found = Found(device)

@@ -21,9 +21,9 @@ COLUMNS = ("device", "network", "size", "batch", "method", "seconds", "per_image
 
 
 def rows(found: Found) -> list[dict[str, Any]]:
-    """Of each method and batch: the median of its seconds, seconds per image, and the ratio to the gradient.
+    """The median of the seconds, the seconds per image, and the ratio to the gradient, of each method and batch.
 
-    The gradient is the faster of the host's and a bare `tf.gradients`, in the same run.
+    The gradient is the host's or a bare `tf.gradients`, whichever is faster in the same run.
     """
     result = []
     for row in found.times:
@@ -43,7 +43,7 @@ def rows(found: Found) -> list[dict[str, Any]]:
 
 
 def write(found: Found, output: Path, command: str) -> None:
-    """`speed.csv`, `first-heatmap.csv`, `speed.md` and `speed.png` in the folder `output`."""
+    """Writes `speed.csv`, `first-heatmap.csv`, `speed.md` and `speed.png` into the folder `output`."""
     timed = rows(found)
     _write_csv(output / "speed.csv", COLUMNS, timed)
     _write_csv(
@@ -67,8 +67,8 @@ def _markdown(found: Found, timed: list[dict[str, Any]], command: str) -> Iterat
     yield f"`{command}` on {machine(found.device)}, {date.today()}."
     yield ""
     if timed:
-        yield "Medians; the ratio is that to the gradient, the faster of the host's and a bare"
-        yield "`tf.gradients` in the same run."
+        yield "Medians. The ratio is relative to the gradient: the host's or a bare `tf.gradients`,"
+        yield "whichever is faster in the same run."
         yield ""
         yield "| device | network | input | batch | method | seconds | ms per image | ratio |"
         yield "|---|---|---|---|---|---|---|---|"
@@ -79,7 +79,7 @@ def _markdown(found: Found, timed: list[dict[str, Any]], command: str) -> Iterat
         )
     if found.first:
         yield ""
-        yield f"First heatmap: seconds from the model to it; memory: the peak at a batch of {MEMORY_BATCH}."
+        yield f"First heatmap: seconds from the finished model. Memory: the peak with a batch of {MEMORY_BATCH}."
         yield ""
         yield "| device | network | input | method | seconds | GB |"
         yield "|---|---|---|---|---|---|"
@@ -94,12 +94,12 @@ def _markdown(found: Found, timed: list[dict[str, Any]], command: str) -> Iterat
 
 
 def machine(device: str) -> str:
-    """The machine in words."""
+    """A description of the machine."""
     return f"{device}, {os.cpu_count()} cores {platform.machine()}, Python {platform.python_version()}"
 
 
 def _plot(timed: list[dict[str, Any]], file: Path) -> None:
-    """For each network the time per image over the batch size, a line for each method."""
+    """Plots the time per image over the batch size: a panel for each network, a line for each method."""
     from matplotlib.figure import Figure
 
     panels = sorted({(row["network"], row["size"], row["device"]) for row in timed})
