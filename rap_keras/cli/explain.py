@@ -170,8 +170,8 @@ def explain(
     Without IMAGE and --model, the command explains images that come with this package, by a network trained on
     them.
 
-    Exit status: 0 if all samples were explained; 1 if some were skipped or have a heatmap that is not finite; 2 for
-    wrong usage.
+    Exit status: 0 if all samples were explained; 1 if some were skipped or have a heatmap that is not finite;
+    2 for wrong usage.
     """
     embedded = not images and model_name is None
     if not embedded and (not images or model_name is None):
