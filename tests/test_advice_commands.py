@@ -202,7 +202,7 @@ def test_patterns_of_another_network_are_computed_anew():
 def test_options_that_exclude_each_other():
     inputs = keras.Input((SIZE, SIZE, 3))
     keras.Model(inputs, convolutions(inputs)).save("net.h5")
-    command = explain("net.h5", "--preprocessing", "tf", "--layers")
+    command = explain("net.h5", "--preprocessing", "tf", "--layers", "*")
     assert "--layers is for --method rap only" in refused(*command, "--method", "gradient")
     accepted(*command, "--method", "rap")
     assert "give --preprocessing caffe, tf, torch or MODULE:FUNCTION" in refused(*explain("net.h5"))
