@@ -134,7 +134,7 @@ def test_samples_of_other_kinds():
     for given in (relevance, relevance[np.newaxis]):
         figure = picture({"RAP": given}, series, width=3.3)
         assert figure.get_figwidth() == 3.3
-        assert [inner.get_suptitle() for inner in figure.subfigs] == ["RAP"]
+        assert [text.get_text() for inner in figure.subfigs for text in inner.texts] == ["RAP"]
     five_channels = np.zeros((2, 2, 5))
     figure = picture({"RAP": five_channels + 1}, five_channels)
     assert images(figure)[1].tolist() == np.full((2, 2, 3), DARK_RED).tolist()
