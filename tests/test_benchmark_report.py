@@ -365,7 +365,8 @@ def test_rows_of_the_picture_have_the_names_of_classes():
     assert labels(datasets.shapes_pairs(4), [pair])[0] == ["why disc"]
     own = datasets.Dataset("folder", ["a"], None, "")
     assert labels(own, [disc])[0] == ["00003"]
-    assert labels(datasets.Dataset("voc2012", ["a"], None, ""), [example_grid.Chosen("a", 7)])[0] == ["cat"]
+    named = datasets.Dataset("own", ["a"], None, "", class_names=["dog", "cat"])
+    assert labels(named, [example_grid.Chosen("a", 1)])[0] == ["cat"]
     rows = pd.DataFrame(
         {"image": ["a", "b", "c", "d"], "status": ["used", "broken", "used", "used"], "target": [2, -1, 2, 1]}
     )

@@ -39,6 +39,7 @@ def without_xml(base: Path) -> Path:
 def test_an_example(ilsvrc):
     made = imagenet(ilsvrc)
     assert list(made.names) == [FIRST, SECOND]
+    assert (made.classes, made.class_names) == (3, ["tench", "goldfish", "great white shark"])
     example = made.read(FIRST)
     assert example.name == FIRST
     assert example.photo.shape == (30, 40, 3)
@@ -184,4 +185,5 @@ def test_the_real_photos(shared, tmp_path):
         assert by_table.read(name).boxes == example.boxes
     assert labels <= set(range(1000))
     assert len(labels) > 150
-    assert made.read(FIRST).labels == {65}  # sea snake
+    assert made.read(FIRST).labels == {65}
+    assert made.class_names[65] == "sea snake"

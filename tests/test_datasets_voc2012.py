@@ -168,6 +168,7 @@ def test_a_missing_folder_is_refused_early(voc, folder):
 def test_the_real_photos(shared):
     made = voc2012(shared / "data")
     assert len(made.names) == 290
+    assert (made.class_names[0], made.class_names[14]) == ("aeroplane", "person")
     inside = []
     for name in made.names:
         example = made.read(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -10,15 +11,12 @@ import numpy as np
 import pandas as pd
 
 from rap_keras.benchmark.evaluate import Benchmark, heatmaps
-from rap_keras.datasets import images, pascal_voc
+from rap_keras.datasets import images
 from rap_keras.hosts.titles import title
-from rap_keras.shapes import CLASSES
 from rap_keras.visualization import grid
 
 _ROWS = 5
 _DPI = 160
-_CLASSES = {"shapes": CLASSES, "voc2012": pascal_voc.CLASSES}
-"""The names of the classes, of data sets that have names."""
 
 
 class Chosen(NamedTuple):
@@ -53,7 +51,7 @@ def draw(benchmark: Benchmark, chosen: list[Chosen]) -> bytes:
         finite = np.isfinite(values).all(axis=(1, 2), keepdims=True)
         maps[title(method)] = np.where(finite, values, 0)  # a heatmap that is not finite is left white
     file = io.BytesIO()
-    labels = [_label(benchmark, one) for one in chosen]
+    labels = [textwrap.fill(_label(benchmark, one), 24) for one in chosen]
     grid(photos, maps, labels).savefig(file, format="png", dpi=_DPI)
     return file.getvalue()
 
@@ -67,7 +65,7 @@ def caption(benchmark: Benchmark, chosen: list[Chosen]) -> str:
 
 def _label(benchmark: Benchmark, one: Chosen) -> str:
     """The name of the class; the name of the image where classes have none."""
-    names = _CLASSES.get(benchmark.dataset.name.removesuffix("-pairs"))
+    names = benchmark.dataset.class_names
     if names is None:
         return one.image if len(one.image) <= 24 else f"...{one.image[-21:]}"
     return f"why {names[one.target]}" if benchmark.dataset.pairs else names[one.target]

@@ -29,6 +29,7 @@ class Dataset:
         classes: How many classes a network trained on it has; None if unknown.
         pairs: Whether its images have objects of several classes and each example says which one is explained. An
             image is then one example for each class, and all these classes are right answers.
+        class_names: The names of the classes, for pictures; None if they have none.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Dataset:
     digest: str
     classes: int | None = None
     pairs: bool = False
+    class_names: Sequence[str] | None = None
 
     def first(self, count: int) -> Dataset:
         """The data set of its first `count` examples, or all if there are fewer.

@@ -21,7 +21,8 @@ def shapes(count: int = 200) -> Dataset:
     if count < 1:
         raise ValueError(f"count is {count}: ask for 1 image or more")
     names = tuple(f"{index:05d}" for index in range(count))
-    return Dataset("shapes", names, _read, fingerprint((f"series {TEST_SEED}", *names), ()), len(CLASSES))
+    digest = fingerprint((f"series {TEST_SEED}", *names), ())
+    return Dataset("shapes", names, _read, digest, len(CLASSES), class_names=CLASSES)
 
 
 def shapes_pairs(count: int = 200) -> Dataset:
@@ -36,7 +37,7 @@ def shapes_pairs(count: int = 200) -> Dataset:
         raise ValueError(f"count is {count}: ask for 1 image or more")
     names = [f"{index:05d}:{CLASSES[box.label]}" for index in range(count) for box in _pair(index)[1]]
     digest = fingerprint((f"series {PAIRS_SEED}", *names), ())
-    return Dataset("shapes-pairs", tuple(names), _read_pair, digest, len(CLASSES), pairs=True)
+    return Dataset("shapes-pairs", tuple(names), _read_pair, digest, len(CLASSES), True, CLASSES)
 
 
 PAIRS_SEED = 20261125

@@ -45,7 +45,7 @@ def imagenet(root: str | Path) -> Dataset:
     """
     base = Path(os.path.abspath(find_folder(root, ("", "ILSVRC"), _PHOTOS, _LAYOUT)))
     classes_path = _find_list(base, _CLASSES)
-    classes, ambiguous, count = _read_classes(classes_path)
+    classes, ambiguous, class_names = _read_classes(classes_path)
     names = tuple(sorted(path.stem for path in (base / _PHOTOS).glob("[!.]*.JPEG")))
     if not names:
         raise ValueError(f"{base / _PHOTOS}: no .JPEG files in there; the expected layout is {_LAYOUT}")
@@ -62,7 +62,8 @@ def imagenet(root: str | Path) -> Dataset:
         return Example(name, photo, frozenset(box.label for box in boxes), boxes=boxes)
 
     photos = (base / _PHOTOS / f"{name}.JPEG" for name in names)
-    return Dataset("imagenet", names, read, fingerprint(names, [*photos, *files, classes_path]), count)
+    digest = fingerprint(names, [*photos, *files, classes_path])
+    return Dataset("imagenet", names, read, digest, len(class_names), class_names=class_names)
 
 
 def _annotations(base: Path, names: tuple[str, ...]) -> tuple[FindCorners, list[Path]]:
@@ -92,15 +93,22 @@ def _find_list(base: Path, file: str) -> Path:
     return find_folder(base.parent, (base.name, ""), file, _LAYOUT) / file
 
 
-def _read_classes(path: Path) -> tuple[dict[str, int], set[str], int]:
-    """Class numbers by WordNet id, the ids listed more than once (by mistake), and how many classes there are."""
-    lines = path.read_text(encoding="utf-8").splitlines()
-    synsets = [line.split()[0] for line in lines if line.strip()]
+def _read_classes(path: Path) -> tuple[dict[str, int], set[str], list[str]]:
+    """Class numbers by WordNet id, the ids listed more than once (by mistake), and the names of the classes.
+
+    A line is "n01440764 tench, Tinca tinca"; the first of its words for the class is the name.
+
+    Raises:
+        ValueError: There is no line.
+    """
+    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    synsets = [line.split()[0] for line in lines]
     if not synsets:
         raise ValueError(f"{path}: there must be one line per class, beginning with its WordNet id")
     counts = Counter(synsets)
     numbers = {synset: number for number, synset in enumerate(synsets)}
-    return numbers, {synset for synset in counts if counts[synset] > 1}, len(synsets)
+    names = [line.partition(synset)[2].partition(",")[0].strip() or synset for line, synset in zip(lines, synsets)]
+    return numbers, {synset for synset in counts if counts[synset] > 1}, names
 
 
 def _parse_row(row: str, name: str, path: Path) -> list[Corners]:

@@ -48,7 +48,7 @@ def voc2012(root: str | Path) -> Dataset:
     base = _base(root)
     names = _read_list(base / _LIST)
     digest = fingerprint(names, _files(base, names))
-    return Dataset("voc2012", names, lambda name: _read(base, name), digest, len(CLASSES))
+    return Dataset("voc2012", names, lambda name: _read(base, name), digest, len(CLASSES), class_names=CLASSES)
 
 
 def voc2012_pairs(root: str | Path) -> Dataset:
@@ -72,7 +72,9 @@ def voc2012_pairs(root: str | Path) -> Dataset:
     if not names:
         raise ValueError(f"{base / _LIST}: no photo in it has two classes of more than 4 % of its pixels each")
     digest = fingerprint(names, _files(base, photos))
-    return Dataset("voc2012-pairs", tuple(names), lambda name: _read_pair(base, name), digest, len(CLASSES), True)
+    return Dataset(
+        "voc2012-pairs", tuple(names), lambda name: _read_pair(base, name), digest, len(CLASSES), True, CLASSES
+    )
 
 
 def _base(root: str | Path) -> Path:
