@@ -38,7 +38,7 @@ _INNVESTIGATE = """\
 
 
 def to_cite(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What to cite for a run: what it is, and its entry in BibTeX.
+    """What to cite for a run: a description and the BibTeX entry of each work.
 
     Args:
         manifest: of the run; its "versions" say what took part.

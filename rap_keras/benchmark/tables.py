@@ -50,7 +50,7 @@ _NAMES = {
 class Cell(NamedTuple):
     """A value as text, its interval as text ("" if it has none), and whether it is the best of its row.
 
-    The value of a metric that means nothing for a heatmap is "".
+    Where a metric has no meaning for a heatmap, the value is "".
     """
 
     value: str

@@ -61,7 +61,7 @@ def method(context: click.Context, parameter: click.Parameter, typed: str) -> li
 
 
 def methods(context: click.Context, parameter: click.Parameter, typed: str) -> list[str]:
-    """The same for a list separated by commas, of which the last name is completed."""
+    """Completes the last name of a list of methods that are separated by commas."""
     before, comma, last = typed.rpartition(",")
     return [before + comma + name for name in _beginning(last, METHODS)]
 

@@ -65,8 +65,8 @@ def figure_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--width",
             type=click.FloatRange(0.5, 100),
             metavar="INCHES",
-            help="Width of the figures. A column of a two-column paper has 3.3. Default: depends on the number of "
-            "methods.",
+            help="Width of the figures, for example 3.3 for one column of a two-column paper. Default: depends on "
+            "the number of methods.",
         ),
         click.option(
             "--dpi",

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Look(NamedTuple):
-    """How figures are written: `format` ends their names, and `options` are those of `Explanation.save`."""
+    """How figures are written: `format` is their suffix, and `options` are those of `Explanation.save`."""
 
     format: str
     dpi: int

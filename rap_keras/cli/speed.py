@@ -35,7 +35,7 @@ _METHODS = ("rap", "gradient", "input_t_gradient", "guided_backprop", "lrp.alpha
     show_default=True,
     metavar="NAME",
     shell_complete=completion.application,
-    help="Network of keras.applications. Its weights are random. Repeatable: --network A --network B.",
+    help="Network of keras.applications. Its weights are random. May be given several times.",
 )
 @click.option(
     "--method",
@@ -45,7 +45,7 @@ _METHODS = ("rap", "gradient", "input_t_gradient", "guided_backprop", "lrp.alpha
     show_default=True,
     metavar="NAME",
     shell_complete=completion.method,
-    help="Method to time, as in `rap-keras explain`. Repeatable.",
+    help="Method to time, as in `rap-keras explain`. May be given several times.",
 )
 @click.option(
     "--batch",
@@ -55,7 +55,7 @@ _METHODS = ("rap", "gradient", "input_t_gradient", "guided_backprop", "lrp.alpha
     default=(1, 8, 32),
     show_default=True,
     metavar="N",
-    help="Batch size to time. Repeatable.",
+    help="Batch size to time. May be given several times.",
 )
 @click.option(
     "--size",
@@ -65,7 +65,7 @@ _METHODS = ("rap", "gradient", "input_t_gradient", "guided_backprop", "lrp.alpha
     default=(224,),
     show_default=True,
     metavar="N",
-    help="Side of the photos, in pixels. Repeatable.",
+    help="Side of the photos, in pixels. May be given several times.",
 )
 @click.option(
     "--slow",
@@ -73,15 +73,15 @@ _METHODS = ("rap", "gradient", "input_t_gradient", "guided_backprop", "lrp.alpha
     metavar="NAME",
     shell_complete=completion.method,
     help="Also time this method as iNNvestigate itself builds it: its first heatmap and every batch size. On a "
-    "deep network every build takes minutes. Repeatable.",
+    "deep network every build takes minutes. May be given several times.",
 )
 @click.option(
     "--native",
     multiple=True,
     metavar="NAME",
     shell_complete=completion.method,
-    help="Also time this method as it runs without iNNvestigate. Repeatable. --slow and --native need "
-    "iNNvestigate.",
+    help="Also time this method as it runs without iNNvestigate. May be given several times. --slow and "
+    "--native need iNNvestigate.",
 )
 @click.option(
     "--repeats",

@@ -14,7 +14,7 @@ ORDERS = ("lerf", "morf", "random")
 
 
 class Perturbed(NamedTuple):
-    """What the network said of each image after each step; column 0 is for the unchanged image.
+    """The network's answer for each image after each step; column 0 is for the unchanged image.
 
     Attributes:
         correct: whether the target had the largest logit, bool (N, steps + 1).

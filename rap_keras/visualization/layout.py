@@ -100,7 +100,7 @@ def text_width(text: str, size: float) -> float:
 
 
 def wrapped(text: str, width: float, size: float) -> str:
-    """`text` in lines of about `width` inches; its own line breaks stay."""
+    """Wraps `text` into lines of about `width` inches, and keeps its own line breaks."""
     lines = []
     for line in text.split("\n"):
         whole = text_width(line, size)
