@@ -205,8 +205,10 @@ def test_options_that_exclude_each_other():
     command = explain("net.h5", "--preprocessing", "tf", "--layers", "*")
     assert "--layers is for --method rap only" in refused(*command, "--method", "gradient")
     accepted(*command, "--method", "rap")
-    assert "give --preprocessing caffe, tf, torch or MODULE:FUNCTION" in refused(*explain("net.h5"))
-    for how in ("caffe", "tf", "torch", "keras.applications.vgg16:preprocess_input"):
+    assert "give --preprocessing caffe, tf, torch, unit (0 to 1), raw (0 to 255) or MODULE:FUNCTION" in refused(
+        *explain("net.h5")
+    )
+    for how in ("caffe", "tf", "torch", "unit", "raw", "keras.applications.vgg16:preprocess_input"):
         accepted(*explain("net.h5", "--preprocessing", how))
 
 

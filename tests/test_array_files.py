@@ -82,9 +82,15 @@ def test_wrong_shapes_are_told_with_what_the_model_takes():
     np.save("x.npy", RANDOM.normal(size=(3, 8, 10)))
     said = message("x.npy", {"input": (8, 10, 3)})
     assert "shape (3, 8, 10), but the model takes (8, 10, 3) for one sample, or (N, 8, 10, 3) for N" in said
-    assert "numpy.transpose" in said
-    np.save("x.npy", np.load("x.npy").transpose(1, 2, 0))
+    assert "put its channels last, with numpy.moveaxis(x, -3, -1)" in said
+    np.save("x.npy", np.moveaxis(np.load("x.npy"), -3, -1))
     load(Path("x.npy"), {"input": (8, 10, 3)})
+    np.save("x.npy", np.zeros((5, 3, 8, 10)))
+    assert "put its channels last, with numpy.moveaxis(x, -3, -1)" in message("x.npy", {"input": (8, 10, 3)})
+    np.save("x.npy", np.zeros((9, 8, 3)))
+    assert "resize it to 8 x 10, or give the file of a photo" in message("x.npy", {"input": (8, 10, 3)})
+    np.save("x.npy", np.zeros((6, 5)))
+    assert "where only the order of its axes differs, with numpy.transpose" in message("x.npy", {"input": (4, 6)})
     np.save("x.npy", np.zeros((4, 5)))
     assert "(any, 8, 1) for one sample, or (N, any, 8, 1) for N of them, or without the last axis, (any, 8)" in (
         message("x.npy", {"input": (None, 8, 1)})

@@ -182,7 +182,8 @@ def test_arrays_are_fed_as_they_are():
     model = linear(8, 10, 3)
     model.save("net.h5")
     pixels = RANDOM.integers(0, 256, (8, 10, 3), np.uint8)
-    np.save("x.npy", pixels)
+    np.save("x.npy", pixels.astype("float32"))
+    np.save("bytes.npy", pixels)
     expected = logits_of(model, pixels[None].astype("float32")).max()
     for option, value in (("--preprocessing", "tf"), ("--resize", 8), ("--crop", 8)):
         said = refused("explain", "x.npy", "--model", "net.h5", option, value)
@@ -193,6 +194,9 @@ def test_arrays_are_fed_as_they_are():
         "check", "net.h5", "--input", "x.npy", "--preprocessing", "tf"
     )
     assert "with x.npy, 8x10x3 ..." in accepted("check", "net.h5", "--input", "x.npy")
+    assert "bytes.npy: uint8, as photos are, and what was done to photos in training is not known" in refused(
+        "explain", "bytes.npy", "--model", "net.h5", status=1
+    )
 
 
 def test_files_that_do_not_fit_are_skipped():
@@ -291,7 +295,7 @@ def test_photos_in_grey():
     output = accepted("check", "net.h5", "--input", "red.png", "--preprocessing", "tf")
     np.testing.assert_allclose(checked_logit(output), expected, rtol=1e-4)
     said = refused("explain", "red.png", "--model", "net.h5", "--preprocessing", "caffe")
-    assert "The network takes grey photos, (N, H, W, 1): give --preprocessing tf" in said
+    assert "The network takes grey photos, (N, H, W, 1): give --preprocessing unit, tf or raw" in said
 
 
 @pytest.mark.parametrize("shape", [(8, 10, 4), (8, 10, 7), (6, 2)])

@@ -135,7 +135,10 @@ def test_kinds_of_images(here, network):
     }
     for name, image in images.items():
         image.save(folder / f"{name}.tif")
-    result = explain(folder, "--method", "input_t_gradient", "--target", 1)
+    with pytest.warns(
+        UserWarning, match=r"transparent\.tif has transparent pixels, which the network sees in white"
+    ):
+        result = explain(folder, "--method", "input_t_gradient", "--target", 1)
     assert result.exit_code == 0, result.output
     assert "5 explained, 0 skipped" in result.output
     kernel = network.get_weights()[0][:, 1].reshape(*SIZE, 3)
@@ -272,7 +275,11 @@ def test_geometry(here, network):
             else "rap_keras.create_analyzer('lrp.alpha_beta', model, alpha=2)",
         ),
         (["--target", "3"], "linear.h5", "there is no class 3: the network has classes 0 to 2"),
-        (["--target", "dog"], "linear.h5", "the names with --classes FILE"),
+        (
+            ["--target", "dog"],
+            "linear.h5",
+            "the names of all classes, in Python by classes=, in the command by --classes FILE",
+        ),
         (["--target", "dogg", "--classes", "names.txt"], "linear.h5", "did you mean 'dog'"),
         (["--target", "cat", "--classes", "names.txt"], "linear.h5", "give one of [0, 2]"),
         (["--classes", "photo.png"], "linear.h5", "photo.png: not a text file"),
@@ -329,7 +336,9 @@ def test_photo_that_the_preprocessing_cannot_take(here, photo, network):
 def test_preprocessing_is_asked_for(photo, network):
     result = CliRunner().invoke(main, ["explain", str(photo), "--model", "linear.h5"])
     assert result.exit_code == 2
-    assert "give --preprocessing caffe, tf, torch or MODULE:FUNCTION" in " ".join(result.output.split())
+    assert "give --preprocessing caffe, tf, torch, unit (0 to 1), raw (0 to 255) or MODULE:FUNCTION" in " ".join(
+        result.output.split()
+    )
 
 
 @pytest.mark.parametrize("arguments", [["photo.png"], ["--model", "linear.h5"]])

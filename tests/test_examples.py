@@ -193,7 +193,7 @@ def test_commands(folder, page):
 
 
 def test_all_examples_are_found():
-    assert len(blocks("README.md", "python")) == 2
+    assert len(blocks("README.md", "python")) == 3
     photo = "rap-keras explain photo.jpg --model my_model.h5 --preprocessing caffe"
     assert commands("README.md") == [photo, f"{photo} --format pdf --width 3.3"]
     assert all(blocks(page, "python") for page in GUIDES)

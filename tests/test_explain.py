@@ -186,8 +186,80 @@ def test_a_region_of_a_map():
         rap_keras.explain(linear(), pixels, region=mask, preprocessing=unit)
 
 
+def test_images_of_pillow_are_treated_as_files_are():
+    turned = Image.fromarray(photo(shape=(SIZE, 2 * SIZE, 3)))
+    turned.getexif()[0x0112] = 6  # the photo lies on its side
+    turned.save("turned.png", exif=turned.getexif())
+    clear = Image.new("RGBA", (SIZE, SIZE), (255, 0, 0, 51))
+    clear.save("clear.png")
+    grey = Image.new("L", (SIZE, SIZE), 90)
+    grey.save("grey.png")
+    for file in ("turned.png", "grey.png"):
+        of_file = rap_keras.explain(linear(), file, preprocessing="unit")
+        of_image = rap_keras.explain(linear(), Image.open(file), preprocessing="unit")
+        np.testing.assert_array_equal(of_image.relevance, of_file.relevance)
+        assert np.ptp(of_file.relevance) > 0
+    for given in ("clear.png", Image.open("clear.png")):
+        with pytest.warns(UserWarning, match="has transparent pixels, which the network sees in white"):
+            explanation = rap_keras.explain(linear(), given, preprocessing="unit")
+        np.testing.assert_array_equal(explanation.sample.photo[0, 0], [255, 204, 204])
+    arrays = rap_keras.explain(linear(), np.full((SIZE, SIZE), 90, np.uint8), preprocessing="unit")
+    np.testing.assert_array_equal(
+        arrays.relevance, rap_keras.explain(linear(), grey, preprocessing="unit").relevance
+    )
+
+
+def test_named_preprocessings_of_plain_networks():
+    pixels = photo()
+    for name, scale in (("unit", 255), ("raw", 1)):
+        explanation = rap_keras.explain(linear(None), pixels, preprocessing=name)
+        assert explanation.logit == pytest.approx(logits_of(pixels / scale).max(), rel=1e-4)
+
+
+def test_networks_by_name_have_their_preprocessing():
+    pixels = generate(1, TEST_SEED).images[0]
+    Image.fromarray(pixels).save("photo.png")
+    of_file = rap_keras.explain("shapes-vgg", "photo.png")
+    for given in (pixels, Image.fromarray(pixels)):
+        np.testing.assert_array_equal(rap_keras.explain("shapes-vgg", given).relevance, of_file.relevance)
+
+
+def test_photos_that_are_scaled_twice(recwarn):
+    network = keras.Sequential([keras.Input((SIZE, SIZE, 3)), layers.Rescaling(1 / 255), *linear().layers])
+    warning = (
+        "the network scales photos itself, by its layer .*, and preprocessing 'tf' scales them before: give 'raw'"
+    )
+    with pytest.warns(UserWarning, match=warning):
+        rap_keras.explain(network, photo(), preprocessing="tf")
+    recwarn.clear()
+    rap_keras.explain(network, photo(), preprocessing="raw")
+    rap_keras.explain(linear(), photo(), preprocessing="tf")
+    assert not [one for one in recwarn if "scales photos itself" in str(one.message)]
+
+
+def test_folders_are_made():
+    rap_keras.explain(linear(), unit(photo())).save("new/folder/figure.png")
+    assert Image.open("new/folder/figure.png").size[0] > 100
+
+
+def test_a_name_is_no_model():
+    for call in (rap_keras.to_logits, lambda name: rap_keras.create_analyzer("rap", name)):
+        with pytest.raises(TypeError, match=r"load it first, with rap_keras\.models\.load_model\('net\.h5'\)"):
+            call("net.h5")
+
+
+def test_the_score_is_told_where_it_is_not_the_logit():
+    explanation = rap_keras.explain(linear(), unit(photo()), "rap.contrastive")
+    *others, own = np.sort(logits_of(unit(photo())))
+    score = own - np.average(others, weights=np.exp(others))
+    assert f"score {explanation.score:.6g}, relevance sums to" in repr(explanation)
+    assert explanation.score == pytest.approx(score, rel=1e-5)
+    assert "score" not in repr(rap_keras.explain(linear(), unit(photo())))
+
+
 def test_what_is_refused():
     pixels = photo()
+    x = pixels / 255
     with pytest.raises(ValueError, match=r"photo\.png needs preprocessing"):
         rap_keras.explain(linear(), "photo.png")
     with pytest.raises(FileNotFoundError):
@@ -196,35 +268,57 @@ def test_what_is_refused():
         TypeError, match="the photo has data type float32, and preprocessing takes photos of uint8"
     ):
         rap_keras.explain(linear(), pixels.astype(np.float32), preprocessing="caffe")
-    with pytest.raises(ValueError, match=r"the photo has shape \(8, 8\)"):
-        rap_keras.explain(linear(), pixels[..., 0], preprocessing="caffe")
-    with pytest.raises(ValueError, match="the photo has mode RGBA"):
-        rap_keras.explain(linear(), Image.new("RGBA", (SIZE, SIZE)), preprocessing="caffe")
+    with pytest.raises(
+        ValueError, match=r"the photo has shape \(8, 8, 4\).*: leave its alpha out, photo\[\.\.\., :3\]"
+    ):
+        rap_keras.explain(linear(), np.dstack([pixels, pixels[..., :1]]), preprocessing="caffe")
+    with pytest.raises(ValueError, match=r"channels last, photo\.transpose\(1, 2, 0\)"):
+        rap_keras.explain(linear(), pixels.transpose(2, 0, 1), preprocessing="caffe")
+    with pytest.raises(ValueError, match="the photo has more than 8 bits per channel: give the path"):
+        rap_keras.explain(linear(), Image.new("I", (SIZE, SIZE)), preprocessing="caffe")
+    with pytest.raises(
+        ValueError, match="the sample: uint8, as photos are, and what was done to photos in training"
+    ):
+        rap_keras.explain(linear(), pixels)
+    with pytest.raises(ValueError, match="a list of 2 photos, and one is explained at a time"):
+        rap_keras.explain(linear(), ["a.png", "b.png"], preprocessing="caffe")
     with pytest.raises(ValueError, match="the sample is a batch of 2, and one is explained at a time"):
-        rap_keras.explain(linear(), np.stack([pixels, pixels]))
+        rap_keras.explain(linear(), np.stack([x, x]))
     with pytest.raises(ValueError, match=r"the sample: shape \(8, 9, 3\)"):
-        rap_keras.explain(linear(), photo(shape=(8, 9, 3)))
+        rap_keras.explain(linear(), unit(photo(shape=(8, 9, 3))))
     with pytest.raises(ValueError, match="there is no class 3"):
-        rap_keras.explain(linear(), pixels, target=3)
+        rap_keras.explain(linear(), x, target=3)
+    with pytest.raises(ValueError, match="there is no class -1: the network has classes 0 to 2"):
+        rap_keras.explain(linear(), x, target=-1)
+    with pytest.raises(ValueError, match=r"1\.0 as the class: give its number"):
+        rap_keras.explain(linear(), x, target=1.0)
     with pytest.raises(ValueError, match="'cat' is no number, and the classes have no names"):
-        rap_keras.explain(linear(), pixels, target="cat")
-    with pytest.raises(ValueError, match="target=True"):
-        rap_keras.explain(linear(), pixels, target=True)
+        rap_keras.explain(linear(), x, target="cat")
+    with pytest.raises(ValueError, match="True as the class: give its number, from 0 to 2, or its name"):
+        rap_keras.explain(linear(), x, target=True)
     with pytest.raises(ValueError, match="2 class names are given, and the network has 3 classes"):
-        rap_keras.explain(linear(), pixels, classes=["cat", "dog"])
+        rap_keras.explain(linear(), x, classes=["cat", "dog"])
     with pytest.raises(ValueError, match="an empty list of methods or targets"):
-        rap_keras.explain(linear(), pixels, [])
+        rap_keras.explain(linear(), x, [])
     with pytest.raises(ValueError, match=r"unknown method 'rapp', did you mean rap\?"):
-        rap_keras.explain(linear(), pixels, "rapp")
+        rap_keras.explain(linear(), x, "rapp")
+    with pytest.raises(ValueError, match=r"unknown method 'RAP', did you mean rap\? There"):
+        rap_keras.explain(linear(), x, "RAP")
+    with pytest.raises(TypeError, match=r"figures have no option cmap: there are scale, absolute"):
+        rap_keras.explain(linear(), x).show(cmap="jet")
+    with pytest.raises(TypeError, match="width is 'wide': it must be a number"):
+        rap_keras.explain(linear(), x).save("a.png", width="wide")
+    with pytest.raises(TypeError, match=r"An Explanation has them as \.relevance"):
+        rap_keras.show(rap_keras.explain(linear(), x))
     np.save("x.npy", pixels / 255)
     with pytest.raises(ValueError, match="preprocessing is for photos"):
         rap_keras.explain(linear(), "x.npy", preprocessing="caffe")
     inputs = keras.Input((SIZE, SIZE, 3))
     odd = keras.Model(inputs, layers.Dense(2)(layers.Flatten()(layers.GaussianNoise(0.1)(inputs))))
-    rap_keras.explain(odd, pixels)  # noise is no part of inference
+    rap_keras.explain(odd, x)  # noise is no part of inference
     with pytest.raises(NotAnalyzeableModelException):
-        rap_keras.explain(two_outputs(), pixels)
-    assert rap_keras.explain(two_outputs(), pixels, output=1).target in range(2)
+        rap_keras.explain(two_outputs(), x)
+    assert rap_keras.explain(two_outputs(), x, output=1).target in range(2)
 
 
 def two_outputs() -> keras.Model:

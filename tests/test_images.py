@@ -344,7 +344,7 @@ def test_preprocessing_by_a_function_of_a_file_here(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ("cafe", "unknown preprocessing 'cafe': give caffe, tf, torch or MODULE:FUNCTION"),
+        ("cafe", "unknown preprocessing 'cafe': give caffe, tf, torch, unit, raw or MODULE:FUNCTION"),
         (":f", "unknown preprocessing"),
         ("no_such_module:f", "No module named 'no_such_module'"),
         ("math:no_such_function", "no_such_function"),

@@ -212,10 +212,14 @@ def test_files_of_every_format(ending, start, tmp_path):
 
 def test_shown_in_the_viewer(monkeypatch):
     shown = []
-    monkeypatch.setattr(ImageShow, "show", lambda image: shown.append(image.size) or True)
+    screen = ImageShow.Viewer()
+    monkeypatch.setattr(screen, "show", lambda image: shown.append(image.size) or True)
+    # Pillow's viewer for notebooks is there wherever IPython is installed, and shows nothing outside of them.
+    printing = type("IPythonViewer", (ImageShow.Viewer,), {"show": lambda self, image: True})()
+    monkeypatch.setattr(ImageShow, "_viewers", [printing, screen])
     assert rap_keras.show({"RAP": RELEVANCE}, PHOTO) is None
     assert len(shown) == 1
-    monkeypatch.setattr(ImageShow, "show", lambda image: False)
+    monkeypatch.setattr(ImageShow, "_viewers", [printing])
     with pytest.warns(
         UserWarning, match="there is no viewer for pictures on this machine: write the figure to a file"
     ):

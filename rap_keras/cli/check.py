@@ -84,9 +84,9 @@ def check(
 ) -> None:
     """Check that RAP conserves relevance and places it correctly.
 
-    MODEL is a network of keras.applications, such as vgg16, or a .h5 file, .keras file or SavedModel. A final
-    softmax or sigmoid is removed. If the weights of a named network cannot be downloaded, random weights are used.
-    They serve the check just as well.
+    MODEL is a network of keras.applications, such as vgg16, or a .h5 file or .keras file, with Keras 2 also a
+    SavedModel. A final softmax or sigmoid is removed. If the weights of a named network cannot be downloaded,
+    random weights are used. They serve the check just as well.
 
     The table has a line for each layer: its rule, the sum of the relevance that arrives, the sum that the layer
     gives back, and the excess. The excess is the difference of the two sums, divided by what float32 allows:

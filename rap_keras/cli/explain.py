@@ -58,8 +58,8 @@ _OPACITY = 0.8  # of --overlay
     "model_name",
     metavar="NAME_OR_PATH",
     shell_complete=completion.model,
-    help="A network of keras.applications, such as vgg16, or a .h5 file, a .keras file or a SavedModel. A final "
-    "softmax or sigmoid is removed. shapes-vgg and shapes-resnet come with this package.",
+    help="A network of keras.applications, such as vgg16, or a .h5 file or a .keras file, with Keras 2 also a "
+    "SavedModel. A final softmax or sigmoid is removed. shapes-vgg and shapes-resnet come with this package.",
 )
 @custom_objects_option
 @photo_options

@@ -148,7 +148,7 @@ def network_of(
     import numpy as np
 
     from rap_keras import models
-    from rap_keras.explanation.classifiers import PhotoClassifier
+    from rap_keras.explanation.classifiers import PhotoClassifier, warn_if_scaled_twice
 
     how = preprocessing_of(model_name, preprocessing)
     with blaming(model_parameter()):
@@ -165,6 +165,7 @@ def network_of(
     # A function of the wrong kind is found on noise, before an analyzer is built.
     noise = np.random.default_rng(0).integers(0, 256, (1, *size, 1 if found.is_grey else 3), np.uint8)
     network_input(noise, how, of.model)
+    warn_if_scaled_twice(whole, how)
     return found
 
 
@@ -258,7 +259,8 @@ def require_preprocessing(how: Preprocessing | None) -> Preprocessing:
     if how is None:
         raise click.UsageError(
             "A model file does not say how its photos were preprocessed, and a wrong guess would "
-            "spoil the explanation: give --preprocessing caffe, tf, torch or MODULE:FUNCTION."
+            "spoil the explanation: give --preprocessing caffe, tf, torch, unit (0 to 1), raw (0 to 255) or "
+            "MODULE:FUNCTION."
         )
     return how
 
@@ -280,9 +282,10 @@ def network_input(photos: np.ndarray, how: Preprocessing, model: keras.Model) ->
 
 
 _FOR_GREY = (
-    "The network takes grey photos, (N, H, W, 1): give --preprocessing tf, or a function of yours that does"
+    "The network takes grey photos, (N, H, W, 1): give --preprocessing unit, tf or raw, or a function of yours "
+    "that does"
 )
-_AS_THEY_ARE = "For photos as they are: --preprocessing keras.applications.efficientnet:preprocess_input"
+_AS_THEY_ARE = "For photos as they are: --preprocessing raw"
 
 
 def _geometry(

@@ -39,10 +39,10 @@ def photo_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option(
             "--preprocessing",
-            metavar="caffe|tf|torch|MODULE:FUNCTION",
+            metavar="caffe|tf|torch|unit|raw|MODULE:FUNCTION",
             help="How photos were preprocessed in training. Required with a model file; a network given by "
-            "name has its own. A function gets RGB, float32, (N, H, W, 3), 0 to 255. For a network that takes "
-            "these values unchanged, give keras.applications.efficientnet:preprocess_input",
+            "name has its own. unit is 0 to 1; raw is 0 to 255, for networks that scale photos themselves. A "
+            "function gets RGB, float32, (N, H, W, 3), 0 to 255.",
         ),
     ):
         command = option(command)

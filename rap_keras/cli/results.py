@@ -28,9 +28,10 @@ def lines(answers: Explanations) -> Iterator[str]:
         places = f"{answer.of_places()}  " if answer.of_places() else ""
         logit = "sum of logits" if places else "logit"
         probability = "" if answer.probability is None else f"probability {answer.probability:.4g}  "
+        score = f"score {answer.own_score()}  " if answer.own_score() else ""
         yield (
             f"{answer.sample.name}  {answer.method}  {label}  {places}{probability}{logit} {answer.logit:.6g}  "
-            f"sum {answer.sum:.6g}  {answer.milliseconds:.0f} ms"
+            f"{score}sum {answer.sum:.6g}  {answer.milliseconds:.0f} ms"
         )
 
 

@@ -145,9 +145,18 @@ def _as_batch(array: np.ndarray, shape: Shape, where: str) -> tuple[np.ndarray, 
     without = f", or without the last axis, {_text(shape[:-1])}" if one_channel else ""
     raise ValueError(
         f"{where}: shape {array.shape}, but the model takes {_text(shape)} for one sample, or "
-        f"{_text(['N', *shape])} for N of them{without}: save it in such a shape, with numpy.reshape or "
-        "numpy.transpose"
+        f"{_text(['N', *shape])} for N of them{without}: {_way_out(array.shape, shape)}"
     )
+
+
+def _way_out(given: tuple[int, ...], wanted: Shape) -> str:
+    """How an array of another shape becomes a sample of the wanted one."""
+    sample = given[-len(wanted) :]
+    if 1 < len(wanted) == len(sample) and _fits((*sample[1:], sample[0]), wanted, len(wanted)):
+        return f"put its channels last, with numpy.moveaxis(x, {-len(wanted)}, -1)"
+    if len(wanted) == len(sample) == 3 and sample[-1] == wanted[-1]:
+        return f"resize it to {wanted[0]} x {wanted[1]}, or give the file of a photo, which is resized"
+    return "bring it into such a shape; where only the order of its axes differs, with numpy.transpose"
 
 
 def _fits(given: tuple[int, ...], wanted: Shape, axes: int) -> bool:

@@ -99,7 +99,7 @@ def load_photo(path: str | Path) -> np.ndarray:
     """A photo as RGB, uint8, (H, W, 3), turned upright by its EXIF orientation.
 
     Greyscale, palette, CMYK and other colour spaces are converted; transparent pixels become
-    white. 16 bits per channel are scaled so that 65535 becomes 255; if no value of a PNG or TIFF
+    white, with a warning. 16 bits per channel are scaled so that 65535 becomes 255; if no value of a PNG or TIFF
     file is above 4095 they are taken for 12 bits, with a warning, and 4095 becomes 255. An animation
     gives its first picture.
 
@@ -127,11 +127,36 @@ def load_photo(path: str | Path) -> np.ndarray:
             scaled = np.concatenate([scaled, alpha], axis=-1)
         image.paste(Image.frombytes(image.mode, image.size, scaled.tobytes()))
         upright = ImageOps.exif_transpose(image)
-    if upright.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in upright.info:
-        layer = upright.convert("RGBA")
-        white = Image.new("RGBA", layer.size, "white")
-        upright = Image.alpha_composite(white, layer)
-    return np.array(upright.convert("RGB"))
+    return _opaque(upright, str(path))
+
+
+def from_pillow(image: Image.Image, name: str = "the photo") -> np.ndarray:
+    """An image of Pillow as `load_photo` gives that of a file: upright, transparent pixels white.
+
+    Args:
+        image: of 8 bits per channel.
+        name: of the image, for messages.
+
+    Raises:
+        ValueError: its pixels have more than 8 bits.
+    """
+    if image.mode.startswith(("I", "F")) or ";16" in _raw_mode(image):
+        raise ValueError(f"{name} has more than 8 bits per channel: give the path of its file")
+    return _opaque(ImageOps.exif_transpose(image), name)
+
+
+def _opaque(image: Image.Image, name: str) -> np.ndarray:
+    """An image as RGB, uint8, (H, W, 3); what shows through it is white, with a warning."""
+    if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
+        layer = image.convert("RGBA")
+        if np.asarray(layer.getchannel("A")).min() < 255:
+            warnings.warn(
+                f"{name} has transparent pixels, which the network sees in white: save it without transparency "
+                "if something else belongs there",
+                stacklevel=3,
+            )
+        image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
+    return np.array(image.convert("RGB"))
 
 
 def to_grey(photo: np.ndarray) -> np.ndarray:
@@ -190,9 +215,10 @@ def _in_mode(tile: Any, raw: str) -> Any:
     return tile._replace(args=arguments) if hasattr(tile, "_replace") else (*tile[:3], arguments)
 
 
-def _raw_mode(image: ImageFile.ImageFile) -> str:
+def _raw_mode(image: Image.Image) -> str:
     """How Pillow unpacks an image that is not loaded yet, such as RGB;16B for 16 bits, the upper byte first."""
-    arguments = image.tile[0][3] if image.tile else ""
+    tiles = getattr(image, "tile", None)
+    arguments = tiles[0][3] if tiles else ""
     return str(arguments if isinstance(arguments, str) else (arguments or [""])[0])
 
 
@@ -238,11 +264,13 @@ def fit(
 
 
 def find_preprocessing(how: str) -> Callable[[np.ndarray], ArrayLike]:
-    """Finds a preprocessing: caffe, tf, torch, or a function given as MODULE:FUNCTION.
+    """Finds a preprocessing: caffe, tf, torch, unit, raw, or a function given as MODULE:FUNCTION.
 
     - caffe: BGR, minus ImageNet's mean colour (VGG, ResNet of keras.applications)
     - tf: from -1 to 1 (MobileNet, Inception, ResNetV2)
     - torch: RGB from 0 to 1, minus ImageNet's mean, over its deviation (torchvision, DenseNet)
+    - unit: from 0 to 1
+    - raw: from 0 to 255, unchanged, for networks that scale photos themselves (EfficientNet, MobileNetV3)
     - MODULE:FUNCTION: takes RGB, float32, (N, H, W, 3), 0 to 255, and returns the network's input,
       of the same shape. MODULE may be a file in the current folder, given without .py, unless an installed
       module has the same name.
@@ -250,12 +278,12 @@ def find_preprocessing(how: str) -> Callable[[np.ndarray], ArrayLike]:
     Raises:
         ValueError: There is no such preprocessing, module or function, or the module fails.
     """
-    if how in _PREPROCESSINGS:
-        return _PREPROCESSINGS[how]
+    if how in PREPROCESSINGS:
+        return PREPROCESSINGS[how]
     module, colon, name = how.partition(":")
     if not (module and colon and name):
         raise ValueError(
-            f"unknown preprocessing {how!r}: give {', '.join(_PREPROCESSINGS)} or MODULE:FUNCTION, "
+            f"unknown preprocessing {how!r}: give {', '.join(PREPROCESSINGS)} or MODULE:FUNCTION, "
             "a function of your own that takes RGB photos, float32, (N, H, W, 3), 0 to 255"
         )
     try:
@@ -304,8 +332,19 @@ def _torch(batch: np.ndarray) -> np.ndarray:
     return (batch / 255 - _TORCH_MEAN_RGB) / _TORCH_DEVIATION_RGB
 
 
-_PREPROCESSINGS: dict[str, Callable[[np.ndarray], ArrayLike]] = {
+def _unit(batch: np.ndarray) -> np.ndarray:
+    return batch / 255
+
+
+def _raw(batch: np.ndarray) -> np.ndarray:
+    return batch
+
+
+PREPROCESSINGS: dict[str, Callable[[np.ndarray], ArrayLike]] = {
     "caffe": _caffe,
     "tf": _tf,
     "torch": _torch,
+    "unit": _unit,
+    "raw": _raw,
 }
+"""The preprocessings that have names."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,12 @@ def require_number(option: str, value: Any, least: float) -> float:
         bound = f", {least:g} or more" if np.isfinite(least) else ""
         raise ValueError(f"{option}={value!r}: must be a finite number{bound}")
     return float(value)
+
+
+def require_loaded(model: object) -> None:
+    """Raises TypeError if a model is the name of a file."""
+    if isinstance(model, (str, Path)):
+        raise TypeError(f"the model is a name: load it first, with rap_keras.models.load_model({str(model)!r})")
 
 
 def require_model_of_this_mode(model: keras.Model) -> None:

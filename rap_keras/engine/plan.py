@@ -127,7 +127,7 @@ def _refuse_unknown(planned: list[PlannedCall]) -> None:
         if isinstance(call.layer, keras.layers.Lambda):
             raise NotAnalyzeableModelException(
                 f"layer '{call.name}' is a Lambda, and what it calculates is unknown. To pass relevance through "
-                "Lambda layers anyway, create the analyzer with allow_lambda_layers=True"
+                "Lambda layers anyway, use rap_keras.create_analyzer with allow_lambda_layers=True"
             )
     if unknown:
         names = ", ".join(f"'{call.name}' ({_kind_name(call)})" for call in unknown)
@@ -230,9 +230,9 @@ def _with_facts(planned: list[PlannedCall], bounded_inputs: Collection[int]) -> 
 
 def _warn_of_lost_bounds(call: Call) -> None:
     warnings.warn(
-        f"layer '{call.name}' has a rule of yours, so what it does to values is unknown. The bounds of the input "
-        "end there, and the layers behind it use the rule of inner layers instead of z^B (Eq. 10). With "
-        "input_rule=None they always do",
+        f"layer '{call.name}' has a rule of yours or is a Lambda, so what it does to values is unknown. The "
+        "bounds of the input end there, and the layers behind it use the rule of inner layers instead of z^B "
+        "(Eq. 10). With input_rule=None they always do",
         stacklevel=5,
     )
 

@@ -26,8 +26,9 @@ class Explanation:
         against: The name of the class which it is compared with, or None.
         logit: The logit of the class; of a map, the sum of its logits at `places`.
         probability: The probability of the class, or None where the network makes none of its logits.
-        score: What the method shares out: the logit, and for contrastive methods the log-odds of the class or the
-            difference of two logits. None for methods that share out nothing, such as the gradient.
+        score: What the method shares out: the logit, and for contrastive methods the logit minus the mean of the
+            others, weighted by their softmax, or minus that of `against`. None for methods that share out nothing,
+            such as the gradient.
         places: Where a map was explained, boolean, in the shape of its places; None for other networks.
         relevances: Relevance at each input, by the name of the input, in the shape of the sample, float32.
         sample: What was explained.
@@ -69,6 +70,10 @@ class Explanation:
         """How many places of a map it is about, and "" for other networks."""
         return "" if self.places is None else f"{self.places.sum()} of {self.places.size} places"
 
+    def own_score(self) -> str:
+        """The score as text where it is not the logit, as for contrastive methods; else ""."""
+        return "" if self.score in (None, self.logit) else f"{self.score:.6g}"
+
     def is_finite(self) -> bool:
         """Whether no relevance is NaN or infinite."""
         import numpy as np
@@ -85,7 +90,9 @@ class Explanation:
 
     def show(self, **options: Any) -> None:
         """Shows the figure in a notebook, or else in the viewer for pictures; options as for `save`."""
-        Explanations([self]).show(**options)
+        from rap_keras.visualization import display
+
+        display.display(self.figure(**options))
 
     def save(self, path: str | Path, dpi: float = 300, **options: Any) -> None:
         """Writes the figure to a file.
@@ -94,7 +101,7 @@ class Explanation:
             >>> explanation.save("figure.pdf", width=3.3)  # one column of a paper, 8 pt, fonts embedded
 
         Args:
-            path: Ends in .pdf, .svg, .png, or another format of matplotlib.
+            path: Ends in .pdf, .svg, .png, or another format of matplotlib. Missing folders are made.
             dpi: Dots per inch of pictures.
             **options: scale, absolute, overlay, colormap, width and font_size, as `visualization.picture` has
                 them.
@@ -114,8 +121,8 @@ class Explanation:
         against = "" if self.against is None else f" against {self.against!r}"
         lost = "" if self.lost is None else f" ({self.lost:.2g} lost)"
         return (
-            f"<{title(self.method)} of {self.label!r}{against}: logit {self.logit:.6g}{probability}, relevance "
-            f"sums to {self.sum:.6g}{lost}>"
+            f"<{title(self.method)} of {self.label!r}{against}: logit {self.logit:.6g}{probability}"
+            f"{', score ' + self.own_score() if self.own_score() else ''}, relevance sums to {self.sum:.6g}{lost}>"
         )
 
 
@@ -176,6 +183,9 @@ def _figure_of(answers: Sequence[Explanation], **options: Any) -> Figure:
     from rap_keras.visualization.sample_pictures import Cell, stacked
     from rap_keras.visualization.style import Style
 
+    unknown = [name for name in options if name not in Style._fields]
+    if unknown:
+        raise TypeError(f"figures have no option {', '.join(unknown)}: there are {', '.join(Style._fields)}")
     style, sample, rows = Style(**options).checked(), answers[0].sample, by_target(answers)
     if sample.photo is not None:
         return drawn(

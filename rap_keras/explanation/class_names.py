@@ -106,14 +106,14 @@ def find_class(target: str, names: Sequence[str] | None, count: int) -> int:
     Raises:
         ValueError: There is no such class, or several classes have that name.
     """
-    if target.isdecimal():
-        if int(target) >= count:
+    if target.removeprefix("-").isdecimal():
+        if not 0 <= int(target) < count:
             raise ValueError(f"there is no class {target}: the network has classes 0 to {count - 1}")
         return int(target)
     if names is None:
         raise ValueError(
             f"{target!r} is no number, and the classes have no names: give a number from 0 to "
-            f"{count - 1}, or the names with --classes FILE"
+            f"{count - 1}, or the names of all classes, in Python by classes=, in the command by --classes FILE"
         )
     wanted = target.strip().casefold()
     found = [number for number, name in enumerate(names) if name.casefold() == wanted]

@@ -104,3 +104,24 @@ def classifier_of(whole: keras.Model) -> Classifier:
     if activation == "sigmoid" and maps.count_classes(flat) == 1:
         flat = models.two_classes(flat)
     return Classifier(flat, maps.map_of_classes(logits), models.flat_output(whole), activation)
+
+
+def warn_if_scaled_twice(network: keras.Model, how: Preprocessing) -> None:
+    """Warns if photos are scaled by a named preprocessing, and again by a layer at the network's beginning."""
+    import warnings
+
+    from rap_keras.datasets.images import PREPROCESSINGS
+    from rap_keras.engine.network import flatten
+
+    names = [name for name, function in PREPROCESSINGS.items() if how in (name, function) and name != "raw"]
+    for call in flatten(network).calls if names else ():
+        kind = type(call.layer).__name__
+        if kind in ("Rescaling", "Normalization"):
+            warnings.warn(
+                f"the network scales photos itself, by its layer '{call.name}', and preprocessing {names[0]!r} "
+                "scales them before: give 'raw', unless it was trained with both",
+                stacklevel=2,
+            )
+            return
+        if call.layer.weights and not kind.startswith("Random"):
+            return

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from PIL import Image
 from tensorflow import keras
 
 from rap_keras import models
@@ -15,7 +16,7 @@ from rap_keras.datasets.array_files import is_array_file
 from rap_keras.engine.network import predictor
 from rap_keras.explanation import class_names, maps
 from rap_keras.explanation.answers import Explanation, Explanations
-from rap_keras.explanation.classifiers import Classifier, PhotoClassifier, classifier_of
+from rap_keras.explanation.classifiers import Classifier, PhotoClassifier, classifier_of, warn_if_scaled_twice
 from rap_keras.explanation.explainer import Explainer, analyzer_of, is_by_index
 from rap_keras.explanation.photos_and_arrays import Sample, arrays_of, load_arrays, of_arrays, of_photo
 
@@ -58,8 +59,9 @@ def explain(
         target: The number or the name of the class to explain, or several. None is the class with the largest
             logit, and for a map the class that is the highest at most places.
         preprocessing: What the network was trained with: "caffe" (VGG, ResNet), "tf" (MobileNet, Inception),
-            "torch", a function from RGB, float32, (N, H, W, 3), 0 to 255, to the network's input, or
-            "MODULE:FUNCTION". The photo is resized to the network's input.
+            "torch", "unit" (0 to 1), "raw" (0 to 255, where the network scales photos itself), a function from
+            RGB, float32, (N, H, W, 3), 0 to 255, to the network's input, or "MODULE:FUNCTION". A network
+            given by its name has its own. The photo is resized to the network's input.
         against: The class to compare with, for contrastive methods.
         region: For networks whose output is a map, such as segmentation: boolean, (H, W), True where the class is
             explained. The default is where it is the highest of all classes.
@@ -81,7 +83,7 @@ def explain(
     """
     methods, targets = _several(method), _several(target)
     whole = models.one_output(models.load_model(model) if isinstance(model, (str, Path)) else model, output)
-    if preprocessing is None and isinstance(model, (str, Path)) and _is_photo(sample):
+    if preprocessing is None and isinstance(model, (str, Path)) and (_is_photo(sample) or _is_uint8(sample)):
         preprocessing = models.own_preprocessing(str(model))
     classifier = classifier_of(whole)
     one = _sample(classifier, sample, preprocessing, _mask(region, classifier))
@@ -100,7 +102,7 @@ def explain(
 
 def _several(given: Any) -> list[Any]:
     """What was given once or in a sequence, as a list without repetitions; raises ValueError if it is empty."""
-    one = given is None or isinstance(given, (str, int, np.integer))
+    one = given is None or isinstance(given, (str, int, float, np.number))
     found = [given] if one else list(dict.fromkeys(given))
     if not found:
         raise ValueError("an empty list of methods or targets: give at least one of each")
@@ -108,13 +110,24 @@ def _several(given: Any) -> list[Any]:
 
 
 def _is_photo(sample: Any) -> bool:
-    return not isinstance(sample, (list, tuple, dict, np.ndarray)) and not is_array_file(Path(str(sample)))
+    if isinstance(sample, (str, Path)):
+        return not is_array_file(Path(sample))
+    return isinstance(sample, Image.Image)
+
+
+def _is_uint8(sample: Any) -> bool:
+    return isinstance(sample, np.ndarray) and sample.dtype == np.uint8
 
 
 def _sample(
     classifier: Classifier, given: Any, preprocessing: Preprocessing | None, region: np.ndarray | None
 ) -> Sample:
     is_path = isinstance(given, (str, Path))
+    if isinstance(given, (list, tuple)) and any(map(_is_photo, given)):
+        raise ValueError(
+            f"a list of {len(given)} photos, and one is explained at a time: call explain for each of them, or "
+            "give them to the command `rap-keras explain`"
+        )
     if is_path and is_array_file(Path(given)):
         _require_none(preprocessing)
         return _one(*load_arrays(Path(given), classifier.model), region, str(given))
@@ -123,7 +136,8 @@ def _sample(
         if _is_photo(given):
             raise ValueError(
                 f"{name} needs preprocessing, and a wrong guess would spoil the explanation: give what the "
-                "network was trained with, preprocessing='caffe', 'tf', 'torch' or a function"
+                "network was trained with, preprocessing='caffe', 'tf', 'torch', 'unit' (0 to 1), 'raw' "
+                "(0 to 255) or a function"
             )
         return _one(*arrays_of(given, classifier.model), region, "the sample")
     photo = images.load_photo(given) if is_path else _pixels(given)
@@ -133,6 +147,7 @@ def _sample(
     taking = PhotoClassifier(of.model, of.map, of.whole, of.activation, how, (int(size[0]), int(size[1])), None)
     found = of_photo(taking, photo, region, name, Path(name).stem)
     arrays_of(next(iter(found.inputs.values())), classifier.model)  # refused where the network cannot take it
+    warn_if_scaled_twice(classifier.whole, how)
     return found
 
 
@@ -156,21 +171,28 @@ def _one(arrays: dict[str, np.ndarray], is_batch: bool, region: np.ndarray | Non
 
 def _pixels(photo: Any) -> np.ndarray:
     """A photo in memory as RGB, uint8, (H, W, 3)."""
-    mode = getattr(photo, "mode", "RGB")
-    if mode not in ("RGB", "L"):
-        raise ValueError(f"the photo has mode {mode}: give its path, or photo.convert('RGB')")
+    if isinstance(photo, Image.Image):
+        return images.from_pillow(photo)
     pixels = np.asarray(photo)
     if pixels.ndim == 4 and len(pixels) == 1:
         pixels = pixels[0]
-    if mode == "L" or (pixels.ndim == 3 and pixels.shape[-1] == 1):
+    if pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[-1] == 1):
         pixels = np.repeat(pixels.reshape(*pixels.shape[:2], 1), 3, axis=-1)
     if pixels.dtype != np.uint8:
         raise TypeError(
             f"the photo has data type {pixels.dtype}, and preprocessing takes photos of uint8, from 0 to 255: "
-            "give such a photo, or leave preprocessing out if the array is the network's input"
+            "give such a photo, (255 * photo).astype('uint8') if it is from 0 to 1, or leave preprocessing out if "
+            "the array is the network's input"
         )
     if pixels.ndim != 3 or pixels.shape[-1] != 3 or pixels.size == 0:
-        raise ValueError(f"the photo has shape {pixels.shape}: it must be RGB, (H, W, 3)")
+        way_out = ""
+        if pixels.ndim == 3 and pixels.shape[-1] == 4:
+            way_out = ": leave its alpha out, photo[..., :3]"
+        elif pixels.ndim == 3 and len(pixels) == 3:
+            way_out = ": put its channels last, photo.transpose(1, 2, 0)"
+        raise ValueError(
+            f"the photo has shape {pixels.shape}, and must be RGB, (H, W, 3), or grey, (H, W){way_out}"
+        )
     return pixels
 
 
@@ -191,8 +213,8 @@ def _mask(region: Any, classifier: Classifier) -> np.ndarray | None:
 
 
 def _number(target: Any, names: list[str] | None, count: int) -> int:
-    if isinstance(target, (bool, np.bool_)):
-        raise ValueError(f"target={target!r}: give the number or the name of a class")
+    if isinstance(target, (bool, np.bool_)) or not isinstance(target, (str, int, np.integer)):
+        raise ValueError(f"{target!r} as the class: give its number, from 0 to {count - 1}, or its name")
     return class_names.find_class(str(target), names, count)
 
 

@@ -153,10 +153,14 @@ def _shapes(model: keras.Model) -> dict[str, tuple[int | None, ...]]:
     return {name: tuple(tensor.shape)[1:] for name, tensor in zip(keras_graph.input_names(model), model.inputs)}
 
 
+def _may_be_photo(batch: np.ndarray) -> bool:
+    return batch.ndim == 4 and batch.shape[-1] in (1, 3)
+
+
 def _for_model(
     arrays: dict[str, np.ndarray], is_batch: bool, model: keras.Model, where: str
 ) -> tuple[dict[str, np.ndarray], bool]:
-    """The arrays in the data types of the model's inputs; raises ValueError if these cannot hold them."""
+    """The arrays in the data types of the model's inputs; raises ValueError if they do not fit."""
     import numpy as np
 
     from rap_keras.engine import keras_graph
@@ -169,6 +173,12 @@ def _for_model(
     cast = {}
     for name, tensor in zip(keras_graph.input_names(model), model.inputs):
         dtype = keras_graph.dtype(tensor)
+        if arrays[name].dtype == np.uint8 and dtype.is_floating and _may_be_photo(arrays[name]):
+            raise ValueError(
+                f"{where}: uint8, as photos are, and what was done to photos in training is not known: give the "
+                "photo with its preprocessing, or the array as the network takes it, for example "
+                "x.astype('float32') / 255"
+            )
         with np.errstate(over="ignore"):
             cast[name] = arrays[name].astype(dtype.as_numpy_dtype)
         if dtype.is_floating and not np.isfinite(cast[name]).all():

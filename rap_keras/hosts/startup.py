@@ -19,6 +19,8 @@ def begin() -> None:
     """Prepares the import of TensorFlow. For our command only: other programs decide for themselves."""
     # TensorFlow reads this when it is first imported. Its notes on GPUs and memory do not belong in our output.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # Keras 3 reads this when it is first imported. Networks of other backends can be loaded with this one.
+    os.environ["KERAS_BACKEND"] = "tensorflow"
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         # During an import there is nothing to clean up, and nothing would catch a KeyboardInterrupt.
         signal.signal(signal.SIGINT, _leave)

@@ -39,9 +39,10 @@ def require_known(name: str, known: Collection[str]) -> None:
     """Raises ValueError unless `name` is one of the known methods; the message lists them all."""
     if name in known:
         return
-    close = difflib.get_close_matches(str(name).lower(), known, n=3)
+    wanted = str(name).lower()
+    close = [wanted] if wanted in known else difflib.get_close_matches(wanted, known, n=2, cutoff=0.7)
     raise ValueError(
         f"unknown method {name!r}"
-        + (f", did you mean {' or '.join(close)}?" if close else "")
+        + (f", did you mean {' or '.join(close)}?" if close else ".")
         + f" There are: {', '.join(known)}"
     )

@@ -127,6 +127,11 @@ def require_known(config: Any) -> None:
                 f"{_place(entry)} needs {_shown(entry.content)}, which is not part of Keras and not registered "
                 "with it. If you trust its author, name the module that defines it with --custom-objects MODULE, "
                 "or in Python use load_model(path, custom_objects={'NAME': CLASS})"
+                + (
+                    ". If it is a model with a call of its own, build it with the functional API instead"
+                    if entry.content is config
+                    else ""
+                )
             )
 
 

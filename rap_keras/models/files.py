@@ -176,7 +176,8 @@ def _saved_model(path: Path) -> keras.Model:
     if not (path / "keras_metadata.pb").is_file():
         raise ValueError(
             f"{path}: a SavedModel without keras_metadata.pb, so its layers are unknown: save the Keras model "
-            "with model.save, not with tf.saved_model.save or model.export"
+            f"with model.save('my_model.{'keras' if keras_graph.KERAS_3 else 'h5'}'), not with "
+            "tf.saved_model.save or model.export"
         )
     if keras_graph.KERAS_3:
         raise ValueError(

@@ -49,8 +49,8 @@ def load_model(
 
     Args:
         name_or_path: Name of a network in upper or lower case, including "shapes-vgg" and "shapes-resnet", the
-            trained ones of this package; or a `.h5` file, a `.keras` file, or the folder of a SavedModel, each
-            with the whole model, not only its weights.
+            trained ones of this package; or a `.h5` file, a `.keras` file, or with Keras 2 the folder of a
+            SavedModel, each with the whole model, not only its weights.
         weights: For a name, what keras.applications takes: "imagenet", a file of weights, or None
             for random weights. Not used for a path.
         custom_objects: Your own layers, losses and functions, by their names in the file. Registered ones
@@ -78,7 +78,7 @@ def load_model(
         f"unknown network {path.name!r}: "
         + (f"did you mean {', '.join(close)}? " if close else "")
         + "Give the name of any network of keras.applications, such as vgg16, or the path of a "
-        ".h5 file, a .keras file or a SavedModel"
+        ".h5 file, a .keras file or, with Keras 2, a SavedModel"
     )
 
 

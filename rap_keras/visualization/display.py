@@ -120,7 +120,7 @@ def save(figure: Figure, path: str | Path, dpi: float = PRINT_DPI) -> None:
 
     Args:
         figure: As `picture` makes it.
-        path: Ends in .pdf, .svg, .png, or another format of matplotlib.
+        path: Ends in .pdf, .svg, .png, or another format of matplotlib. Missing folders are made.
         dpi: Dots per inch of pictures.
 
     Raises:
@@ -131,6 +131,7 @@ def save(figure: Figure, path: str | Path, dpi: float = PRINT_DPI) -> None:
 
     # Type 3, matplotlib's default, is refused by many publishers. Text of an SVG stays text.
     with rc_context({"pdf.fonttype": 42, "ps.fonttype": 42, "svg.fonttype": "none"}):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=dpi)
 
 
@@ -146,9 +147,7 @@ def display(figure: Figure) -> None:
 
         display_below(HTML(as_html(figure)))
         return
-    from PIL import Image, ImageShow
-
-    if not ImageShow.show(Image.open(io.BytesIO(_as_png(figure)))):
+    if not _shown_by_viewer(_as_png(figure)):
         warnings.warn(
             "there is no viewer for pictures on this machine: write the figure to a file, with "
             "explanation.save('figure.png') or rap_keras.visualization.save(figure, 'figure.png')",
@@ -175,6 +174,14 @@ def _as_png(figure: Figure) -> bytes:
     written = io.BytesIO()
     figure.savefig(written, format="png", dpi=_SCREEN_DPI)
     return written.getvalue()
+
+
+def _shown_by_viewer(png: bytes) -> bool:
+    from PIL import Image, ImageShow
+
+    # Pillow's viewer for notebooks prints a line elsewhere, and says that it has shown the picture.
+    viewers = [one for one in ImageShow._viewers if type(one).__name__ != "IPythonViewer"]
+    return any(viewer.show(Image.open(io.BytesIO(png))) for viewer in viewers)
 
 
 def _in_notebook() -> bool:

@@ -32,6 +32,8 @@ class Style(NamedTuple):
         if self.overlay is not None:
             require_opacity(self.overlay, "overlay")
         for name, value in (("width", self.width), ("font_size", self.font_size)):
+            if value is not None and not isinstance(value, (int, float, np.number)):
+                raise TypeError(f"{name} is {value!r}: it must be a number")
             if value is not None and not (math.isfinite(value) and value > 0):
                 raise ValueError(f"{name} is {value}: it must be positive and finite")
         return self
