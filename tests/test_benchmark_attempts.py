@@ -168,10 +168,10 @@ def test_an_analyzer_that_always_fails_ends_the_run_and_nothing_is_written(tmp_p
 
 
 def test_a_picture_that_fails_does_not_cost_the_tables(tmp_path, monkeypatch, capsys):
-    def fail(*_):
+    def fail(*_, **__):
         raise MemoryError("no picture")
 
-    monkeypatch.setattr(example_grid, "grid", fail)
+    monkeypatch.setattr(example_grid, "picture", fail)
     assert benchmark.run(touchy_benchmark(), tmp_path, "m").used == 4
     assert "there is no picture of heatmaps: MemoryError: no picture" in capsys.readouterr().err
     assert (tmp_path / "report.html").exists()

@@ -13,7 +13,7 @@ import pandas as pd
 from rap_keras.benchmark.evaluate import Benchmark, heatmaps
 from rap_keras.datasets import images
 from rap_keras.hosts.titles import title
-from rap_keras.visualization import grid
+from rap_keras.visualization import picture
 
 _ROWS = 5
 _DPI = 160
@@ -52,7 +52,7 @@ def draw(benchmark: Benchmark, chosen: list[Chosen]) -> bytes:
         maps[title(method)] = np.where(finite, values, 0)  # a heatmap that is not finite is left white
     file = io.BytesIO()
     labels = [textwrap.fill(_label(benchmark, one), 24) for one in chosen]
-    grid(photos, maps, labels).savefig(file, format="png", dpi=_DPI)
+    picture(maps, photos, titles=labels).savefig(file, format="png", dpi=_DPI)
     return file.getvalue()
 
 
