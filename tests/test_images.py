@@ -345,6 +345,7 @@ def test_preprocessing_by_a_function_of_a_file_here(tmp_path, monkeypatch):
     ("how", "message"),
     [
         ("cafe", "unknown preprocessing 'cafe': give caffe, tf, torch, unit, raw or MODULE:FUNCTION"),
+        ("mine.prepare", r"unknown preprocessing 'mine\.prepare', did you mean mine:prepare\? Else give caffe"),
         (":f", "unknown preprocessing"),
         ("no_such_module:f", "No module named 'no_such_module'"),
         ("math:no_such_function", "no_such_function"),

@@ -282,9 +282,12 @@ def find_preprocessing(how: str) -> Callable[[np.ndarray], ArrayLike]:
         return PREPROCESSINGS[how]
     module, colon, name = how.partition(":")
     if not (module and colon and name):
+        dotted, _, last = how.rpartition(".")
         raise ValueError(
-            f"unknown preprocessing {how!r}: give {', '.join(PREPROCESSINGS)} or MODULE:FUNCTION, "
-            "a function of your own that takes RGB photos, float32, (N, H, W, 3), 0 to 255"
+            f"unknown preprocessing {how!r}"
+            + (f", did you mean {dotted}:{last}? Else" if dotted and last and not colon else ":")
+            + f" give {', '.join(PREPROCESSINGS)} or MODULE:FUNCTION, a function of your own that takes RGB "
+            "photos, float32, (N, H, W, 3), 0 to 255"
         )
     try:
         return find_function(how)
