@@ -120,7 +120,8 @@ def share_interval(share: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarra
         count: how many images there are.
     """
     low, high = (stats.binom.ppf(quantile, count, share) / count for quantile in (0.025, 0.975))
-    return low, high
+    # scipy 1.9 has 0 as the low percentile of what is always met.
+    return np.where(share == 1, 1.0, low), high
 
 
 def _interval(data: tuple[np.ndarray, ...], statistic: Callable[..., Any]) -> tuple[float, float]:
