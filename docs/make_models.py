@@ -56,9 +56,9 @@ AFTER_TABLE = "\n</details>\n"
 HEAD = """\
 # Networks of other kinds
 
-Six small networks of different kinds: EEGNet, a 1-D ResNet, a 3-D U-Net, a video model, a Vision Transformer and
-a siamese network. Each is trained on synthetic data, for which it is known what the class depends on. Every method
-then explains {explained} held-out samples.
+This page tests the methods on six small networks: EEGNet, a 1-D ResNet, a 3-D U-Net, a video model, a Vision
+Transformer and a siamese network. Each is trained on synthetic data, for which it is known what the class
+depends on. Every method then explains {explained} held-out samples.
 
 The POS [outside-inside ratio](guide/benchmark.md#metrics) is mean positive relevance outside of the truth over
 that inside: lower is better, and a heatmap that knows nothing has about 1. The tables show its median, over the
@@ -254,7 +254,8 @@ def lower_than_rap(result: Result) -> str:
         for row in others
         if median(row.ratios) < median(rap.ratios)
     ]
-    of = f"Lower than RAP, and in how many of the {len(rap.ratios)} samples: "
+    samples = len(rap.ratios)
+    of = f"These methods have a lower median than RAP (in brackets: in how many of the {samples} samples): "
     text = f"{of}{', '.join(lower)}." if lower else "No method is lower than RAP."
     return textwrap.fill(text, 115, break_long_words=False, break_on_hyphens=False) + "\n"
 

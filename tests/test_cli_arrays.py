@@ -194,7 +194,7 @@ def test_arrays_are_fed_as_they_are():
         "check", "net.h5", "--input", "x.npy", "--preprocessing", "tf"
     )
     assert "with x.npy, 8x10x3 ..." in accepted("check", "net.h5", "--input", "x.npy")
-    assert "bytes.npy: uint8, as photos are, and what was done to photos in training is not known" in refused(
+    assert "bytes.npy: the array is uint8, like a photo, and its preprocessing is not known" in refused(
         "explain", "bytes.npy", "--model", "net.h5", status=1
     )
 
@@ -223,7 +223,7 @@ def test_a_folder_of_arrays_is_given_by_its_files(here):
     np.save("folder/x.npy", np.ones((6, 2)))
     said = refused("explain", "folder", "--model", "net.h5")
     assert "folder: no image in this folder" in said
-    assert "Of arrays give the files: FOLDER/*.npy" in said
+    assert "For arrays, give the files: FOLDER/*.npy" in said
     accepted("explain", *here.glob("folder/*.npy"), "--model", "net.h5")
 
 
@@ -232,7 +232,9 @@ def test_photos_and_arrays_together_are_refused(here):
     Image.new("RGB", (20, 16)).save("photo.png")
     np.save("x.npy", np.ones((8, 10, 3)))
     said = refused("explain", "photo.png", "x.npy", "--model", "net.h5")
-    assert "x.npy is a file of arrays, and photo.png is none: explain photos and arrays by a command each" in said
+    assert (
+        "x.npy is a file of arrays, but photo.png is not: explain photos and arrays in separate commands" in said
+    )
 
 
 def test_a_photo_is_not_overwritten(here):

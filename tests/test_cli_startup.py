@@ -96,7 +96,7 @@ def test_a_benchmark_interrupted_in_mid_run_goes_on(tmp_path):
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
-    assert err.splitlines()[-1] == "interrupted; the same command goes on from here"
+    assert err.splitlines()[-1] == "interrupted; give the same command again to continue"
     assert "Traceback" not in err
     done = len(list(tmp_path.glob("parts/*.parquet")))
     assert 2 <= done < 60

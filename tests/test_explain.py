@@ -97,9 +97,9 @@ def test_a_class_against_another():
     assert (found.label, found.against) == ("class 0", "class 2")
     assert found.score == pytest.approx(logits[0] - logits[2], rel=1e-4)
     assert found.sum == pytest.approx(found.score, rel=1e-3)
-    with pytest.raises(ValueError, match="against is for contrastive methods, and rap is none"):
+    with pytest.raises(ValueError, match="against is for contrastive methods, but rap is not one"):
         rap_keras.explain(linear(), pixels, "rap", 0, against=2, preprocessing=unit)
-    with pytest.raises(ValueError, match="the first choice is"):
+    with pytest.raises(ValueError, match="class 2 is explained, and cannot be compared with itself"):
         rap_keras.explain(linear(), pixels, "rap.contrastive", 2, against=2, preprocessing=unit)
 
 
@@ -277,7 +277,7 @@ def test_what_is_refused():
     with pytest.raises(ValueError, match="the photo has more than 8 bits per channel: give the path"):
         rap_keras.explain(linear(), Image.new("I", (SIZE, SIZE)), preprocessing="caffe")
     with pytest.raises(
-        ValueError, match="the sample: uint8, as photos are, and what was done to photos in training"
+        ValueError, match="the sample: the array is uint8, like a photo, and its preprocessing is not known"
     ):
         rap_keras.explain(linear(), pixels)
     with pytest.raises(ValueError, match="a list of 2 photos, and one is explained at a time"):

@@ -257,7 +257,7 @@ def benchmark(
     try:
         summary = _run(settings, Path(model).stem, output, evaluate)
     except KeyboardInterrupt:
-        raise KeyboardInterrupt("interrupted; the same command goes on from here") from None
+        raise KeyboardInterrupt("interrupted; give the same command again to continue") from None
     context.exit(_tell(summary, output))
 
 

@@ -60,7 +60,7 @@ _SIDE = 224  # of networks that take any size
 )
 @click.option(
     "--preprocessing",
-    metavar="caffe|tf|torch|MODULE:FUNCTION",
+    metavar="caffe|tf|torch|unit|raw|MODULE:FUNCTION",
     help="As in `rap-keras explain`. Required if MODEL is a file and --input is a photo.",
 )
 @click.option(

@@ -152,10 +152,10 @@ def explain(
 
     IMAGE is a photo or a folder of photos. For each photo, NAME.png shows the photo and the heatmap of each method
     side by side: red is relevant, blue is irrelevant. NAME.npz holds the relevance of each method, float32,
-    (H, W, 3), with input_size, target, logit and methods. If the logit is negative, red and blue change places,
-    except for contrastive methods. With several targets the figure has a row for each class, and the numbers are
-    in NAME-CLASS.npz, where CLASS is the number of the class. The time of the first photo includes preparing the
-    network.
+    (H, W, 3), with input_size, target, logit, probability and methods. If the logit is negative, red and blue
+    change places, except for contrastive methods. With several targets the figure has a row for each class, and
+    the numbers are in NAME-CLASS.npz, where CLASS is the number of the class. The time of the first photo includes
+    preparing the network.
 
     Networks for other samples than photos take a .npy or .npz file as IMAGE. It holds one sample in the shape of
     the input, such as (H, W, channels), (time, channels), (features) or (depth, H, W, channels), or a batch of
@@ -185,8 +185,8 @@ def explain(
     others = [name for name in methods if not name.endswith(".contrastive")]
     if against and (others or (embedded and not methods)):
         raise click.UsageError(
-            f"--against is for contrastive methods, and {others[0] if others else 'rap'} is none: give --method "
-            "rap.contrastive, or leave --method out."
+            f"--against is for contrastive methods, but {others[0] if others else 'rap'} is not one: give "
+            "--method rap.contrastive, or leave --method out."
         )
     start_tensorflow()
     know_custom_objects(custom_objects)
@@ -195,7 +195,7 @@ def explain(
 
     if embedded:
         images, methods = (_write_shapes(output / "images"),), methods or tuple(TITLES)
-    with blaming("IMAGE...", way_out="Of arrays give the files: FOLDER/*.npy"):
+    with blaming("IMAGE...", way_out="For arrays, give the files: FOLDER/*.npy"):
         paths = expand(images)
     require_kept(paths, output)
     name, arrays = model_name or "shapes-vgg", are_arrays(images, preprocessing, resize, crop)

@@ -28,7 +28,7 @@ def are_arrays(paths: tuple[Path, ...], preprocessing: str | None, resize: int |
     if len(arrays) < len(paths):
         other = next(path for path in paths if path not in arrays)
         raise click.UsageError(
-            f"{arrays[0]} is a file of arrays, and {other} is none: explain photos and arrays by a command each."
+            f"{arrays[0]} is a file of arrays, but {other} is not: explain photos and arrays in separate commands."
         )
     require_no_photo_options(preprocessing, resize, crop)
     return True

@@ -226,6 +226,6 @@ def _require_contrast(against: int | None, methods: Sequence[str], classifier: C
     others = [name for name in methods if not name.endswith(".contrastive")]
     if others:
         raise ValueError(
-            f"against is for contrastive methods, and {others[0]} is none: use method='rap.contrastive', or leave "
-            "against out"
+            f"against is for contrastive methods, but {others[0]} is not one: use method='rap.contrastive', or "
+            "leave against out"
         )

@@ -175,7 +175,7 @@ def _for_model(
         dtype = keras_graph.dtype(tensor)
         if arrays[name].dtype == np.uint8 and dtype.is_floating and _may_be_photo(arrays[name]):
             raise ValueError(
-                f"{where}: uint8, as photos are, and what was done to photos in training is not known: give the "
+                f"{where}: the array is uint8, like a photo, and its preprocessing is not known: give the "
                 "photo with its preprocessing, or the array as the network takes it, for example "
                 "x.astype('float32') / 255"
             )

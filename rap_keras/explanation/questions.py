@@ -50,9 +50,10 @@ def of_classes(
     found = []
     for target in dict.fromkeys(first if target is None else target for target in targets):
         if target == against:
-            name = name_of(first, names)
+            name = name_of(target, names)
             raise ValueError(
-                f"{sample}: the first choice is {name} itself: to compare with {name}, give another class"
+                f"{sample}: {name} is explained, and cannot be compared with itself: give another class to "
+                "compare with"
             )
         choice: dict[str, Any] = {"neuron_selection": target}
         if against is not None:
