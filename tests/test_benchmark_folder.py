@@ -174,6 +174,25 @@ def test_a_run_with_other_options(tmp_path):
     assert benchmark.run(made(2), tmp_path / "another", "m").used == 2
 
 
+def test_the_command_refuses_what_cannot_run_before_it_builds_an_analyzer(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    command = ["benchmark", "--methods", "gradient", "--metrics", "mask", "--output", "out", "--limit"]
+    assert CliRunner().invoke(main, [*command, "1"]).exit_code == 0
+    for arguments, message in (
+        (["2"], "out holds a run with other options (images: 1 there, 2 here): continue it with the same options"),
+        (
+            ["1", "--metrics", "lerf", "--steps", "100"],
+            "100 steps of 100 pixels are more than an input of 96x96 has",
+        ),
+    ):
+        done = CliRunner().invoke(main, [*command, *arguments])
+        assert done.exit_code == 2
+        assert message in done.stderr
+        assert "building" not in done.stderr
+    assert CliRunner().invoke(main, [*command, "1"]).exit_code == 0
+    assert CliRunner().invoke(main, [*command[:-2], "another", "--limit", "2"]).exit_code == 0
+
+
 def test_results_without_a_manifest(tmp_path):
     benchmark.run(made(1), tmp_path, "m")
     kept = (tmp_path / "manifest.json").rename(tmp_path / "kept")

@@ -188,7 +188,9 @@ def test_photos_of_the_same_name(here, network):
     for number, folder in enumerate(("a", "b")):
         (here / folder).mkdir()
         Image.new("RGB", (4, 4), (number, 0, 0)).save(here / folder / "same.png")
-    explain("a", "b", "a/same.png", "--method", "input_t_gradient", "--target", 0)
+    said = explain("a", "b", "a/same.png", "--method", "input_t_gradient", "--target", 0).output
+    assert "b/same.png is written as same-2: there is another same" in said
+    assert "written as same-3" not in said
     first, second = written("same"), written("same-2")
     kernel = network.get_weights()[0][:, 0].reshape(*SIZE, 3)
     difference = ((second["input_t_gradient"] - first["input_t_gradient"]) / kernel)[..., 0]

@@ -28,6 +28,13 @@ from rap_keras.patterns.stored import weights_digest
 _FILE = "manifest.json"
 _CIRCUMSTANCES = ("machine", "begun", "command")
 """What may differ between a run and its continuation."""
+_OF_ANALYZERS = (
+    "methods",
+    "heatmaps beside the methods' own",
+    "methods that cannot explain this network",
+    "patterns",
+)
+"""What is not known before the analyzers are built."""
 
 
 def describe(benchmark: Benchmark, model: str, command: str = "") -> dict[str, Any]:
@@ -95,19 +102,49 @@ def begin(output: Path, manifest: dict[str, Any]) -> dict[str, Any]:
         output.mkdir(parents=True, exist_ok=True)
         whole_file.write(file, f"{json.dumps(manifest, indent=2)}\n".encode())
         return manifest
+    old = _read(file)
+    _require_same(output, old, manifest, _CIRCUMSTANCES)
+    return old
+
+
+def refuse_another_run(output: Path, benchmark: Benchmark, model: str) -> None:
+    """Refuses a folder that holds a run of another network, other data or other options, as `begin` does.
+
+    It needs no analyzers, so it can come before they are built.
+
+    Args:
+        output: the folder of the results.
+        benchmark: what is to be evaluated; its analyzers do not matter.
+        model: the network's name in the tables.
+
+    Raises:
+        ValueError: there is another run in `output`, or its manifest is damaged.
+    """
+    file = output / _FILE
+    if file.exists():
+        _require_same(output, _read(file), describe(benchmark, model), (*_CIRCUMSTANCES, *_OF_ANALYZERS))
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """The manifest in a file; raises ValueError if it is damaged."""
     try:
-        old = json.loads(file.read_text(encoding="utf-8"))
-        if not isinstance(old, dict):
+        found = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(found, dict):
             raise ValueError("no JSON object")
     except ValueError as error:
         raise ValueError(f"{file} is damaged ({error}): choose another folder, or delete this one") from error
-    differences = list(_differences("", _settings(old), _settings(manifest)))
+    return found
+
+
+def _require_same(output: Path, old: dict[str, Any], new: dict[str, Any], apart_from: tuple[str, ...]) -> None:
+    """Raises ValueError if the manifests of two runs differ, with every difference."""
+    compared = ({key: value for key, value in one.items() if key not in apart_from} for one in (old, new))
+    differences = list(_differences("", *compared))
     if differences:
         raise ValueError(
             f"{output} holds a run with other options ({'; '.join(differences)}): continue it with the same "
             "options, or choose another folder"
         )
-    return old
 
 
 def _digest(analyzer: Any) -> str | None:
@@ -125,10 +162,6 @@ def _digest(analyzer: Any) -> str | None:
 def _name(preprocessing: Preprocessing) -> str:
     function = images.find_preprocessing(preprocessing) if isinstance(preprocessing, str) else preprocessing
     return f"{getattr(function, '__module__', '')}:{getattr(function, '__qualname__', repr(function))}"
-
-
-def _settings(manifest: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in manifest.items() if key not in _CIRCUMSTANCES}
 
 
 def _differences(where: str, old: Any, new: Any) -> Any:

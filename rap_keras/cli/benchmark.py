@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable
@@ -265,10 +266,14 @@ def _run(
     settings: dict[str, Any], name: str, output: Path, evaluate: Callable[[Attempts], Results] | None
 ) -> Summary:
     """Runs the benchmark of these settings, or what is left of it."""
-    from rap_keras.benchmark import run
+    from rap_keras.benchmark import manifest, run
+
+    def refuse_another_run(benchmark: Benchmark) -> None:
+        with blaming("--output"):
+            manifest.refuse_another_run(output, benchmark, name)
 
     command = shlex.join(["rap-keras", *sys.argv[1:]])
-    prepared = open_benchmark(**settings)
+    prepared = open_benchmark(**settings, before_building=refuse_another_run)
     try:
         with blaming("--output"):
             return run(prepared, output, name, command, evaluate)
@@ -291,10 +296,12 @@ def open_benchmark(
     all_needed: bool,
     patterns: Path | None,
     options: Options,
+    before_building: Callable[[Benchmark], None] | None = None,
 ) -> Benchmark:
     """The benchmark that the command's options describe, with its analyzers.
 
-    Methods that cannot explain the network are left out, unless all are needed.
+    Methods that cannot explain the network are left out, unless all are needed. `before_building` gets the
+    benchmark before there are any analyzers.
 
     Raises:
         click.UsageError: an option is wrong.
@@ -313,6 +320,12 @@ def open_benchmark(
         )
     if patterns is None and any(map(analyzers.needs_patterns, methods)):
         patterns = embedded_patterns(model_name)
+    with blaming("--metrics", "--pixels", "--steps"):
+        benchmark = Benchmark(
+            network.model, {}, examples, network.preprocessing, network.size, network.short_side, options
+        )
+    if before_building:
+        before_building(benchmark)
     built, unable = {}, {}
     mode = "index" if examples.pairs else "max_activation"
     for name in methods:
@@ -325,17 +338,7 @@ def open_benchmark(
                     raise
                 unable[name] = str(error)
                 click.echo(f"without {name}: {error}", err=True)
-    with blaming("--metrics", "--pixels", "--steps"):
-        return Benchmark(
-            network.model,
-            built,
-            examples,
-            network.preprocessing,
-            network.size,
-            network.short_side,
-            options,
-            unable,
-        )
+    return replace(benchmark, analyzers=built, unable=unable)
 
 
 def _by_ray(

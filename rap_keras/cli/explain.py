@@ -315,8 +315,11 @@ def _run(
                 continue
             explained += 1
             of_layers = {} if layers is None else _layers(explainer, sample, layers)
-            write(answers, of_layers, output, free_name(sample.stem, taken), look)
+            name = free_name(sample.stem, taken)
+            write(answers, of_layers, output, name, look)
             with tqdm.external_write_mode():
+                if name != sample.stem:
+                    click.echo(f"{sample.name} is written as {name}: there is another {sample.stem}")
                 spoilt += _tell(answers)
     summary = f"{explained} explained, {skipped} skipped"
     if spoilt:
