@@ -158,6 +158,21 @@ def test_nobody_reads_the_output(arguments):
     assert [line for line in done.stderr.splitlines() if not line.startswith("checking")] == []
 
 
+def test_a_warning_is_one_line_and_the_backend_is_tensorflow(tmp_path):
+    photo = tmp_path / "photo.png"
+    Image.new("RGBA", (96, 96), (255, 0, 0, 51)).save(photo)
+    done = subprocess.run(
+        [*MODULE, "explain", str(photo), "--model", "shapes-vgg", "--output", str(tmp_path / "output")],
+        capture_output=True,
+        text=True,
+        env={**environment(), "KERAS_BACKEND": "jax"},
+    )
+    assert done.returncode == 0, done.stderr
+    first, warning = done.stderr.splitlines()
+    assert first == "building rap ..."
+    assert warning.startswith(f"warning: {photo} has transparent pixels, which the network sees in white: ")
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 @pytest.mark.parametrize("name", ["photo.npz", "photo.png"])
 def test_a_full_disk(name, tmp_path, monkeypatch):

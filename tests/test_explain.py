@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pytest
 from host import NotAnalyzeableModelException, create_analyzer
@@ -198,7 +200,9 @@ def test_images_of_pillow_are_treated_as_files_are():
         of_file = rap_keras.explain(linear(), file, preprocessing="unit")
         of_image = rap_keras.explain(linear(), Image.open(file), preprocessing="unit")
         np.testing.assert_array_equal(of_image.relevance, of_file.relevance)
-        assert np.ptp(of_file.relevance) > 0
+    upright = images.fit(np.rot90(np.asarray(turned), -1), (SIZE, SIZE))
+    seen = rap_keras.explain(linear(), Image.open("turned.png"), preprocessing="unit").sample.photo
+    np.testing.assert_array_equal(seen, upright)
     for given in ("clear.png", Image.open("clear.png")):
         with pytest.warns(UserWarning, match="has transparent pixels, which the network sees in white"):
             explanation = rap_keras.explain(linear(), given, preprocessing="unit")
@@ -224,16 +228,29 @@ def test_networks_by_name_have_their_preprocessing():
         np.testing.assert_array_equal(rap_keras.explain("shapes-vgg", given).relevance, of_file.relevance)
 
 
+def begun_by(*first) -> keras.Model:
+    """The linear network behind some layers or functions."""
+    inputs = x = keras.Input((SIZE, SIZE, 3))
+    for layer in (*first, *linear().layers):
+        x = layer(x)
+    return keras.Model(inputs, x)
+
+
 def test_photos_that_are_scaled_twice(recwarn):
-    network = keras.Sequential([keras.Input((SIZE, SIZE, 3)), layers.Rescaling(1 / 255), *linear().layers])
-    warning = (
-        "the network scales photos itself, by its layer .*, and preprocessing 'tf' scales them before: give 'raw'"
-    )
-    with pytest.warns(UserWarning, match=warning):
-        rap_keras.explain(network, photo(), preprocessing="tf")
+    scaled, standardised = layers.Rescaling(1 / 255), layers.Normalization(mean=[1.0] * 3, variance=[4.0] * 3)
+    network = begun_by(layers.RandomFlip(), scaled)
+    for twice in (network, begun_by(lambda x: x * 0.5, standardised)):
+        for how in ("caffe", "tf", "torch", "unit"):
+            warning = (
+                f"scales photos itself, by its layer .*, and preprocessing '{how}' scales them before: give 'raw'"
+            )
+            with pytest.warns(UserWarning, match=warning):
+                rap_keras.explain(twice, photo(), "gradient", preprocessing=how)
     recwarn.clear()
-    rap_keras.explain(network, photo(), preprocessing="raw")
-    rap_keras.explain(linear(), photo(), preprocessing="tf")
+    rap_keras.explain(network, photo(), "gradient", preprocessing="raw")
+    rap_keras.explain(network, photo(), "gradient", preprocessing=unit)
+    later = begun_by(lambda x: x * 0.5, layers.Conv2D(3, 1), layers.Rescaling(2.0))
+    rap_keras.explain(later, photo(), "gradient", preprocessing="tf")
     assert not [one for one in recwarn if "scales photos itself" in str(one.message)]
 
 
@@ -243,7 +260,8 @@ def test_folders_are_made():
 
 
 def test_a_name_is_no_model():
-    for call in (rap_keras.to_logits, lambda name: rap_keras.create_analyzer("rap", name)):
+    creators = (rap_keras.create_analyzer, rap_keras.methods.create)
+    for call in (rap_keras.to_logits, *(functools.partial(create, "rap") for create in creators)):
         with pytest.raises(TypeError, match=r"load it first, with rap_keras\.models\.load_model\('net\.h5'\)"):
             call("net.h5")
 

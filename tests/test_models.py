@@ -131,8 +131,8 @@ def test_custom_layer_is_named_and_then_given(saved, suffix):
     ("name", "message"),
     [
         pytest.param("Subclassed", "subclassed or unbuilt", marks=pytest.mark.keras2),
-        ("Subclassed.keras", "the model needs Subclassed"),
-        ("exported", "without keras_metadata.pb.*model.save"),
+        ("Subclassed.keras", "the model needs Subclassed.*a call of its own, build it with the functional API"),
+        ("exported", r"without keras_metadata.pb.*model\.save\('my_model\.(keras|h5)'\)"),
         (WEIGHTS, "no model in this HDF5 file.*load_weights"),
         ("x.npy", "not a Keras model: give a .h5 file"),
         (".", "a folder without saved_model.pb"),

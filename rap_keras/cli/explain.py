@@ -258,8 +258,6 @@ def start_tensorflow() -> None:
     logging.getLogger("absl").setLevel("ERROR")
     # Keras warns about itself whenever a model predicts without eager execution.
     warnings.filterwarnings("ignore", message=".*state_updates")
-    if startup.is_command():
-        warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     # The commands say so in their own way.
     warnings.filterwarnings("ignore", message="the heatmap of sample")
 

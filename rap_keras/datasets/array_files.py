@@ -155,7 +155,7 @@ def _way_out(given: tuple[int, ...], wanted: Shape) -> str:
     if 1 < len(wanted) == len(sample) and _fits((*sample[1:], sample[0]), wanted, len(wanted)):
         return f"put its channels last, with numpy.moveaxis(x, {-len(wanted)}, -1)"
     if len(wanted) == len(sample) == 3 and sample[-1] == wanted[-1]:
-        return f"resize it to {wanted[0]} x {wanted[1]}, or give the file of a photo, which is resized"
+        return f"resize it to height and width {_text(wanted[:2])}, or give the file of a photo, which is resized"
     return "bring it into such a shape; where only the order of its axes differs, with numpy.transpose"
 
 

@@ -123,5 +123,6 @@ def warn_if_scaled_twice(network: keras.Model, how: Preprocessing) -> None:
                 stacklevel=2,
             )
             return
-        if call.layer.weights and not kind.startswith("Random"):
+        # Operations of Keras 3 have no list of weights, and augmentation keeps the state of its seed there.
+        if getattr(call.layer, "weights", ()) and not kind.startswith("Random"):
             return

@@ -191,7 +191,7 @@ def _pixels(photo: Any) -> np.ndarray:
         elif pixels.ndim == 3 and len(pixels) == 3:
             way_out = ": put its channels last, photo.transpose(1, 2, 0)"
         raise ValueError(
-            f"the photo has shape {pixels.shape}, and must be RGB, (H, W, 3), or grey, (H, W){way_out}"
+            f"the photo has shape {pixels.shape}, and must be one photo, RGB, (H, W, 3), or grey, (H, W){way_out}"
         )
     return pixels
 

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ def begin() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # Keras 3 reads this when it is first imported. Networks of other backends can be loaded with this one.
     os.environ["KERAS_BACKEND"] = "tensorflow"
+    # Where in our code a warning was given does not help users of the command.
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         # During an import there is nothing to clean up, and nothing would catch a KeyboardInterrupt.
         signal.signal(signal.SIGINT, _leave)

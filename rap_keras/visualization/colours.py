@@ -151,10 +151,8 @@ def numbers(values: ArrayLike, name: str, shapes: Mapping[int, str]) -> np.ndarr
     """
     array = np.asarray(values)
     if array.dtype.kind not in "biuf":
-        raise TypeError(
-            f"{name} has dtype {array.dtype}: it must hold real numbers. An Explanation has them as .relevance, "
-            "and shows itself by .show()"
-        )
+        way_out = ". An Explanation has them as .relevance, and shows itself by .show()" * (array.dtype == object)
+        raise TypeError(f"{name} has dtype {array.dtype}: it must hold real numbers{way_out}")
     if array.ndim not in shapes:
         raise ValueError(f"{name} has shape {array.shape}: it must be {' or '.join(shapes.values())}")
     return array
