@@ -4,37 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import tensorflow as tf
-from host import KERAS_3, NotAnalyzeableModelException
 from layer_rules import back, random_weights
+from layers_of_layers import Own, gate, in_front, network_of, nothing, of_keras_3, tokens
 from ops import ops
 from tensorflow import keras
 from tensorflow.keras import layers
 
-import rap_keras
 from rap_keras import RAP
-from rap_keras.engine import registered_rules
 from rap_keras.engine.conservation import check
 from rap_keras.engine.network import flatten
-from rap_keras.engine.plan import plan
 from rap_keras.hosts.native.creation import create_analyzer as create_natively
 
-
-@pytest.fixture(autouse=True)
-def of_keras_3(request, double_precision):
-    """Skips what Keras 2 does not do, which is everything here except for the tests of what it does instead."""
-    if not KERAS_3 and not request.node.get_closest_marker("keras2"):
-        pytest.skip("Keras 2 does not take layers apart")
-
-
-def tokens(count=3, shape=(6, 4), seed=1):
-    return np.random.default_rng(seed).normal(size=(count, *shape))
-
-
-def network_of(layer, shape=(6, 4)):
-    """The layer, and a linear one behind it."""
-    x = keras.Input(shape)
-    return random_weights(keras.Model(x, layers.Dense(3, name="logits")(layers.Flatten()(layer(x)))))
+pytestmark = of_keras_3
 
 
 class Block(layers.Layer):
@@ -147,32 +128,8 @@ def test_layers_within_have_the_same_names_each_time():
     assert RAP(model).analyze_layers(tokens(), ["vit/tokens/add"])["vit/tokens/add"].shape == (3, 7, 4)
 
 
-class Own(layers.Layer):
-    """A layer around another one, whose code a test gives."""
-
-    def __init__(self, code, **options):
-        super().__init__(**options)
-        self.code = code
-        self.dense = layers.Dense(4, name="dense")
-
-    def build(self, shape):
-        self.table = self.add_weight(shape=(1, 3, 4), name="table")
-        self.dense.build(shape)
-
-    def call(self, x):
-        return self.code(self, x)
-
-
-def gate(layer, x):
-    return x * ops.sigmoid(layer.dense(x))
-
-
 def halves_added(layer, x):
     return x[:, :3] + x[:, 3:] + layer.table
-
-
-def in_front(layer, x):
-    return ops.concatenate([ops.tile(layer.table, (ops.shape(x)[0], 1, 1)), x], axis=1)
 
 
 def test_values_by_hand():
@@ -211,10 +168,6 @@ def windows(layer, x):
 
 def of_its_positions(layer, x):
     return layer.dense(x) + keras.ops.take(layer.table, [0, 1, 2, 2, 1, 0], axis=1)
-
-
-def nothing(layer, x):
-    return x
 
 
 def layer_made_in_it(layer, x):
@@ -287,112 +240,6 @@ def test_a_subclassed_model_as_a_layer():
     model = network_of(part)
     twin = keras.Model(x, model.layers[-1](layers.Flatten()(layers.Add()([x, part.dense(x)]))))
     np.testing.assert_allclose(RAP(model).analyze(tokens()), RAP(twin).analyze(tokens()), rtol=1e-9, atol=1e-12)
-
-
-def of_tensorflow(layer, x):
-    return tf.nn.relu(layer.dense(x))
-
-
-def over_the_samples(layer, x):
-    return layer.dense(x) / keras.ops.cast(ops.shape(x)[0], x.dtype)
-
-
-def noisy(layer, x):
-    return layer.dense(x) + keras.random.normal(ops.shape(x))
-
-
-def rows_of_the_kernel(layer, x):
-    return layer.dense(x) + ops.expand_dims(keras.ops.convert_to_tensor(layer.dense.kernel)[: ops.shape(x)[0]], 1)
-
-
-def one_constant(layer, x):
-    return ops.tile(layer.table, (ops.shape(x)[0], 1, 1))
-
-
-REFUSED = {
-    of_tensorflow: "its call fails on symbolic tensors",
-    over_the_samples: "its parts calculate something else than the layer itself",
-    noisy: "its parts calculate something else than the layer itself",
-    rows_of_the_kernel: "its parts calculate something else than the layer itself",
-    one_constant: "an output does not depend on its inputs",
-}
-
-
-@pytest.mark.parametrize("code", REFUSED)
-def test_what_cannot_be_taken_apart_is_refused_with_the_reason(code, monkeypatch):
-    monkeypatch.setattr(registered_rules, "RULES", {})
-    model = network_of(Own(code, name="own"))
-    message = rf"'own' \(Own\) is made of layers, and cannot be taken apart: {REFUSED[code]}.*register_rule"
-    with pytest.raises(NotAnalyzeableModelException, match=message):
-        RAP(model)
-    rap_keras.register_rule(Own, lambda Xs, Ys, Rs, state: [tf.ones_like(Xs[0])])  # the way out
-    assert (RAP(model, input_rule=None).analyze(tokens()) == 1).all()
-
-
-def test_layers_with_weights_made_at_every_call_and_models_of_constants_are_refused():
-    tensors = [keras.Input((6, 4)), keras.Input((3, 4))]
-    both = keras.Model(tensors, tensors[0] + ops.sum(tensors[1], axis=1, keepdims=True), name="both")
-    for code, message in (
-        (lambda layer, x: layers.Dense(4, name="other")(x), "makes layer 'other' anew at every call"),
-        (lambda layer, x: both([x, one_constant(layer, x)]), "calls model 'both' with a constant"),
-    ):
-        with pytest.raises(NotAnalyzeableModelException, match=rf"'own'.*{message}"):
-            RAP(network_of(Own(code, name="own")))
-    model = network_of(Own(lambda layer, x: both([x, in_front(layer, x)[:, :3]]), name="own"))
-    assert RAP(model).analyze(tokens()).any()
-
-
-def test_the_gradient_needs_no_layer_taken_apart():
-    X = tokens()
-    found, expected = (
-        create_natively("gradient", random_weights(network_of(Own(code)))).analyze(X)
-        for code in (of_tensorflow, lambda layer, x: ops.relu(layer.dense(x)))
-    )
-    np.testing.assert_allclose(found, expected, rtol=1e-9)
-
-
-def test_an_operation_without_a_rule_is_named_behind_its_layer():
-    model = network_of(Own(lambda layer, x: ops.sin(layer.dense(x)), name="own"))
-    with pytest.raises(NotAnalyzeableModelException, match=r"no rule for this layer: 'own/sin' \(Sin\)"):
-        RAP(model)
-
-
-def test_unknown_lengths_and_half_precision_are_refused_and_the_ways_out_work():
-    x = keras.Input((None, 4))
-    y = layers.GlobalAveragePooling1D()(Own(gate, name="own")(x))
-    with pytest.raises(NotAnalyzeableModelException, match=r"'own'.*give keras.Input the whole shape"):
-        RAP(keras.Model(x, layers.Dense(2)(y)))
-    with pytest.raises(NotAnalyzeableModelException, match=r"'own'.*calculates in float16.*float32"):
-        RAP(network_of(Own(nothing, name="own", dtype="mixed_float16")))
-    assert RAP(network_of(Own(nothing, dtype="float32"))).analyze(tokens()).any()
-
-
-def test_own_rules_go_before(monkeypatch):
-    monkeypatch.setattr(registered_rules, "RULES", {})
-    model, rule = network_of(Own(gate, name="own")), to_the_first
-    network = flatten(model, closed=["own"])
-    assert network.calls[0].name == "own"
-    assert plan(network, rules={"own": rule})[0].rule is rule
-    assert (RAP(model, input_rule=None, rules={"own": rule}).analyze(tokens())[:, 1:] == 0).all()
-    rap_keras.register_rule(Own, rule)
-    assert (RAP(model, input_rule=None).analyze(tokens())[:, 1:] == 0).all()
-
-
-def test_a_softmax_within_the_last_layer_is_named():
-    x = keras.Input((6, 4))
-    model = keras.Model(x, Own(lambda layer, x: ops.softmax(layer.dense(x)), name="head")(x))
-    with pytest.raises(ValueError, match=r"softmax of layer 'head/softmax' cannot be removed.*layer 'head'"):
-        rap_keras.to_logits(model)
-
-
-def to_the_first(Xs, Ys, Rs, state):
-    return [tf.pad(tf.reduce_sum(Rs[0], axis=1, keepdims=True), [[0, 0], [0, 5], [0, 0]])]
-
-
-@pytest.mark.keras2
-def test_keras_2_takes_no_layer_apart():
-    with pytest.raises(NotAnalyzeableModelException, match=r"no rule for this layer: 'own' \(Own\)"):
-        RAP(network_of(Own(nothing, name="own")))
 
 
 def keras_hub_vit(pooling, **options):

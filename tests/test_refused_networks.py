@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from host import KERAS_3, PLUGIN, NotAnalyzeableModelException
+from layers_of_layers import Own, network_of, nothing
 from ops import ops
 from tensorflow import keras
 from tensorflow.keras import layers
@@ -171,3 +172,9 @@ def test_a_lambda_that_is_used_on_two_shapes():
         assert found.sum((1, 2)) == pytest.approx(network.predict_on_batch(X).max(1), rel=1e-4)
     # Relevance is unchanged if the shape stays, and follows the values if some are cut out.
     assert (found[:, 1:] == 0).all()
+
+
+@pytest.mark.keras2
+def test_keras_2_takes_no_layer_apart():
+    with pytest.raises(NotAnalyzeableModelException, match=r"no rule for this layer: 'own' \(Own\)"):
+        RAP(network_of(Own(nothing, name="own")))

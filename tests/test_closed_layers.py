@@ -1,0 +1,122 @@
+"""Layers made of other layers that are refused with a way out, or stay whole by a rule of the user's."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from host import NotAnalyzeableModelException
+from layer_rules import random_weights
+from layers_of_layers import Own, gate, in_front, network_of, nothing, of_keras_3, tokens
+from ops import ops
+from tensorflow import keras
+from tensorflow.keras import layers
+
+import rap_keras
+from rap_keras import RAP
+from rap_keras.engine import registered_rules
+from rap_keras.engine.network import flatten
+from rap_keras.engine.plan import plan
+from rap_keras.hosts.native.creation import create_analyzer as create_natively
+
+pytestmark = of_keras_3
+
+
+def to_the_first(Xs, Ys, Rs, state):
+    return [tf.pad(tf.reduce_sum(Rs[0], axis=1, keepdims=True), [[0, 0], [0, 5], [0, 0]])]
+
+
+def of_tensorflow(layer, x):
+    return tf.nn.relu(layer.dense(x))
+
+
+def over_the_samples(layer, x):
+    return layer.dense(x) / keras.ops.cast(ops.shape(x)[0], x.dtype)
+
+
+def noisy(layer, x):
+    return layer.dense(x) + keras.random.normal(ops.shape(x))
+
+
+def rows_of_the_kernel(layer, x):
+    return layer.dense(x) + ops.expand_dims(keras.ops.convert_to_tensor(layer.dense.kernel)[: ops.shape(x)[0]], 1)
+
+
+def one_constant(layer, x):
+    return ops.tile(layer.table, (ops.shape(x)[0], 1, 1))
+
+
+REFUSED = {
+    of_tensorflow: "its call fails on symbolic tensors",
+    over_the_samples: "its parts calculate something else than the layer itself",
+    noisy: "its parts calculate something else than the layer itself",
+    rows_of_the_kernel: "its parts calculate something else than the layer itself",
+    one_constant: "an output does not depend on its inputs",
+}
+
+
+@pytest.mark.parametrize("code", REFUSED)
+def test_what_cannot_be_taken_apart_is_refused_with_the_reason(code, monkeypatch):
+    monkeypatch.setattr(registered_rules, "RULES", {})
+    model = network_of(Own(code, name="own"))
+    message = rf"'own' \(Own\) is made of layers, and cannot be taken apart: {REFUSED[code]}.*register_rule"
+    with pytest.raises(NotAnalyzeableModelException, match=message):
+        RAP(model)
+    rap_keras.register_rule(Own, lambda Xs, Ys, Rs, state: [tf.ones_like(Xs[0])])  # the way out
+    assert (RAP(model, input_rule=None).analyze(tokens()) == 1).all()
+
+
+def test_layers_with_weights_made_at_every_call_and_models_of_constants_are_refused():
+    tensors = [keras.Input((6, 4)), keras.Input((3, 4))]
+    both = keras.Model(tensors, tensors[0] + ops.sum(tensors[1], axis=1, keepdims=True), name="both")
+    for code, message in (
+        (lambda layer, x: layers.Dense(4, name="other")(x), "makes layer 'other' anew at every call"),
+        (lambda layer, x: both([x, one_constant(layer, x)]), "calls model 'both' with a constant"),
+    ):
+        with pytest.raises(NotAnalyzeableModelException, match=rf"'own'.*{message}"):
+            RAP(network_of(Own(code, name="own")))
+    model = network_of(Own(lambda layer, x: both([x, in_front(layer, x)[:, :3]]), name="own"))
+    assert RAP(model).analyze(tokens()).any()
+
+
+def test_the_gradient_needs_no_layer_taken_apart():
+    X = tokens()
+    found, expected = (
+        create_natively("gradient", random_weights(network_of(Own(code)))).analyze(X)
+        for code in (of_tensorflow, lambda layer, x: ops.relu(layer.dense(x)))
+    )
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
+
+
+def test_an_operation_without_a_rule_is_named_behind_its_layer():
+    model = network_of(Own(lambda layer, x: ops.sin(layer.dense(x)), name="own"))
+    with pytest.raises(NotAnalyzeableModelException, match=r"no rule for this layer: 'own/sin' \(Sin\)"):
+        RAP(model)
+
+
+def test_unknown_lengths_and_half_precision_are_refused_and_the_ways_out_work():
+    x = keras.Input((None, 4))
+    y = layers.GlobalAveragePooling1D()(Own(gate, name="own")(x))
+    with pytest.raises(NotAnalyzeableModelException, match=r"'own'.*give keras.Input the whole shape"):
+        RAP(keras.Model(x, layers.Dense(2)(y)))
+    with pytest.raises(NotAnalyzeableModelException, match=r"'own'.*calculates in float16.*float32"):
+        RAP(network_of(Own(nothing, name="own", dtype="mixed_float16")))
+    assert RAP(network_of(Own(nothing, dtype="float32"))).analyze(tokens()).any()
+
+
+def test_own_rules_go_before(monkeypatch):
+    monkeypatch.setattr(registered_rules, "RULES", {})
+    model, rule = network_of(Own(gate, name="own")), to_the_first
+    network = flatten(model, closed=["own"])
+    assert network.calls[0].name == "own"
+    assert plan(network, rules={"own": rule})[0].rule is rule
+    assert (RAP(model, input_rule=None, rules={"own": rule}).analyze(tokens())[:, 1:] == 0).all()
+    rap_keras.register_rule(Own, rule)
+    assert (RAP(model, input_rule=None).analyze(tokens())[:, 1:] == 0).all()
+
+
+def test_a_softmax_within_the_last_layer_is_named():
+    x = keras.Input((6, 4))
+    model = keras.Model(x, Own(lambda layer, x: ops.softmax(layer.dense(x)), name="head")(x))
+    with pytest.raises(ValueError, match=r"softmax of layer 'head/softmax' cannot be removed.*layer 'head'"):
+        rap_keras.to_logits(model)
