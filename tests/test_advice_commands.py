@@ -143,13 +143,21 @@ def test_sizes_that_do_not_fit_the_network(size):
         accepted(*command, "--resize", 8)
 
 
-def test_a_network_for_photos_of_any_size_needs_one():
+def test_a_network_for_photos_of_any_size():
     inputs = keras.Input((None, None, 3))
     y = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3)(inputs))
     keras.Model(inputs, layers.Dense(2)(y)).save("net.h5")
     command = explain("net.h5", "--preprocessing", "tf", "--method", "gradient")
-    assert "photos of any size: say which by --resize" in refused(*command)
+    accepted(*command)
+    Image.fromarray(np.zeros((1000, 1001, 3), np.uint8)).save("photo.png")
+    assert "1000x1001 pixels, and the network takes photos of any size" in refused(*command, status=1)
     accepted(*command, "--resize", 9)
+    with pytest.raises(ValueError, match="resize it to the size of the photos in training"):
+        rap_keras.explain("net.h5", "photo.png", "gradient", preprocessing="tf")
+    assert rap_keras.explain("net.h5", Image.open("photo.png").resize((9, 9)), "gradient", preprocessing="tf")
+    patterns = ["fit-patterns", "net.h5", "photo.png", "--preprocessing", "tf"]
+    assert "those of a batch must have one size: give it by --resize N" in refused(*patterns)
+    accepted(*patterns, "--resize", 9)
 
 
 def test_a_network_of_a_class_for_each_pixel():

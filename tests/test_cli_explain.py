@@ -74,7 +74,7 @@ def printed(output: str, start: str) -> tuple[float, float]:
 
 
 def test_numbers_of_a_photo(photo, network):
-    result = explain(photo, "--method", "gradient", "--method", "rap", "--method", "gradient")
+    result = explain(photo, "--method", "gradient, rap", "--method", "gradient")
     assert result.exit_code == 0, result.output
     logits = logits_of(network)
     target = logits.argmax()
@@ -244,6 +244,10 @@ def test_geometry(here, network):
     photo[:, 10:20] = 255
     Image.fromarray(photo).save("wide.png")
     method = ("--method", "input_t_gradient", "--target", 0)
+    assert explain("wide.png", *method, model="any.h5").exit_code == 0
+    assert tuple(written("wide")["input_size"]) == (10, 30)
+    own_size = rap_keras.explain(maps, "wide.png", "input_t_gradient", 0, preprocessing="tf")
+    np.testing.assert_allclose(written("wide")["input_t_gradient"], own_size.relevance, rtol=1e-5)
     assert explain("wide.png", "--resize", 6, *method, model="any.h5").exit_code == 0
     assert tuple(written("wide")["input_size"]) == (6, 6)
     assert explain("wide.png", "--crop", 5, "--resize", 10, *method, model="any.h5").exit_code == 0
@@ -262,7 +266,6 @@ def test_geometry(here, network):
         (["--resize", 9], "linear.h5", "the network takes 8x10"),
         (["--crop", 8], "linear.h5", "the network takes 8x10"),
         (["--crop", 9, "--resize", 8], "any.h5", "must be at least --crop 9"),
-        ([], "any.h5", "photos of any size: say which by --resize"),
         ([], "gone.h5", "gone.h5: no such model file"),
         ([], "vgg61", "unknown network 'vgg61': did you mean"),
         ([], "photo.png", "photo.png: not a Keras model"),

@@ -354,3 +354,12 @@ def test_the_model_stays_as_it_is():
     for weight, old in zip(model.get_weights(), before):
         np.testing.assert_array_equal(weight, old)
     np.testing.assert_array_equal(model.predict_on_batch(x), probabilities)
+
+
+def test_a_logit_that_is_not_finite_is_no_explanation():
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, layers.Dense(2)(inputs))
+    kernel = np.array([[3e38, 0]] * 4, np.float32)  # its gradient is finite, but the sum of four is not
+    model.set_weights([kernel, np.zeros(2, np.float32)])
+    assert rap_keras.explain(model, np.full(4, 0.1, np.float32), "gradient", 0).is_finite()
+    assert not rap_keras.explain(model, np.ones(4, np.float32), "gradient", 0).is_finite()

@@ -18,7 +18,7 @@ import click
 from rap_keras.cli import completion
 from rap_keras.cli.explain import start_tensorflow
 from rap_keras.cli.grouped_help import GroupedCommand
-from rap_keras.cli.inputs import blaming, embedded_patterns, know_custom_objects, network_of
+from rap_keras.cli.inputs import blaming, embedded_patterns, know_custom_objects, network_of, size_of_batches
 from rap_keras.cli.options import custom_objects_option, output_option, photo_options
 
 if TYPE_CHECKING:
@@ -322,7 +322,13 @@ def open_benchmark(
         patterns = embedded_patterns(model_name)
     with blaming("--metrics", "--pixels", "--steps"):
         benchmark = Benchmark(
-            network.model, {}, examples, network.preprocessing, network.size, network.short_side, options
+            network.model,
+            {},
+            examples,
+            network.preprocessing,
+            size_of_batches(network),
+            network.short_side,
+            options,
         )
     if before_building:
         before_building(benchmark)

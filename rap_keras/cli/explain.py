@@ -18,7 +18,7 @@ from rap_keras.cli import completion
 from rap_keras.cli.given import are_arrays, read, require_kept
 from rap_keras.cli.grouped_help import GroupedCommand
 from rap_keras.cli.inputs import blaming, know_custom_objects, network_of, network_of_arrays, prepare
-from rap_keras.cli.options import custom_objects_option, figure_options, output_option, photo_options
+from rap_keras.cli.options import custom_objects_option, figure_options, output_option, photo_options, separated
 from rap_keras.cli.results import Look, free_name, lines, write
 from rap_keras.hosts import startup
 
@@ -68,9 +68,10 @@ _OPACITY = 0.8  # of --overlay
     "--method",
     "methods",
     multiple=True,
+    callback=separated,
     metavar="NAME",
-    shell_complete=completion.method,
-    help="A method, such as rap, gradient or lrp.alpha_1_beta_0. May be given several times. Default: rap; for "
+    shell_complete=completion.methods,
+    help="A method, such as rap, gradient or lrp.alpha_1_beta_0; several separated by commas. Default: rap; for "
     "several targets rap and rap.contrastive, which tells classes apart; without IMAGE and --model, all methods "
     "that the paper compares.",
 )
@@ -179,7 +180,7 @@ def explain(
             "Give at least one IMAGE and the network with --model, or neither, for images of the package."
         )
     targets = tuple(dict.fromkeys(targets))
-    methods = tuple(dict.fromkeys(methods)) or (() if embedded else _default_methods(targets, against))
+    methods = methods or (() if embedded else _default_methods(targets, against))
     if layers is not None and methods and "rap" not in methods:
         raise click.UsageError("--layers is for --method rap only.")
     others = [name for name in methods if not name.endswith(".contrastive")]
@@ -307,7 +308,7 @@ def _run(
         for sample in samples:
             try:
                 answers = explainer.answers(sample)
-            except ValueError as error:
+            except (MemoryError, ValueError) as error:
                 skipped += 1
                 _tell_skipped(error)
                 continue

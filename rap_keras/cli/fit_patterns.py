@@ -10,7 +10,7 @@ import click
 from rap_keras.cli import completion
 from rap_keras.cli.explain import start_tensorflow
 from rap_keras.cli.grouped_help import GroupedCommand
-from rap_keras.cli.inputs import blaming, know_custom_objects, network_of
+from rap_keras.cli.inputs import blaming, know_custom_objects, network_of, size_of_batches
 from rap_keras.cli.options import custom_objects_option, output_option, photo_options
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def fit_patterns(
         output.resolve().parent.mkdir(parents=True, exist_ok=True)
     if images:
         network = network_of(model_name, preprocessing, resize, crop, output_layer, other_samples=_IN_PYTHON)
-        model, photos = network.scores, _photos(images, network, batch_size)
+        model, photos = network.scores, _photos(images, network, size_of_batches(network), batch_size)
     else:
         model, photos = _embedded(model_name)
     with blaming("MODEL", "IMAGE..."):
@@ -118,7 +118,7 @@ def _embedded(model_name: str) -> tuple[keras.Model, Any]:
     return models.to_logits(models.load_model(model_name)), shapes.preprocess(samples.images)
 
 
-def _photos(given: tuple[Path, ...], network: PhotoClassifier, batch_size: int) -> Any:
+def _photos(given: tuple[Path, ...], network: PhotoClassifier, size: tuple[int, int], batch_size: int) -> Any:
     """The photos as a Keras Sequence; a file that is not an image is found before any work is done."""
     from tensorflow import keras
 
@@ -136,7 +136,7 @@ def _photos(given: tuple[Path, ...], network: PhotoClassifier, batch_size: int) 
 
         def __getitem__(self, index: int) -> Any:
             batch = paths[index * batch_size : (index + 1) * batch_size]
-            photos = [images.fit(images.load_photo(p), network.size, network.short_side) for p in batch]
+            photos = [images.fit(images.load_photo(p), size, network.short_side) for p in batch]
             return images.preprocess(photos, network.preprocessing)
 
     return Photos()

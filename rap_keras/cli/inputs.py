@@ -163,10 +163,25 @@ def network_of(
     size, short_side = _geometry(fixed, resize, crop)
     found = PhotoClassifier(of.model, of.map, of.whole, of.activation, how, size, short_side)
     # A function of the wrong kind is found on noise, before an analyzer is built.
-    noise = np.random.default_rng(0).integers(0, 256, (1, *size, 1 if found.is_grey else 3), np.uint8)
+    any_size = [length or 224 for length in tuple(of.model.inputs[0].shape)[1:3]]
+    shape = (1, *(size or any_size), 1 if found.is_grey else 3)
+    noise = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     network_input(noise, how, of.model)
     warn_if_scaled_twice(whole, how)
     return found
+
+
+def size_of_batches(network: PhotoClassifier) -> tuple[int, int]:
+    """Height and width of all photos of a batch.
+
+    Raises:
+        click.UsageError: the network takes photos of any size, and no option gives one.
+    """
+    if network.size is None:
+        raise click.UsageError(
+            "The network takes photos of any size, and those of a batch must have one size: give it by --resize N."
+        )
+    return network.size
 
 
 def saved_as_arrays(model: keras.Model) -> tuple[str, str]:
@@ -290,8 +305,8 @@ _AS_THEY_ARE = "For photos as they are: --preprocessing raw"
 
 def _geometry(
     fixed: tuple[int, int] | None, resize: int | None, crop: int | None
-) -> tuple[tuple[int, int], int | None]:
-    """The size of the network's input and that of the photo's short side."""
+) -> tuple[tuple[int, int] | None, int | None]:
+    """The size of the network's input, None for each photo's own, and that of the photo's short side."""
     if crop is not None:
         if fixed is not None and fixed != (crop, crop):
             raise click.BadParameter(_fitting(fixed), param_hint=["--crop"])
@@ -299,8 +314,6 @@ def _geometry(
             raise click.BadParameter(f"must be at least --crop {crop}", param_hint=["--resize"])
         return (crop, crop), resize or crop
     if resize is None:
-        if fixed is None:
-            raise click.UsageError("The network takes photos of any size: say which by --resize.")
         return fixed, None
     if fixed is not None and fixed != (resize, resize):
         raise click.BadParameter(_fitting(fixed), param_hint=["--resize"])

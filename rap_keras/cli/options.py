@@ -20,6 +20,11 @@ custom_objects_option = click.option(
 )
 
 
+def separated(_context: click.Context, _option: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...]:
+    """The names in an option that may be given several times, with several names each, separated by commas."""
+    return tuple(dict.fromkeys(name.strip() for text in given for name in text.split(",")))
+
+
 def photo_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """How photos become a network's input: --preprocessing, --resize and --crop."""
     for option in (
@@ -35,7 +40,7 @@ def photo_options(command: Callable[..., Any]) -> Callable[..., Any]:
             type=click.IntRange(1),
             metavar="N",
             help="With --crop: first resize the short side to N pixels. Without --crop: resize to N x N, for "
-            "networks that take any size.",
+            "networks that take any size. Default: the network's size, or else the photo's own.",
         ),
         click.option(
             "--preprocessing",

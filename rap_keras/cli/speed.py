@@ -11,6 +11,7 @@ import click
 from rap_keras.cli import completion
 from rap_keras.cli.grouped_help import GroupedCommand
 from rap_keras.cli.inputs import blaming
+from rap_keras.cli.options import separated
 
 _METHODS = ("rap", "gradient", "input_t_gradient", "guided_backprop", "lrp.alpha_1_beta_0")
 
@@ -24,7 +25,7 @@ _METHODS = ("rap", "gradient", "input_t_gradient", "guided_backprop", "lrp.alpha
     },
     epilog="""
     rap-keras speed
-    rap-keras speed --network mobilenet --method rap --method gradient --batch 8
+    rap-keras speed --network mobilenet --method rap,gradient --batch 8
     """,
 )
 @click.option(
@@ -44,8 +45,9 @@ _METHODS = ("rap", "gradient", "input_t_gradient", "guided_backprop", "lrp.alpha
     default=_METHODS,
     show_default=True,
     metavar="NAME",
-    shell_complete=completion.method,
-    help="Method to time, as in `rap-keras explain`. May be given several times.",
+    callback=separated,
+    shell_complete=completion.methods,
+    help="Methods to time, as in `rap-keras explain`, separated by commas.",
 )
 @click.option(
     "--batch",
@@ -71,17 +73,18 @@ _METHODS = ("rap", "gradient", "input_t_gradient", "guided_backprop", "lrp.alpha
     "--slow",
     multiple=True,
     metavar="NAME",
-    shell_complete=completion.method,
-    help="Also time this method as iNNvestigate itself builds it: its first heatmap and every batch size. On a "
-    "deep network every build takes minutes. May be given several times.",
+    callback=separated,
+    shell_complete=completion.methods,
+    help="Also time these methods as iNNvestigate itself builds them: the first heatmap and every batch size. On "
+    "a deep network every build takes minutes.",
 )
 @click.option(
     "--native",
     multiple=True,
     metavar="NAME",
-    shell_complete=completion.method,
-    help="Also time this method as it runs without iNNvestigate. May be given several times. --slow and "
-    "--native need iNNvestigate.",
+    callback=separated,
+    shell_complete=completion.methods,
+    help="Also time these methods as they run without iNNvestigate. --slow and --native need iNNvestigate.",
 )
 @click.option(
     "--repeats",

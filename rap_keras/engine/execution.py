@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -20,7 +22,7 @@ def compiled(function: Function, specs: Sequence[tf.TensorSpec]) -> Callable[[Se
         specs: data types and shapes of the tensors; None stands for any size.
 
     Returns:
-        A function that returns the same structure of arrays.
+        A function that returns the same structure of arrays. It raises what `naming_shapes` has.
     """
     if not tf.executing_eagerly():
         return _in_session(function, specs)
@@ -29,7 +31,8 @@ def compiled(function: Function, specs: Sequence[tf.TensorSpec]) -> Callable[[Se
     graph = source.get_concrete_function(*specs)
 
     def run(arrays: Sequence[np.ndarray], source: Any = source) -> Any:  # `source` keeps its variables alive
-        found = graph(*(_tensor(array, spec) for array, spec in zip(arrays, specs)))
+        with naming_shapes(arrays):
+            found = graph(*(_tensor(array, spec) for array, spec in zip(arrays, specs)))
         return tf.nest.map_structure(lambda tensor: tensor.numpy(), found)
 
     return run
@@ -46,4 +49,37 @@ def _in_session(function: Function, specs: Sequence[tf.TensorSpec]) -> Callable[
     # With oneDNN, TensorFlow 2.14 fuses x * sigmoid(x) with the convolution that gives x, even where x itself is a
     # result; then it cannot find x.
     found = tf.nest.map_structure(tf.identity, function(*map(tf.identity, placeholders)))
-    return keras.backend.function(placeholders, found)
+    function = keras.backend.function(placeholders, found)
+
+    def run(arrays: Sequence[np.ndarray]) -> Any:
+        with naming_shapes(arrays):
+            return function(arrays)
+
+    return run
+
+
+@contextmanager
+def naming_shapes(arrays: Sequence[np.ndarray]) -> Iterator[None]:
+    """Turns TensorFlow's errors about the arrays that a graph is fed with into Python's own.
+
+    Raises:
+        MemoryError: TensorFlow has no memory for them.
+        ValueError: the network cannot be computed for them.
+    """
+    try:
+        yield
+    except tf.errors.ResourceExhaustedError as error:
+        raise MemoryError(
+            f"TensorFlow has not enough memory for {_shapes(arrays)}: give fewer samples at once, with batch_size "
+            "where there is one, or smaller samples"
+        ) from error
+    except tf.errors.InvalidArgumentError as error:
+        reason = re.sub(r"{{.*?}} ?", "", error.message.splitlines()[0])
+        raise ValueError(
+            f"TensorFlow cannot compute the model for {_shapes(arrays)}: {reason}. Give samples like those that "
+            "the model was trained on"
+        ) from error
+
+
+def _shapes(arrays: Sequence[np.ndarray]) -> str:
+    return "inputs of shape " + ", ".join(str(np.shape(array)) for array in arrays)

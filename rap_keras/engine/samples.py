@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
-from rap_keras.engine import keras_graph, regions
+from rap_keras.engine import keras_graph, least_size, regions
 from rap_keras.engine.progress import progress_bar
 
 Arrays = Union[np.ndarray, list[np.ndarray], dict[str, np.ndarray]]
@@ -95,10 +95,10 @@ def valid_samples(X: Any, model: keras.Model, selection: Any = None) -> Samples:
             output).
 
     Raises:
-        ValueError: inputs are missing, too many, or of another shape; batches are empty or differ in size; values
-            are not numbers, are NaN or Inf, or do not fit an input of integers (the message names the sample); an
-            index is out of range or not an integer, or the number of indices is not that of the samples; a region
-            has another shape, or is False everywhere.
+        ValueError: inputs are missing, too many, of another shape, or too small for the layers; batches are empty
+            or differ in size; values are not numbers, are NaN or Inf, or do not fit an input of integers (the
+            message names the sample); an index is out of range or not an integer, or the number of indices is not
+            that of the samples; a region has another shape, or is False everywhere.
         TypeError: a tensor has no value because it is part of a graph.
     """
     names, tensors = keras_graph.input_names(model), model.inputs
@@ -108,6 +108,7 @@ def valid_samples(X: Any, model: keras.Model, selection: Any = None) -> Samples:
     sizes = [len(array) for array in arrays.values()]
     if len(set(sizes)) > 1:
         raise ValueError(f"inputs have batches of different size: {sizes}")
+    least_size.require_large_enough(model, list(arrays.values()))
     if selection is None:
         return Samples(arrays, None, by_name)
     if regions.is_region(selection):

@@ -75,10 +75,12 @@ class Explanation:
         return "" if self.score in (None, self.logit) else f"{self.score:.6g}"
 
     def is_finite(self) -> bool:
-        """Whether no relevance is NaN or infinite."""
+        """Whether neither the logit nor any relevance is NaN or infinite."""
         import numpy as np
 
-        return all(bool(np.isfinite(values).all()) for values in self.relevances.values())
+        return bool(np.isfinite(self.logit)) and all(
+            bool(np.isfinite(values).all()) for values in self.relevances.values()
+        )
 
     def is_empty(self) -> bool:
         """Whether all relevance is 0."""

@@ -68,11 +68,11 @@ class Classifier:
 class PhotoClassifier(Classifier):
     """A network that takes photos, and how they become its input.
 
-    `size` and `short_side` are as `images.fit` takes them.
+    `size` and `short_side` are as `images.fit` takes them, except that a `size` of None keeps each photo's own.
     """
 
     preprocessing: Preprocessing
-    size: tuple[int, int]
+    size: tuple[int, int] | None
     short_side: int | None
 
     @property

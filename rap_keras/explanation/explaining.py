@@ -141,10 +141,10 @@ def _sample(
             )
         return _one(*arrays_of(given, classifier.model), region, "the sample")
     photo = images.load_photo(given) if is_path else _pixels(given)
-    size = models.photo_size(classifier.whole, grey=True) or photo.shape[:2]
+    size = models.photo_size(classifier.whole, grey=True)
     how = images.find_preprocessing(preprocessing) if isinstance(preprocessing, str) else preprocessing
     of = classifier
-    taking = PhotoClassifier(of.model, of.map, of.whole, of.activation, how, (int(size[0]), int(size[1])), None)
+    taking = PhotoClassifier(of.model, of.map, of.whole, of.activation, how, size, None)
     found = of_photo(taking, photo, region, name, Path(name).stem)
     arrays_of(next(iter(found.inputs.values())), classifier.model)  # refused where the network cannot take it
     warn_if_scaled_twice(classifier.whole, how)

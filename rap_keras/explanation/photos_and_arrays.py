@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from tensorflow import keras
 
 
+# VGG-16 needs about 4 GB for a photo of this size.
+_MOST_PIXELS = 1_000_000
+
+
 class Sample(NamedTuple):
     """One sample.
 
@@ -49,16 +53,22 @@ def of_photo(
         stem: of its files.
 
     Raises:
-        ValueError: the preprocessing fails.
+        ValueError: the preprocessing fails; or the photo is large and the network takes any size.
     """
     from rap_keras.datasets import images
     from rap_keras.engine.keras_graph import input_names
 
     if classifier.is_grey:
         whole = images.to_grey(whole)
-    photo = images.fit(whole, classifier.size, classifier.short_side)
+    height, width = size = classifier.size or (whole.shape[0], whole.shape[1])
+    if classifier.size is None and height * width > _MOST_PIXELS:
+        raise ValueError(
+            f"{name}: {height}x{width} pixels, and the network takes photos of any size. So large a photo needs "
+            "gigabytes of memory: resize it to the size of the photos in training, in the command by --resize N"
+        )
+    photo = images.fit(whole, size, classifier.short_side)
     if region is not None:
-        region = maps.on_input(region, whole, classifier.size, classifier.short_side)
+        region = maps.on_input(region, whole, size, classifier.short_side)
     channels = photo[..., :1] if classifier.is_grey else photo
     try:
         batch = images.preprocess([channels], classifier.preprocessing)

@@ -109,10 +109,11 @@ class Analyzer:
             UserWarning: the heatmap of a sample is zero everywhere.
 
         Raises:
-            ValueError: X has another shape than the model's input, NaN or Inf in a sample, or values outside
-                the bounds of `input_rule`; an index is out of range, missing, or given in another mode; a region
-                has another shape, is False everywhere, or is given with `against`; `batch_size` is not a positive
-                integer, or is given with batches.
+            MemoryError: TensorFlow has no memory for so many samples at once, or for such large ones.
+            ValueError: X has another shape than the model's input, or is too small for its layers; a sample has
+                NaN or Inf, or values outside the bounds of `input_rule`; an index is out of range, missing, or
+                given in another mode; a region has another shape, is False everywhere, or is given with
+                `against`; `batch_size` is not a positive integer, or is given with batches.
             TypeError: X is a tensor without a value.
         """
         require_batch_size(batch_size)

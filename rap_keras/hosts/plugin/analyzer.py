@@ -14,6 +14,7 @@ from innvestigate.analyzer.reverse_base import ReverseAnalyzerBase
 from tensorflow import keras
 
 from rap_keras.engine import checks
+from rap_keras.engine.execution import naming_shapes
 from rap_keras.engine.input_bounds import InputRule
 from rap_keras.engine.propagation import Relevance
 from rap_keras.engine.rules.unweighted import Rule
@@ -77,7 +78,8 @@ class RAP(rap.RAP, ReverseAnalyzerBase):
         """Computes the heatmaps with iNNvestigate's analyzer model, which has its options for debugging."""
         if not self._analyzer_model_done:
             self.create_analyzer_model()
-        outputs = ibackend.to_list(self._analyzer_model.predict_on_batch(samples.feeds()))
+        with naming_shapes(list(samples.arrays.values())):
+            outputs = ibackend.to_list(self._analyzer_model.predict_on_batch(samples.feeds()))
         if self._n_debug_output > 0:
             self._handle_debug_output(outputs[-self._n_debug_output :])
             outputs = outputs[: -self._n_debug_output]
