@@ -30,6 +30,10 @@ def _max_pool(x: Any, size: int, strides: int, padding: str = "valid") -> Any:
     return tf.nn.max_pool(x, size, strides, padding.upper())
 
 
+def _flip(x: Any, axis: Any = None) -> Any:
+    return tf.reverse(x, np.ravel(range(len(x.shape)) if axis is None else axis).tolist())
+
+
 def _sum(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     return tf.reduce_sum(x, axis, keepdims)
 
@@ -45,6 +49,7 @@ _OF_KERAS_2 = SimpleNamespace(
     exp=tf.exp,
     expand_dims=tf.expand_dims,
     leaky_relu=tf.nn.leaky_relu,
+    flip=_flip,
     log_softmax=tf.nn.log_softmax,
     matmul=tf.matmul,
     max=tf.reduce_max,
@@ -58,6 +63,7 @@ _OF_KERAS_2 = SimpleNamespace(
     reshape=tf.reshape,
     sigmoid=tf.sigmoid,
     silu=tf.nn.swish,
+    roll=tf.roll,
     softmax=tf.nn.softmax,
     softplus=tf.nn.softplus,
     sin=tf.sin,

@@ -208,7 +208,7 @@ def test_files_that_do_not_fit_are_skipped():
     names = ["wrong.npy", "good.npy", "huge.npy", "text.npy"]
     said = refused("explain", *names, "--model", "net.h5", status=1)
     assert "skipped: wrong.npy: shape (2, 6), but the model takes (6, 2) for one sample" in said
-    assert "go beyond what the network takes, float32: scale them as in the network's training" in said
+    assert "has a value of 1e+300, which is infinite there: scale the values as in the network's training" in said
     assert "skipped: text.npy: not a NumPy file, or a damaged one" in said
     assert "1 explained, 3 skipped" in said
     np.save("wrong.npy", np.load("wrong.npy").T)

@@ -329,3 +329,25 @@ def test_an_operation_on_integers_is_refused_and_the_way_out_works():
     x = np.random.default_rng(0).integers(0, 256, (2, 6, 6, 3), np.uint8)
     model = network(lambda x: ops.reshape(ops.cast(x, "float32"), (-1, 36, 3)))
     assert RAP(model).analyze(x).sum((1, 2, 3)) == pytest.approx(model.predict_on_batch(x).max(1), rel=1e-4)
+
+
+def test_values_that_become_infinite_are_refused(model, X):
+    analyzer = create_analyzer("rap", model)
+    X = X.astype(np.float64)
+    X[4, 0, 0, 0] = -1e39
+    with pytest.raises(
+        ValueError, match=r"takes float32, and sample 4 has a value of 1e\+39, which is infinite there"
+    ):
+        analyzer.analyze(X)
+    X[4, 0, 0, 0] = -1
+    assert np.isfinite(analyzer.analyze(X)).all()
+
+
+def test_a_heatmap_that_is_not_finite_warns(model, X):
+    weights = model.get_weights()
+    weights[0][0, 0, 0, 0] = np.nan
+    model.set_weights(weights)
+    with pytest.warns(
+        UserWarning, match=r"the heatmap of sample 0, 1 is not finite.*Look at the model's own output"
+    ):
+        create_analyzer("rap", model).analyze(X[:2])

@@ -11,6 +11,8 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
+from rap_keras.engine.errors import NotAnalyzeableModelException
+
 Function = Callable[..., Any]
 
 
@@ -23,12 +25,21 @@ def compiled(function: Function, specs: Sequence[tf.TensorSpec]) -> Callable[[Se
 
     Returns:
         A function that returns the same structure of arrays. It raises what `naming_shapes` has.
+
+    Raises:
+        NotAnalyzeableModelException: a layer cannot be part of a graph for samples of any size.
     """
     if not tf.executing_eagerly():
         return _in_session(function, specs)
     source = tf.function(function, autograph=False)
     # TensorFlow warns of retracing when it builds many functions of one name, but not for concrete functions.
-    graph = source.get_concrete_function(*specs)
+    try:
+        graph = source.get_concrete_function(*specs)
+    except tf.errors.OperatorNotAllowedInGraphError as error:  # Keras 3's bilinear UpSampling2D, for example
+        raise NotAnalyzeableModelException(
+            "a layer of the model needs samples of a fixed size in a graph: build the model with a fixed size, "
+            "such as keras.Input((224, 224, 3)), and give it the same weights"
+        ) from error
 
     def run(arrays: Sequence[np.ndarray], source: Any = source) -> Any:  # `source` keeps its variables alive
         with naming_shapes(arrays):

@@ -66,5 +66,9 @@ def _build(network: Network, inputs: Sequence[tf.Tensor]) -> None:
 
 def _reason(error: ValueError) -> str:
     """What TensorFlow or Keras says, without the operation and the other lines."""
-    lines = [line for line in str(error).splitlines() if line.strip() and "Exception encountered" not in line]
+    lines = [
+        line
+        for line in str(error).splitlines()
+        if line.strip() and not line.startswith(("Exception encountered", "in user code"))
+    ]
     return lines[0].split(" for '{{node")[0].rstrip(".") if lines else "it cannot be computed"

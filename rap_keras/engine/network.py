@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
-from rap_keras.engine import keras_graph, opened_layers, wrappers
+from rap_keras.engine import batch_axis, keras_graph, opened_layers, wrappers
 from rap_keras.engine.errors import NotAnalyzeableModelException
 from rap_keras.engine.execution import compiled
 from rap_keras.engine.keras_graph import Node
@@ -231,6 +231,8 @@ class _Flattening:
                 constants.update(map(id, node.outputs))
                 continue
             name, why_closed = f"{prefix}{node.layer.name}", ""
+            batch_axis.require_kept(node, name)
+            _require_own_call(node.layer, name)
             if opened_layers.can_be_opened(node.layer) and name not in self._closed:
                 try:
                     inner, ys = self._opened(node, xs, name)
@@ -343,6 +345,16 @@ def _dtypes(node: Node, numbers: dict[int, int]) -> tuple[tf.DType, ...]:
     if not keras_graph.is_operation(node.layer):
         return ()
     return tuple(keras_graph.dtype(tensor) for tensor in node.inputs if id(tensor) in numbers)
+
+
+def _require_own_call(layer: Any, name: str) -> None:
+    """Raises NotAnalyzeableModelException for a layer that Keras 3 quantized: it does not use its `call`."""
+    mode = getattr(layer, "quantization_mode", None)
+    if mode is not None:
+        raise NotAnalyzeableModelException(
+            f"layer '{name}' is quantized ({mode}), and relevance needs more digits: explain the model as it was "
+            "before quantize()"
+        )
 
 
 def _is_value(argument: Any) -> bool:

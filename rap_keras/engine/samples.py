@@ -273,9 +273,24 @@ def _valid_array(array: np.ndarray, name: str, tensor: tf.Tensor) -> np.ndarray:
     bad = [i for i, sample in enumerate(array) if not np.isfinite(sample).all()] if array.dtype.kind == "f" else []
     if bad:
         raise ValueError(f"input '{name}' has NaN or Inf in sample {', '.join(map(str, bad))}")
+    if dtype.is_floating and array.dtype.kind != "b":
+        limits: Any = np.finfo(array.dtype) if array.dtype.kind == "f" else np.iinfo(array.dtype)
+        if limits.max > dtype.max:
+            _require_in_range(array, name, dtype)
     if dtype.is_integer and array.dtype != dtype.as_numpy_dtype:
         _require_whole_numbers(array, name, dtype)
     return array
+
+
+def _require_in_range(array: np.ndarray, name: str, dtype: tf.DType) -> None:
+    """Raises ValueError for values that become infinite in the model's data type."""
+    for number, sample in enumerate(array):
+        largest = np.abs(sample.astype(float)).max(initial=0)
+        if largest > dtype.max:
+            raise ValueError(
+                f"input '{name}' takes {dtype.name}, and sample {number} has a value of {largest:g}, which is "
+                "infinite there: scale the values as in the network's training"
+            )
 
 
 def _require_whole_numbers(array: np.ndarray, name: str, dtype: tf.DType) -> None:

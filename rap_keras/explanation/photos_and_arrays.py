@@ -189,11 +189,5 @@ def _for_model(
                 "photo with its preprocessing, or the array as the network takes it, for example "
                 "x.astype('float32') / 255"
             )
-        with np.errstate(over="ignore"):
-            cast[name] = arrays[name].astype(dtype.as_numpy_dtype)
-        if dtype.is_floating and not np.isfinite(cast[name]).all():
-            raise ValueError(
-                f"{where}: values of input {name!r} go beyond what the network takes, {dtype.name}: scale them as "
-                "in the network's training"
-            )
+        cast[name] = arrays[name].astype(dtype.as_numpy_dtype)
     return cast, is_batch

@@ -106,7 +106,7 @@ class Analyzer:
                 "rap.contrastive".
 
         Warns:
-            UserWarning: the heatmap of a sample is zero everywhere.
+            UserWarning: the heatmap of a sample is zero everywhere, or is not finite.
 
         Raises:
             MemoryError: TensorFlow has no memory for so many samples at once, or for such large ones.
@@ -149,8 +149,16 @@ class Analyzer:
             yield samples.like_given(self._relevance_of(samples, 0))
 
     def _relevance_of(self, samples: Samples, first: int) -> list[np.ndarray]:
-        """Attributions of each input; a warning names samples whose heatmap is all 0, counted from `first`."""
+        """Attributions of each input; warnings name samples, counted from `first`, whose heatmap says nothing."""
         outputs = self._run(samples)
+        finite = np.all([np.isfinite(array.reshape(len(array), -1)).all(axis=1) for array in outputs], axis=0)
+        if not finite.all():
+            numbers = ", ".join(str(first + index) for index in np.flatnonzero(~finite))
+            warnings.warn(
+                f"the heatmap of sample {numbers} is not finite, so it says nothing: the network or the method "
+                "divides by 0, or a value is beyond float32. Look at the model's own output and weights",
+                stacklevel=4,
+            )
         empty = ~np.any([array.reshape(len(array), -1).any(axis=1) for array in outputs], axis=0)
         if empty.any():
             numbers = ", ".join(str(first + index) for index in np.flatnonzero(empty))

@@ -1,0 +1,76 @@
+"""Samples stay apart: the first axis of every tensor is the batch.
+
+Relevance is that of one sample, and the rules take the first axis for the batch.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import numpy as np
+
+from rap_keras.engine import keras_graph
+from rap_keras.engine.errors import NotAnalyzeableModelException
+from rap_keras.engine.keras_graph import Node
+
+# In a graph of Keras 2 an operation's axis is a constant: its place among them by the operation's name.
+_PLACE_OF_AXIS = {"roll": -1, "reversev2": -1, "concatv2": -1}
+# Without an axis these take all of them. Others then make a tensor without a batch, or take the last axis.
+_OF_ALL_AXES = ("roll", "flip")
+
+
+def require_kept(node: Node, name: str) -> None:
+    """Refuses a layer or operation that moves the axis of the batch, or lets samples see each other.
+
+    Args:
+        node: its use.
+        name: of the use.
+
+    Raises:
+        NotAnalyzeableModelException: It works along the first axis.
+    """
+    shapes = [tuple(tensor.shape) for tensor in node.inputs]
+    if all(shape and shape[0] is None for shape in shapes) and (_moves(node) or _works_along(node, shapes)):
+        raise NotAnalyzeableModelException(
+            f"layer '{name}' works along the first axis, which is that of the samples: a sample's relevance would "
+            "depend on the others. Use another axis, such as axis=1, or a layer that keeps the samples apart"
+        )
+
+
+def _moves(node: Node) -> bool:
+    """Whether no output of an operation has the batch as its first axis. Whole numbers may be shapes."""
+    if not keras_graph.is_operation(node.layer):
+        return False
+    if keras_graph.operation_name(node.layer) in ("concatv2", "concat", "concatenate"):
+        return False  # a constant in it may fix the length of the batch; it names its axis
+    floating = [tuple(tensor.shape) for tensor in node.outputs if keras_graph.dtype(tensor).is_floating]
+    return bool(floating) and all(not shape or shape[0] is not None for shape in floating)
+
+
+def _works_along(node: Node, shapes: list[tuple[int | None, ...]]) -> bool:
+    """Whether the axis that it is given, or all axes, are those of the batch."""
+    axis = _axis(node)
+    if axis is None:
+        return keras_graph.operation_name(node.layer) in _OF_ALL_AXES
+    if not isinstance(axis, (int, np.integer, list, tuple, np.ndarray)):
+        return False
+    return any(number in (0, -len(shape)) for number in np.ravel(axis) for shape in shapes)
+
+
+def _axis(node: Node) -> Any:
+    """The axis, or several, that a layer or operation works along; None where it has no such option."""
+    layer = node.layer
+    place = _PLACE_OF_AXIS.get(keras_graph.operation_name(layer) or "")
+    inner = keras_graph.constants(layer)
+    if place is not None and inner:
+        return inner[sorted(inner)[place]]
+    if "axis" in node.kwargs:
+        return node.kwargs["axis"]
+    function = getattr(layer, "function", None)
+    if callable(function) and keras_graph.is_operation(layer):
+        try:
+            return inspect.signature(function).bind(*node.args, **node.kwargs).arguments.get("axis")
+        except (TypeError, ValueError):  # a function of TensorFlow that does not tell its arguments
+            return None
+    return getattr(layer, "axis", None)
