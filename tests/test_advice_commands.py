@@ -152,12 +152,16 @@ def test_a_network_for_photos_of_any_size():
     Image.fromarray(np.zeros((1000, 1001, 3), np.uint8)).save("photo.png")
     assert "1000x1001 pixels, and the network takes photos of any size" in refused(*command, status=1)
     accepted(*command, "--resize", 9)
+    check = ["check", "net.h5", "--input", "photo.png", "--preprocessing", "tf"]
+    assert "1000x1001 pixels, and the network takes photos of any size" in refused(*check)
     with pytest.raises(ValueError, match="resize it to the size of the photos in training"):
         rap_keras.explain("net.h5", "photo.png", "gradient", preprocessing="tf")
     assert rap_keras.explain("net.h5", Image.open("photo.png").resize((9, 9)), "gradient", preprocessing="tf")
     patterns = ["fit-patterns", "net.h5", "photo.png", "--preprocessing", "tf"]
     assert "those of a batch must have one size: give it by --resize N" in refused(*patterns)
     accepted(*patterns, "--resize", 9)
+    Image.open("photo.png").resize((11, 9)).save("photo.png")
+    assert "photo.png, 9x11" in accepted(*check)
 
 
 def test_a_network_of_a_class_for_each_pixel():

@@ -269,7 +269,7 @@ def test_networks_of_tokens_and_of_any_length(here):
     Image.new("RGB", (20, 16), COLOUR).save("photo.png")
     result = check("any.h5", "--input", "photo.png", "--preprocessing", "tf")
     assert result.exit_code == 0, result.output
-    assert "photo.png, 224x224" in result.output
+    assert "photo.png, 16x20" in result.output
 
 
 def test_a_logit_of_zero_checks_nothing(here):

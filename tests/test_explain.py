@@ -363,3 +363,12 @@ def test_a_logit_that_is_not_finite_is_no_explanation():
     model.set_weights([kernel, np.zeros(2, np.float32)])
     assert rap_keras.explain(model, np.full(4, 0.1, np.float32), "gradient", 0).is_finite()
     assert not rap_keras.explain(model, np.ones(4, np.float32), "gradient", 0).is_finite()
+
+
+def test_a_one_hot_target_is_no_list_of_classes():
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(3)])
+    one_hot, x = np.array([0, 1, 0]), np.ones(4, np.float32)
+    with pytest.raises(ValueError, match=r"\[0, 1, 0\] as classes has some of them twice.*argmax\(\)"):
+        rap_keras.explain(model, x, target=one_hot)
+    assert rap_keras.explain(model, x, target=one_hot.argmax()).target == 1
+    assert [found.target for found in rap_keras.explain(model, x, target=np.array([2, 0]))] == [2, 0]

@@ -124,6 +124,7 @@ def test_legend_tells_the_colours():
         (two_rows(), ("negative", "positive")),
         (rap_alone, ("irrelevant", "relevant")),
         (layer_strip({"conv": np.zeros((2, 2, 1))}), ("irrelevant", "relevant")),
+        (layer_strip({"conv": np.zeros((2, 2, 1))}, negative_logit=True), ("negative", "positive")),
     ):
         legend = figure.axes[-1]
         ramp = shown(legend)[0]

@@ -378,3 +378,8 @@ def test_tiff_in_which_0_is_white(tmp_path):
     expected = np.array([[255, 155], [55, 0]])
     np.testing.assert_array_equal(images.load_photo(tmp_path / "white.tif")[..., 0], expected)
     np.testing.assert_array_equal(images.load_photo(tmp_path / "black.tif")[..., 0], 255 - expected)
+
+
+def test_a_photo_keeps_its_size_for_a_network_of_any_size():
+    photo = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
+    np.testing.assert_array_equal(images.fit(photo, None), photo)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from colours import DARK_BLUE, DARK_RED, PINK, RED, WHITE
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from PIL import Image, ImageShow
 
 import rap_keras
@@ -229,15 +230,17 @@ def test_shown_in_the_viewer(monkeypatch):
 def test_shown_in_a_notebook(monkeypatch):
     IPython = pytest.importorskip("IPython")
     shell = type("Shell", (), {"kernel": object()})()
-    below: list[str] = []
+    below: list = []
     monkeypatch.setattr(IPython, "get_ipython", lambda: shell)
     import IPython.display
 
-    monkeypatch.setattr(IPython.display, "display", lambda html: below.append(html.data))
+    monkeypatch.setattr(IPython.display, "display", below.append)
     rap_keras.show(RELEVANCE, PHOTO)
-    (html,) = below
-    assert html.startswith("<img alt=")
-    assert 'src="data:image/png;base64,iVBOR' in html
+    (image,) = below
+    data, metadata = image._repr_mimebundle_()
+    assert set(data) == {"image/png"}
+    assert data["image/png"].startswith("iVBOR")
+    assert metadata["image/png"]["width"] == image.width > 96
 
 
 def test_figures_of_explanations(tmp_path, monkeypatch):
@@ -259,9 +262,12 @@ def test_figures_of_explanations(tmp_path, monkeypatch):
     assert headings(figure) == ["photo", "RAP", "Gradient", "", "", ""]
     labels = [axes.get_ylabel() for axes in figure.axes[:-1]]
     assert labels[0] == "cat <3\nlogit 2.4\nprobability 0.99"
-    assert labels[3] == "dog\nlogit -2.4\nprobability 0.0082\nnegative logit:\nblue is relevant"
+    assert labels[3] == "dog\nlogit -2.4\nprobability 0.0082\nnegative logit:\nblue is relevant\nin RAP"
     np.testing.assert_array_equal(images(figure)[1], np.full((2, 2, 3), DARK_RED))
     np.testing.assert_array_equal(images(figure)[4], np.full((2, 2, 3), DARK_BLUE))
+    for target, ends in ((0, {"irrelevant", "relevant"}), (1, {"negative", "positive"})):
+        alone = rap_keras.explain(model, PHOTO, "rap", target, preprocessing=lambda x: x / 255).figure()
+        assert ends <= {text.get_text() for text in alone.findobj(Text)}
     both.save("both.pdf", width=3.3)
     assert Path("both.pdf").read_bytes().startswith(b"%PDF")
     html = both._repr_html_()

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from rap_keras.engine.conservation import Check, LayerCheck
     from rap_keras.engine.influence import Influence
 
-_SIDE = 224  # of networks that take any size
+_SIDE = 224  # of noise for networks that take any size
 
 
 @click.command(
@@ -148,6 +148,7 @@ def _input(
     from rap_keras import models
     from rap_keras.datasets import images
     from rap_keras.datasets.array_files import is_array_file
+    from rap_keras.explanation.photos_and_arrays import own_size
 
     if photo is not None and is_array_file(photo):
         require_no_photo_options(preprocessing)
@@ -162,14 +163,16 @@ def _input(
         save, file = saved_as_arrays(analyzer.model)
         way_out += f"; or give a sample as arrays: {save}, then --input {file}"
     with blaming(option, way_out=way_out):
-        size = models.photo_size(analyzer.model, grey=True) or (_SIDE, _SIDE)
+        fixed = models.photo_size(analyzer.model, grey=True)
     is_grey = tuple(analyzer.model.inputs[0].shape)[-1] == 1
     how = require_preprocessing(how)
     with blaming("--input"):
         if photo:
             whole, origin = images.load_photo(photo), f"{photo}, "
+            size = fixed or own_size(whole, str(photo))
             pixels = images.fit(images.to_grey(whole) if is_grey else whole, size)
         else:
+            size = fixed or (_SIDE, _SIDE)
             pixels, origin = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8), "a photo of noise, "
     if is_grey:
         pixels = pixels[..., :1]

@@ -224,7 +224,7 @@ def _raw_mode(image: Image.Image) -> str:
 
 def fit(
     photo: np.ndarray,
-    size: tuple[int, int],
+    size: tuple[int, int] | None,
     short_side: int | None = None,
     resample: Image.Resampling = Image.Resampling.BILINEAR,
 ) -> np.ndarray:
@@ -232,7 +232,7 @@ def fit(
 
     Args:
         photo: RGB, uint8, (H, W, 3).
-        size: Height and width wanted, in pixels.
+        size: Height and width wanted, in pixels; None keeps the photo's own, for a network that takes any.
         short_side: Without it the photo is resized straight to `size`, whatever its aspect. With
             it the shorter side is resized to that many pixels, keeping the aspect, and `size` is
             cut out of the centre.
@@ -244,6 +244,8 @@ def fit(
     Raises:
         ValueError: A length is not positive, or `short_side` is smaller than what is cut out.
     """
+    if size is None:
+        return photo.copy()
     height, width = size
     if min(height, width) < 1:
         raise ValueError(f"size {height}x{width}: both must be at least 1 pixel")

@@ -193,6 +193,7 @@ def _figure_of(answers: Sequence[Explanation], **options: Any) -> Figure:
         return drawn(
             [Row(_label_of(row), sample.photo / 255, {title(a.method): _heatmap(a) for a in row}) for row in rows],
             style,
+            is_turned=any(map(_is_turned, answers)),
         )
     require_no_overlay(style)
     cells = []
@@ -218,6 +219,11 @@ def _heatmap(answer: Explanation) -> np.ndarray:
     return heatmap(relevance if answer.is_finite() else np.zeros_like(relevance))
 
 
+def _is_turned(answer: Explanation) -> bool:
+    """Whether the relevance sums to a negative logit, so that all its signs are the other way round."""
+    return answer.logit < 0 and answer.score == answer.logit and not answer.method.endswith(".contrastive")
+
+
 def _label_of(row: Sequence[Explanation]) -> str:
     """What stands beside the heatmaps of one class: its name, logit and probability, and what is unusual."""
     first = row[0]
@@ -230,10 +236,10 @@ def _label_of(row: Sequence[Explanation]) -> str:
         lines.append(f"logit {first.logit:.4g}")
     if first.probability is not None:
         lines.append(f"probability {first.probability:.2g}")
-    contrastive = [answer.method.endswith(".contrastive") for answer in row]
-    if first.logit < 0 and not all(contrastive):
-        # The sum of RAP's relevance is the logit, so all its signs are the other way round.
-        lines.append("negative logit:\nblue is relevant" + "\nunless contrastive" * any(contrastive))
+    turned = [title(answer.method) for answer in row if _is_turned(answer)]
+    if turned:
+        only = "" if len(turned) == len(row) else "\nin " + ",\n".join(turned)
+        lines.append(f"negative logit:\nblue is relevant{only}")
     if first.sample.note:
         lines.append(first.sample.note)
     empty = [title(answer.method) for answer in row if answer.is_empty()]

@@ -114,6 +114,8 @@ def find_class(target: str, names: Sequence[str] | None, count: int) -> int:
         raise ValueError(
             f"{target!r} is no number, and the classes have no names: give a number from 0 to "
             f"{count - 1}, or the names of all classes, in Python by classes=, in the command by --classes FILE"
+            + ". Give several classes one by one, not separated by commas"
+            * ("," in target)
         )
     wanted = target.strip().casefold()
     found = [number for number, name in enumerate(names) if name.casefold() == wanted]

@@ -103,6 +103,11 @@ def explain(
 def _several(given: Any) -> list[Any]:
     """What was given once or in a sequence, as a list without repetitions; raises ValueError if it is empty."""
     one = given is None or isinstance(given, (str, int, float, np.number))
+    if isinstance(given, np.ndarray) and len(np.unique(given)) < given.size:
+        raise ValueError(
+            f"{given.tolist()} as classes has some of them twice: give each once. Of a one-hot array give its "
+            "argmax()"
+        )
     found = [given] if one else list(dict.fromkeys(given))
     if not found:
         raise ValueError("an empty list of methods or targets: give at least one of each")

@@ -60,12 +60,7 @@ def of_photo(
 
     if classifier.is_grey:
         whole = images.to_grey(whole)
-    height, width = size = classifier.size or (whole.shape[0], whole.shape[1])
-    if classifier.size is None and height * width > _MOST_PIXELS:
-        raise ValueError(
-            f"{name}: {height}x{width} pixels, and the network takes photos of any size. So large a photo needs "
-            "gigabytes of memory: resize it to the size of the photos in training, in the command by --resize N"
-        )
+    size = classifier.size or own_size(whole, name)
     photo = images.fit(whole, size, classifier.short_side)
     if region is not None:
         region = maps.on_input(region, whole, size, classifier.short_side)
@@ -75,6 +70,18 @@ def of_photo(
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
     return Sample(name, stem, {input_names(classifier.model)[0]: batch}, photo, "", region)
+
+
+def own_size(photo: np.ndarray, name: str) -> tuple[int, int]:
+    """Height and width of a photo, for a network that takes any size; raises ValueError for a large photo."""
+    height, width = photo.shape[:2]
+    if height * width > _MOST_PIXELS:
+        raise ValueError(
+            f"{name}: {height}x{width} pixels, and the network takes photos of any size. So large a photo needs "
+            "gigabytes of memory: resize it to the size of the photos in training, with Pillow's Image.resize, or "
+            "in `rap-keras explain` by --resize N, which makes it N x N, or --crop N"
+        )
+    return height, width
 
 
 def of_arrays(
@@ -186,8 +193,8 @@ def _for_model(
         if arrays[name].dtype == np.uint8 and dtype.is_floating and _may_be_photo(arrays[name]):
             raise ValueError(
                 f"{where}: the array is uint8, like a photo, and its preprocessing is not known: give the "
-                "photo with its preprocessing, or the array as the network takes it, for example "
-                "x.astype('float32') / 255"
+                "photo with its preprocessing ('raw' for a network that scales photos itself), or the array as "
+                "the network takes it, in float32"
             )
         cast[name] = arrays[name].astype(dtype.as_numpy_dtype)
     return cast, is_batch

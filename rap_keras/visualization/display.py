@@ -142,10 +142,11 @@ def display(figure: Figure) -> None:
         UserWarning: there is no viewer.
     """
     if _in_notebook():
-        from IPython.display import HTML
+        from IPython.display import Image
         from IPython.display import display as display_below
 
-        display_below(HTML(as_html(figure)))
+        # Not as HTML, which some viewers of notebooks leave out, GitHub's among them.
+        display_below(Image(_as_png(figure), width=_css_width(figure)))
         return
     if not _shown_by_viewer(_as_png(figure)):
         warnings.warn(
@@ -162,12 +163,15 @@ def as_html(figure: Figure, description: str = "relevance") -> str:
         figure: As `picture` makes it.
         description: For readers who cannot see the image.
     """
-    data = base64.b64encode(_as_png(figure)).decode("ascii")
-    width = round(96 * figure.get_figwidth())  # CSS has 96 pixels in an inch
+    data, width = base64.b64encode(_as_png(figure)).decode("ascii"), _css_width(figure)
     return (
         f'<img alt="{html.escape(description)}" style="max-width:100%;background:white" width="{width}" '
         f'src="data:image/png;base64,{data}">'
     )
+
+
+def _css_width(figure: Figure) -> int:
+    return round(96 * figure.get_figwidth())  # CSS has 96 pixels in an inch
 
 
 def _as_png(figure: Figure) -> bytes:

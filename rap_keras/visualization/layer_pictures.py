@@ -19,13 +19,14 @@ _NAME, _SMALL = 7, 6
 _PANEL = 0.9  # height of an image
 _BAR = 0.12  # width of a layer without rows and columns
 _BAR_STEPS = 90  # steps in such a bar: at layout.DPI, two pixels each
-_WORDS = ("irrelevant", "relevant")
 WIDEST = 8.0
 """A strip of layers wraps before it gets wider."""
 
 
 def layer_strip(
-    relevances: Mapping[str, np.ndarray | Sequence[np.ndarray]], photo: ArrayLike | None = None
+    relevances: Mapping[str, np.ndarray | Sequence[np.ndarray]],
+    photo: ArrayLike | None = None,
+    negative_logit: bool = False,
 ) -> Figure:
     """Relevance layer by layer, from the output to the input, as Figure 4 of the paper.
 
@@ -39,6 +40,7 @@ def layer_strip(
             features has 90 steps, each the strongest of the features there. A list of such arrays
             for a layer with several inputs.
         photo: The photo to show after the last heatmap, (H, W, 3), uint8 or float in [0, 1].
+        negative_logit: Whether the logit is negative, so that blue is relevant.
 
     Returns:
         The figure, with a legend of the colours.
@@ -81,8 +83,9 @@ def layer_strip(
         places.append((left + (slot - width) / 2, top, width))
         right = max(right, left + slot)
         left += slot + 2 * layout.GAP
+    words = ("negative", "positive") if negative_logit else ("irrelevant", "relevant")
     note = layout.note_of("max", absolute=False)
-    least = layout.legend_width(_WORDS, note, _NAME)
+    least = layout.legend_width(words, note, _NAME)
     bottom = top + _PANEL + layout.LINE * _SMALL
     figure = layout.new_figure(max(right, least) + layout.MARGIN, bottom + layout.legend_height(_NAME))
     for (label, shape, image), (left, top, width) in zip(panels, places):
@@ -90,7 +93,7 @@ def layer_strip(
         axes.imshow(image, aspect="auto")
         axes.set_title(label, fontsize=_NAME, color=layout.INK, pad=3, parse_math=False)
         axes.set_xlabel(_shape_text(shape), fontsize=_SMALL, color=layout.GREY, labelpad=2)
-    layout.legend(figure, figure.get_figwidth() / 2, _WORDS, note, _NAME)
+    layout.legend(figure, figure.get_figwidth() / 2, words, note, _NAME)
     return figure
 
 

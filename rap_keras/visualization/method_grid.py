@@ -76,7 +76,7 @@ def grid(
     return drawn(rows, Style(scale="max"), cell=_CELL)
 
 
-def drawn(rows: Sequence[Row], style: Style, cell: float | None = None) -> Figure:
+def drawn(rows: Sequence[Row], style: Style, cell: float | None = None, is_turned: bool = False) -> Figure:
     """The figure of some rows, with a bar of the colours.
 
     A single row without `cell` has its label above the images; several have theirs on the left.
@@ -85,6 +85,7 @@ def drawn(rows: Sequence[Row], style: Style, cell: float | None = None) -> Figur
         rows: with the same methods in each, and all with a photo or none.
         style: of the figure.
         cell: width of an image, in inches; by default as the number of columns or the figure's width has it.
+        is_turned: whether in some row blue is relevant, as the logit is negative.
 
     Raises:
         ValueError: the figure's width is too small for one image beside the labels.
@@ -98,7 +99,7 @@ def drawn(rows: Sequence[Row], style: Style, cell: float | None = None) -> Figur
     if any(labels):
         left += max(layout.text_width(label, size) for label in labels) + 2 * layout.GAP
     cell, across = _columns(headings, style, left, cell)
-    words = ("0", "strongest") if style.absolute else _meaning(list(rows[0].heatmaps))
+    words = ("0", "strongest") if style.absolute else _meaning(list(rows[0].heatmaps), is_turned)
     note = layout.note_of(style.scale, style.absolute)
     content = left + across * (cell + layout.GAP) - layout.GAP + layout.MARGIN
     needed = layout.legend_width(words, note, size) + 2 * layout.MARGIN
@@ -172,9 +173,9 @@ def _columns(headings: Sequence[str], style: Style, left: float, cell: float | N
     return room / across - layout.GAP, across
 
 
-def _meaning(methods: Sequence[str]) -> tuple[str, str]:
+def _meaning(methods: Sequence[str], is_turned: bool) -> tuple[str, str]:
     """What the two ends of the colours mean: only RAP's negative relevance is of irrelevant pixels."""
-    return ("irrelevant", "relevant") if methods == ["RAP"] else ("negative", "positive")
+    return ("irrelevant", "relevant") if methods == ["RAP"] and not is_turned else ("negative", "positive")
 
 
 def _image(row: Row, heading: str, style: Style) -> np.ndarray:
