@@ -6,7 +6,7 @@ import jacobian
 import layer_rules
 import numpy as np
 import pytest
-from host import KERAS_3, PLUGIN
+from host import KERAS_3, PLUGIN, create_analyzer
 from ops import ops
 from tensorflow import keras
 from tensorflow.keras import layers
@@ -335,3 +335,13 @@ def test_several_inputs():
         RAP(model).analyze(X[0])
     with pytest.raises(ValueError, match=r"different size: \[3, 2\]"):
         RAP(model).analyze([X[0], X[1][:2]])
+
+
+@pytest.mark.skipif(not KERAS_3, reason="Keras 2 does not pad a photo to keep its aspect ratio")
+@pytest.mark.parametrize("fill", [0.0, 2.0, -1.0])
+def test_a_border_around_a_resized_photo_has_its_relevance_spread_evenly(fill):
+    resizing = layers.Resizing(8, 8, pad_to_aspect_ratio=True, fill_value=fill)
+    model = keras.Sequential([keras.Input((4, 8, 3)), resizing, layers.Flatten(), layers.Dense(3)])
+    x = np.random.default_rng(0).normal(size=(2, 4, 8, 3)).astype(np.float32)
+    found = create_analyzer("rap", model).analyze(x).sum((1, 2, 3))
+    np.testing.assert_allclose(found, model.predict(x, verbose=0).max(-1), rtol=1e-4)

@@ -139,7 +139,7 @@ def kind_of(call: Call) -> Kind | None:
         rule = registered_rules.RULES[type(call.layer)]
         # The user's rule changes what happens to relevance, not what a known layer does to values.
         return replace(kind, rule=rule) if kind else Kind(rule)
-    if kind and call.has_constants():
+    if kind and (call.has_constants() or _fills(call.layer)):
         return replace(kind, rule=moved_evenly if kind.rule is moved else kind.rule, keeps_sign=False)
     return kind
 
@@ -163,6 +163,11 @@ def _kind_of(call: Call) -> Kind | None:
     if type(layer).__module__.startswith("keras") and ".applications." in type(layer).__module__:
         return _OF_APPLICATIONS.get(type(layer).__name__)
     return lookup(layer, _LAYERS)
+
+
+def _fills(layer: Layer) -> bool:
+    """Whether a resize keeps the aspect ratio by a border of a value other than 0."""
+    return bool(getattr(layer, "pad_to_aspect_ratio", False) and getattr(layer, "fill_value", 0))
 
 
 def activation_kind(activation: Any) -> Kind:
