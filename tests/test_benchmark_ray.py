@@ -21,7 +21,7 @@ from rap_keras import datasets, models, shapes
 from rap_keras.benchmark import Benchmark, Options, parts
 from rap_keras.benchmark.attempts import Attempts
 from rap_keras.benchmark.runner import collect, one_by_one
-from rap_keras.cli.benchmark import open_benchmark
+from rap_keras.cli.open_benchmark import open_benchmark
 from rap_keras.hosts import methods
 
 ray = pytest.importorskip("ray", reason='needs Ray: pip install ".[ray]"')

@@ -368,7 +368,7 @@ def test_a_logit_that_is_not_finite_is_no_explanation():
 def test_a_one_hot_target_is_no_list_of_classes():
     model = keras.Sequential([keras.Input((4,)), layers.Dense(3)])
     one_hot, x = np.array([0, 1, 0]), np.ones(4, np.float32)
-    with pytest.raises(ValueError, match=r"\[0, 1, 0\] as classes has some of them twice.*argmax\(\)"):
+    with pytest.raises(ValueError, match=r"the array \[0, 1, 0\] names a class twice.*argmax\(\)"):
         rap_keras.explain(model, x, target=one_hot)
     assert rap_keras.explain(model, x, target=one_hot.argmax()).target == 1
     assert [found.target for found in rap_keras.explain(model, x, target=np.array([2, 0]))] == [2, 0]

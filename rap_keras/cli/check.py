@@ -16,6 +16,7 @@ from rap_keras.cli.explain import start_tensorflow
 from rap_keras.cli.given import require_no_photo_options
 from rap_keras.cli.grouped_help import GroupedCommand
 from rap_keras.cli.inputs import (
+    NOISE_LENGTH,
     blaming,
     chosen_output,
     know_custom_objects,
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
     from rap_keras import RAP
     from rap_keras.engine.conservation import Check, LayerCheck
     from rap_keras.engine.influence import Influence
-
-_SIDE = 224  # of noise for networks that take any size
 
 
 @click.command(
@@ -172,7 +171,7 @@ def _input(
             size = fixed or own_size(whole, str(photo))
             pixels = images.fit(images.to_grey(whole) if is_grey else whole, size)
         else:
-            size = fixed or (_SIDE, _SIDE)
+            size = fixed or (NOISE_LENGTH, NOISE_LENGTH)
             pixels, origin = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8), "a photo of noise, "
     if is_grey:
         pixels = pixels[..., :1]
@@ -205,7 +204,7 @@ def _random_values(analyzer: RAP) -> list[np.ndarray]:
     consumers = analyzer.network.consumers()
     values: list[Any] = []
     for number, tensor in zip(analyzer.network.inputs, analyzer.model.inputs):
-        shape = (1, *(length or _SIDE for length in tensor.shape[1:]))
+        shape = (1, *(length or NOISE_LENGTH for length in tensor.shape[1:]))
         layers = [call.layer for call in consumers.get(number, [])]
         tokens = [layer.input_dim for layer in layers if isinstance(layer, keras.layers.Embedding)]
         dtype = keras_graph.dtype(tensor)

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from rap_keras.explanation.explainer import Explainer
 
 
+NOISE_LENGTH = 224
+"""Length of each axis of random values where a network takes any length."""
+
+
 @contextmanager
 def blaming(*parameters: str, way_out: str = "") -> Iterator[None]:
     """Turns what a wrong parameter makes the library raise into click's message of one line, with a way out."""
@@ -163,7 +167,7 @@ def network_of(
     size, short_side = _geometry(fixed, resize, crop)
     found = PhotoClassifier(of.model, of.map, of.whole, of.activation, how, size, short_side)
     # A function of the wrong kind is found on noise, before an analyzer is built.
-    any_size = [length or 224 for length in tuple(of.model.inputs[0].shape)[1:3]]
+    any_size = [length or NOISE_LENGTH for length in tuple(of.model.inputs[0].shape)[1:3]]
     shape = (1, *(size or any_size), 1 if found.is_grey else 3)
     noise = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     network_input(noise, how, of.model)

@@ -20,9 +20,14 @@ custom_objects_option = click.option(
 )
 
 
-def separated(_context: click.Context, _option: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...]:
-    """The names in an option that may be given several times, with several names each, separated by commas."""
+def names_in(*given: str) -> tuple[str, ...]:
+    """The names in texts that separate them by commas, each once."""
     return tuple(dict.fromkeys(name.strip() for text in given for name in text.split(",")))
+
+
+def separated(_context: click.Context, _option: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...]:
+    """What click makes of an option that may be given several times, with several names each."""
+    return names_in(*given)
 
 
 def photo_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -14,8 +14,8 @@ from rap_keras.engine import keras_graph
 from rap_keras.engine.errors import NotAnalyzeableModelException
 from rap_keras.engine.keras_graph import Node
 
-# In a graph of Keras 2 an operation's axis is a constant: its place among them by the operation's name.
-_PLACE_OF_AXIS = {"roll": -1, "reversev2": -1, "concatv2": -1}
+# In a graph of Keras 2 these have their axis as the last of their constants.
+_AXIS_IS_LAST = ("roll", "reversev2", "concatv2")
 # Without an axis these take all of them. Others then make a tensor without a batch, or take the last axis.
 _OF_ALL_AXES = ("roll", "flip")
 
@@ -61,10 +61,9 @@ def _works_along(node: Node, shapes: list[tuple[int | None, ...]]) -> bool:
 def _axis(node: Node) -> Any:
     """The axis, or several, that a layer or operation works along; None where it has no such option."""
     layer = node.layer
-    place = _PLACE_OF_AXIS.get(keras_graph.operation_name(layer) or "")
     inner = keras_graph.constants(layer)
-    if place is not None and inner:
-        return inner[sorted(inner)[place]]
+    if inner and keras_graph.operation_name(layer) in _AXIS_IS_LAST:
+        return inner[max(inner)]
     if "axis" in node.kwargs:
         return node.kwargs["axis"]
     function = getattr(layer, "function", None)

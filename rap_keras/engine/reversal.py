@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 import tensorflow as tf
 
 from rap_keras.engine.beginning import Begin
+from rap_keras.engine.calls import Call
 from rap_keras.engine.equations.numerics import transposed
-from rap_keras.engine.network import Call, Network
+from rap_keras.engine.network import Network
 from rap_keras.engine.rules.unweighted import Tensors
 
 Back = Callable[[Call, Tensors, Tensors, Tensors], Tensors]

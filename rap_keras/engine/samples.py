@@ -96,7 +96,7 @@ def valid_samples(X: Any, model: keras.Model, selection: Any = None) -> Samples:
 
     Raises:
         ValueError: inputs are missing, too many, of another shape, or too small for the layers; batches are empty
-            or differ in size; values are not numbers, are NaN or Inf, or do not fit an input of integers (the
+            or differ in size; values are not numbers, are NaN or Inf, or do not fit the input's data type (the
             message names the sample); an index is out of range or not an integer, or the number of indices is not
             that of the samples; a region has another shape, or is False everywhere.
         TypeError: a tensor has no value because it is part of a graph.

@@ -68,7 +68,7 @@ class Classifier:
 class PhotoClassifier(Classifier):
     """A network that takes photos, and how they become its input.
 
-    `size` and `short_side` are as `images.fit` takes them, except that a `size` of None keeps each photo's own.
+    `size` and `short_side` are as `images.fit` takes them.
     """
 
     preprocessing: Preprocessing

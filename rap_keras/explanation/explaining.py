@@ -76,6 +76,7 @@ def explain(
     Raises:
         ConnectionError: The weights of a network given by its name cannot be downloaded.
         FileNotFoundError: There is no such file.
+        MemoryError: TensorFlow has no memory for such a large sample.
         NotAnalyzeableModelException: A method cannot explain such a model.
         TypeError: The photo is of another type.
         ValueError: There is no such method, class or output; the sample does not fit the network, or is several
@@ -105,7 +106,7 @@ def _several(given: Any) -> list[Any]:
     one = given is None or isinstance(given, (str, int, float, np.number))
     if isinstance(given, np.ndarray) and len(np.unique(given)) < given.size:
         raise ValueError(
-            f"{given.tolist()} as classes has some of them twice: give each once. Of a one-hot array give its "
+            f"the array {given.tolist()} names a class twice: give each class once, and of a one-hot array its "
             "argmax()"
         )
     found = [given] if one else list(dict.fromkeys(given))

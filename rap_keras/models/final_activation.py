@@ -16,9 +16,10 @@ from tensorflow import keras
 from tensorflow.keras.layers import Layer
 
 from rap_keras.engine import keras_graph
+from rap_keras.engine.calls import Call
 from rap_keras.engine.checks import require_loaded
 from rap_keras.engine.errors import NotAnalyzeableModelException
-from rap_keras.engine.network import Call, Network, flatten
+from rap_keras.engine.network import Network, flatten
 from rap_keras.engine.registered_rules import is_registered
 from rap_keras.engine.rules.kinds import kind_of, lookup
 from rap_keras.engine.rules.linear_layers import dot_map, linear_maps

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import tensorflow as tf
 from tensorflow import keras
 
+from rap_keras.engine.calls import Call
 from rap_keras.engine.errors import NotAnalyzeableModelException
-from rap_keras.engine.network import Call, Network
+from rap_keras.engine.network import Network
 from rap_keras.engine.rules import functional
 from rap_keras.engine.rules.gated import gated_rule
 from rap_keras.engine.rules.linear_layers import Linear, linear_maps

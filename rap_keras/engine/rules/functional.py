@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from rap_keras.engine import keras_graph
-from rap_keras.engine.network import Call, Ref
+from rap_keras.engine.calls import Call, Ref
 
 
 class Operation(NamedTuple):

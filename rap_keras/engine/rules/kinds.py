@@ -9,7 +9,7 @@ from tensorflow import keras
 from tensorflow.keras.layers import Layer
 
 from rap_keras.engine import registered_rules, wrappers
-from rap_keras.engine.network import Call
+from rap_keras.engine.calls import Call
 from rap_keras.engine.rules import functional
 from rap_keras.engine.rules.unweighted import (
     Rule,

@@ -12,8 +12,8 @@ from tensorflow import keras
 from tensorflow.keras.layers import Layer
 
 from rap_keras.engine import keras_graph
+from rap_keras.engine.calls import Call, Ref
 from rap_keras.engine.equations.linear import LinearMap
-from rap_keras.engine.network import Call, Ref
 from rap_keras.engine.rules.kinds import lookup
 
 Weights = Callable[[], tf.Tensor]

@@ -12,10 +12,11 @@ from tensorflow import keras
 
 from rap_keras.engine import checks, regions
 from rap_keras.engine.beginning import Begin, at_output, behind_head
+from rap_keras.engine.calls import Call
 from rap_keras.engine.equations import contrast, seed
 from rap_keras.engine.errors import NotAnalyzeableModelException
 from rap_keras.engine.execution import compiled
-from rap_keras.engine.network import Call, Network, flatten, specs
+from rap_keras.engine.network import Network, flatten, specs
 from rap_keras.engine.plan import PlannedCall
 from rap_keras.engine.rules import functional
 from rap_keras.engine.rules.gated import gated_rule

@@ -9,9 +9,10 @@ from tensorflow import keras
 
 from rap_keras.engine import checks, keras_graph
 from rap_keras.engine.beginning import Beginning, Values, has_places
+from rap_keras.engine.calls import Call
 from rap_keras.engine.equations.class_activation import class_activation
 from rap_keras.engine.errors import NotAnalyzeableModelException
-from rap_keras.engine.network import Call, as_float
+from rap_keras.engine.network import as_float
 from rap_keras.engine.plan import PlannedCall, plan
 from rap_keras.engine.rules.unweighted import unchanged
 from rap_keras.hosts.native.base import Analyzer

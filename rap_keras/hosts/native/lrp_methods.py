@@ -10,10 +10,11 @@ import tensorflow as tf
 from tensorflow import keras
 
 from rap_keras.engine import checks, keras_graph
+from rap_keras.engine.calls import Call
 from rap_keras.engine.equations import lrp as equations
 from rap_keras.engine.equations.gates import Way
 from rap_keras.engine.equations.linear import LinearMap, z_b
-from rap_keras.engine.network import Call, Network, as_float
+from rap_keras.engine.network import Network, as_float
 from rap_keras.engine.plan import PlannedCall, plan
 from rap_keras.engine.reversal import gradient, reverse
 from rap_keras.engine.rules import unweighted

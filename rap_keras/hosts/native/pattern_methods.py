@@ -10,7 +10,8 @@ import tensorflow as tf
 from tensorflow import keras
 
 from rap_keras.engine import checks
-from rap_keras.engine.network import Call, as_float
+from rap_keras.engine.calls import Call
+from rap_keras.engine.network import as_float
 from rap_keras.engine.reversal import gradient, reverse
 from rap_keras.engine.rules.unweighted import Tensors
 from rap_keras.engine.samples import Samples

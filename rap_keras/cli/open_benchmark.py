@@ -1,0 +1,92 @@
+"""From the options of `rap-keras benchmark` to the benchmark that they describe.
+
+Ray's workers open it from the same options.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Callable
+
+import click
+
+from rap_keras.cli.inputs import blaming, embedded_patterns, know_custom_objects, network_of, size_of_batches
+
+if TYPE_CHECKING:
+    from rap_keras.benchmark import Benchmark, Options
+    from rap_keras.datasets import Dataset
+
+
+def open_benchmark(
+    *,
+    model_name: str,
+    custom_objects: str | None,
+    preprocessing: str | None,
+    resize: int | None,
+    crop: int | None,
+    output_layer: str | None,
+    dataset: str,
+    root: Path | None,
+    limit: int | None,
+    methods: tuple[str, ...],
+    all_needed: bool,
+    patterns: Path | None,
+    options: Options,
+    before_building: Callable[[Benchmark], None] | None = None,
+) -> Benchmark:
+    """The benchmark that the command's options describe, with its analyzers.
+
+    Methods that cannot explain the network are left out, unless all are needed. `before_building` gets the
+    benchmark before there are any analyzers.
+
+    Raises:
+        click.UsageError: an option is wrong.
+    """
+    from rap_keras.benchmark import Benchmark
+    from rap_keras.engine.errors import NotAnalyzeableModelException
+    from rap_keras.hosts import methods as analyzers
+
+    examples = _dataset(dataset, root, limit)
+    know_custom_objects(custom_objects)
+    network = network_of(model_name, preprocessing, resize, crop, output_layer)
+    if examples.classes is not None and examples.classes != network.classes:
+        raise click.UsageError(
+            f"The network has {network.classes} classes, the data set {dataset} has {examples.classes}: give a "
+            "network that was trained on these classes, in their official order."
+        )
+    if patterns is None and any(map(analyzers.needs_patterns, methods)):
+        patterns = embedded_patterns(model_name)
+    with blaming("--metrics", "--pixels", "--steps"):
+        benchmark = Benchmark(
+            network.model,
+            {},
+            examples,
+            network.preprocessing,
+            size_of_batches(network),
+            network.short_side,
+            options,
+        )
+    if before_building:
+        before_building(benchmark)
+    built, unable = {}, {}
+    mode = "index" if examples.pairs else "max_activation"
+    for name in methods:
+        click.echo(f"building {name} ...", err=True)
+        with blaming(*(["--patterns"] if analyzers.needs_patterns(name) else ["--model", "--methods"])):
+            try:
+                built[name] = analyzers.create(name, network.model, mode, patterns=patterns)
+            except NotAnalyzeableModelException as error:
+                if all_needed:
+                    raise
+                unable[name] = str(error)
+                click.echo(f"without {name}: {error}", err=True)
+    return replace(benchmark, analyzers=built, unable=unable)
+
+
+def _dataset(name: str, root: Path | None, limit: int | None) -> Dataset:
+    from rap_keras.datasets import open_dataset
+
+    with blaming("--dataset", "--root"):
+        found = open_dataset(name, root)
+    return found.first(limit) if limit else found
