@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from host import KERAS_3, NotAnalyzeableModelException, create_analyzer
 from ops import ops
 from tensorflow import keras
@@ -35,6 +36,21 @@ REFUSED = {
     "softmax layer": lambda x: layers.Softmax(axis=0)(x),
     "concatenation": lambda x: layers.Concatenate(axis=0)([x, x]),
 }
+# What these do to the samples is not seen, but found when several samples are explained.
+MIXED = {
+    "tile": lambda x: ops.tile(x, (2, 1, 1)),
+    "pad": lambda x: ops.pad(x, ((1, 0), (0, 0), (0, 0))),
+    "reshape": lambda x: ops.reshape(x, (-1, 9)),
+    "einsum": lambda x: ops.einsum("bij,cij->bci", x, x)[:, 0],
+    "own layer": lambda x: MinusMean()(x),
+}
+if not KERAS_3:  # Keras 3 has no such slices
+    MIXED |= {
+        "reversed": lambda x: x[::-1],
+        "without the first": lambda x: x[1:],
+        "minus the first": lambda x: x - x[:1],
+        "plus the last": lambda x: x + x[-1:],
+    }
 KEPT = {
     "mean": lambda x: x - ops.mean(x, axis=1, keepdims=True),
     "roll": lambda x: ops.roll(x, 1, 1),
@@ -42,7 +58,22 @@ KEPT = {
     "softmax": lambda x: ops.softmax(x, axis=1),
     "concatenation": lambda x: layers.Concatenate(axis=1)([x, x]),
     "transposition": lambda x: ops.transpose(x, (0, 2, 1)),
+    "tile": lambda x: ops.tile(x, (1, 2, 1)),
+    "pad": lambda x: ops.pad(x, ((0, 0), (1, 0), (0, 0))),
+    "samples and places in one axis, as in TimeDistributed": lambda x: ops.reshape(
+        layers.Dense(4, "relu")(ops.reshape(x, (-1, 3))), (-1, 6, 4)
+    ),
+    "einsum": lambda x: ops.einsum("bij,bkj->bik", x, x),
+    "slice": lambda x: x[:, 1:],
 }
+
+
+class MinusMean(layers.Layer):
+    def call(self, x):
+        return x - tf.reduce_mean(x, axis=0, keepdims=True)
+
+
+X = np.random.default_rng(0).normal(size=(3, 6, 3)).astype(np.float32)
 
 
 @pytest.mark.parametrize("front", REFUSED.values(), ids=REFUSED)
@@ -56,9 +87,29 @@ def test_refused(front, method):
 @pytest.mark.parametrize("front", KEPT.values(), ids=KEPT)
 def test_along_another_axis_a_sample_is_explained_as_it_would_be_alone(front):
     analyzer = create_analyzer("rap", lively_weights(network(front)))
-    x = np.random.default_rng(0).normal(size=(3, 6, 3)).astype(np.float32)
-    alone = np.concatenate([analyzer.analyze(x[number : number + 1]) for number in range(3)])
-    np.testing.assert_allclose(analyzer.analyze(x), alone, rtol=1e-4, atol=1e-6)
+    alone = np.concatenate([analyzer.analyze(X[number : number + 1]) for number in range(3)])
+    np.testing.assert_allclose(analyzer.analyze(X), alone, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("front", MIXED.values(), ids=MIXED)
+def test_mixed_samples_are_refused(front):
+    analyzer = rap_keras.create_analyzer("gradient", lively_weights(network(front)))
+    for x in (X, X[:2]):
+        with pytest.raises(NotAnalyzeableModelException, match=r"outputs for|changes with the other samples"):
+            analyzer.analyze(x)
+
+
+def test_equal_samples_say_nothing_of_others():
+    analyzer = rap_keras.create_analyzer("gradient", lively_weights(network(MinusMean())))
+    assert np.isfinite(analyzer.analyze(np.zeros_like(X))).all()
+    with pytest.raises(NotAnalyzeableModelException, match=r"let layer '\S*minus_mean\S*' work along other axes"):
+        analyzer.analyze(X)
+
+
+def test_rap_refuses_mixed_samples_too():
+    front = MIXED["einsum"]
+    with pytest.raises(NotAnalyzeableModelException, match="changes with the other samples"):
+        create_analyzer("rap", lively_weights(network(front))).analyze(X)
 
 
 @pytest.mark.skipif(not KERAS_3, reason="Keras 2 does not quantize")

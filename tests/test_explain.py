@@ -161,6 +161,12 @@ def test_several_inputs():
     np.testing.assert_array_equal(by_name.relevance["facts"], found.relevance["facts"])
     with pytest.raises(ValueError, match=r"the sample has 2 arrays, 'series', 'x', and the model takes 'series'"):
         rap_keras.explain(model, {"series": a, "x": b})
+    with pytest.raises(
+        ValueError, match=r"the sample has 1 array, and the model takes 'series' \(6, 2\), 'facts'"
+    ):
+        rap_keras.explain(model, a)
+    with pytest.raises(AttributeError, match=r"it holds 2, so take one, such as explanations\[0\]\.relevance"):
+        _ = rap_keras.explain(model, [a, b], "input_t_gradient", [0, 1]).relevance
     with pytest.raises(ValueError, match="1 arrays, and the model takes 2: series, facts"):
         rap_keras.explain(model, [a])
     found.save("both.png")
@@ -328,6 +334,10 @@ def test_what_is_refused():
         rap_keras.explain(linear(), x).save("a.png", width="wide")
     with pytest.raises(TypeError, match=r"An Explanation has them as \.relevance"):
         rap_keras.show(rap_keras.explain(linear(), x))
+    with pytest.raises(TypeError, match=r"photo has dtype <U9.* opened by rap_keras\.images\.load_photo\(path\)"):
+        rap_keras.show(x, "photo.png")
+    with pytest.raises(ValueError, match="the sample has 1 array, 'wrong', and the model takes 'input_"):
+        rap_keras.explain(linear(), {"wrong": x})
     np.save("x.npy", pixels / 255)
     with pytest.raises(ValueError, match="preprocessing is for photos"):
         rap_keras.explain(linear(), "x.npy", preprocessing="caffe")

@@ -6,7 +6,7 @@ import tensorflow as tf
 from host import PLUGIN, NotAnalyzeableModelException, create_analyzer
 from tensorflow import keras
 
-import rap_keras  # noqa: F401  registers "rap"
+import rap_keras
 from rap_keras.engine.execution import compiled
 from rap_keras.engine.network import specs
 from rap_keras.hosts import methods
@@ -52,6 +52,23 @@ def test_unknown_method(name, close):
     named = str(error.value).split("There are: ")[1].split(", ")
     assert named == list(methods.names())
     assert {"rap", "input", "gradient", "lrp.alpha_1_beta_0", "deep_taylor"} < set(named)
+
+
+@pytest.mark.parametrize("name", ["lrp", "lrp.alpha_beta", "deep_taylor.bounded"])
+def test_methods_that_need_options(x, name):
+    assert name not in methods.names()
+    with pytest.raises(
+        ValueError, match=rf"{name} needs options of its own.*: rap_keras\.create_analyzer"
+    ) as error:
+        methods.create(name, linear())
+    # The way out, as it is printed.
+    analyzer = eval(str(error.value).split(": ")[1], {"rap_keras": rap_keras, "model": linear()})
+    assert np.isfinite(analyzer.analyze(np.abs(x))).all()
+
+
+def test_several_methods_as_one_text():
+    with pytest.raises(ValueError, match=r"give several methods as a list, \['rap', 'gradient'\]"):
+        methods.find("rap, gradient")
 
 
 @pytest.mark.parametrize(
@@ -189,12 +206,6 @@ def test_layers_that_only_innvestigate_does_not_know_are_named():
     model = keras.Model(inputs, layers.Dense(4)(y))
     with pytest.raises(NotAnalyzeableModelException, match=r"know: LayerNormaliz\w+$"):
         methods.create("lrp.z", model)
-
-
-@pytest.mark.parametrize("name", ["lrp", "lrp.alpha_beta", "deep_taylor.bounded"])
-def test_method_that_needs_parameters(name):
-    with pytest.raises(ValueError, match=rf"{name} cannot be created.*create_analyzer"):
-        methods.create(name, linear())
 
 
 def with_lambda() -> keras.Model:

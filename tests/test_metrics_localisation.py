@@ -218,7 +218,7 @@ def test_bad_masks():
 @pytest.mark.slow
 def test_rap_marks_the_shape_better_than_every_other_method():
     model = models.to_logits(shapes.load_network("vgg"))
-    samples = shapes.generate(200, shapes.TEST_SEED)
+    samples = shapes.generate(100, shapes.TEST_SEED)
     x = shapes.preprocess(samples.images)
     inside = np.zeros(samples.masks.shape, bool)
     for box, (left, top, right, bottom) in zip(inside, samples.boxes):
@@ -226,7 +226,7 @@ def test_rap_marks_the_shape_better_than_every_other_method():
     medians = {}
     for name in methods.TITLES:
         analyzer = methods.create(name, model, patterns=shapes.patterns_path("vgg"))
-        maps = np.concatenate([heatmap(analyzer.analyze(x[start : start + 50])) for start in range(0, 200, 50)])
+        maps = np.concatenate([heatmap(analyzer.analyze(x[start : start + 50])) for start in range(0, 100, 50)])
         assert np.isfinite(maps).all()
         medians[name] = np.nanmedian(outside_inside_ratio(maps, inside))
     best, contrastive = medians.pop("rap"), medians.pop("rap.contrastive")

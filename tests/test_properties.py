@@ -35,7 +35,7 @@ def test_any_network():
     checked = []
 
     @settings(
-        max_examples=30,
+        max_examples=20,
         deadline=None,
         derandomize=True,
         database=None,

@@ -11,7 +11,7 @@ import rap_keras
 from rap_keras import to_logits as model_wo_softmax
 from rap_keras.engine.conservation import check, excess
 
-PHOTOS = 40
+PHOTOS = 16
 BATCH = 8
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import zlib
 from pathlib import Path
 
@@ -218,13 +219,21 @@ def test_shown_in_the_viewer(monkeypatch):
     # Pillow's viewer for notebooks is there wherever IPython is installed, and shows nothing outside of them.
     printing = type("IPythonViewer", (ImageShow.Viewer,), {"show": lambda self, image: True})()
     monkeypatch.setattr(ImageShow, "_viewers", [printing, screen])
+    monkeypatch.setenv("DISPLAY", ":0")
     assert rap_keras.show({"RAP": RELEVANCE}, PHOTO) is None
     assert len(shown) == 1
+    missing = "there is no viewer for pictures on this machine: write the figure to a file"
     monkeypatch.setattr(ImageShow, "_viewers", [printing])
-    with pytest.warns(
-        UserWarning, match="there is no viewer for pictures on this machine: write the figure to a file"
-    ):
+    with pytest.warns(UserWarning, match=missing):
         rap_keras.show(RELEVANCE)
+    # Without a screen a viewer fails, and does not say so.
+    monkeypatch.setattr(ImageShow, "_viewers", [screen])
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.delenv("DISPLAY")
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    with pytest.warns(UserWarning, match=missing):
+        rap_keras.show(RELEVANCE)
+    assert len(shown) == 1
 
 
 def test_shown_in_a_notebook(monkeypatch):

@@ -80,17 +80,17 @@ def test_a_task_that_fails_says_why():
 
 def test_a_measurement_that_fails_is_named_and_the_rest_goes_on(monkeypatch, tmp_path):
     def fails(kind, method="", **task):
-        if method == "lrp.alpha_beta":
-            raise RuntimeError("alpha is missing")
+        if method == "lrp.epsilon":
+            raise RuntimeError("epsilon is odd")
         return {"device": "CPU", "first": {"seconds": 1, "gigabytes": 1}, "times": {"rap": [1.0]}}[kind]
 
     monkeypatch.setattr(suite, "_task", fails)
     arguments = ["speed", "--network", "mobilenet", "--batch", "1", "--output", str(tmp_path)]
-    done = CliRunner().invoke(main, [*arguments, "--method", "lrp.alpha_beta"])
+    done = CliRunner().invoke(main, [*arguments, "--method", "lrp.epsilon"])
     assert done.exit_code == 1
-    assert "first heatmap of lrp.alpha_beta: failed, alpha is missing" in done.stderr
+    assert "first heatmap of lrp.epsilon: failed, epsilon is odd" in done.stderr
     assert ",bare gradient," in (tmp_path / "first-heatmap.csv").read_text()
-    assert "Not measured: mobilenet 224: first heatmap of lrp.alpha_beta" in (tmp_path / "speed.md").read_text()
+    assert "Not measured: mobilenet 224: first heatmap of lrp.epsilon" in (tmp_path / "speed.md").read_text()
 
 
 def test_slow_methods_have_a_first_heatmap_and_times_of_their_own(monkeypatch):

@@ -139,6 +139,11 @@ def is_operation(layer: Any) -> bool:
     return type(layer).__name__ in ("TensorFlowOpLayer", "TFOpLambda", "SlicingOpLambda")
 
 
+def is_of_keras(layer: Any) -> bool:
+    """Whether the type of a layer comes with Keras."""
+    return type(layer).__module__.split(".")[0] == keras.Model.__module__.split(".")[0]
+
+
 def operation_name(layer: Any) -> str | None:
     """The operation in lower case, without its module; None for other layers.
 

@@ -155,6 +155,12 @@ class Explanations(tuple[Explanation, ...]):
         text = "<br>".join(html.escape(repr(answer)[1:-1]) for answer in self)
         return f"<div>{display.as_html(self.figure(), repr(self))}<br><small>{text}</small></div>"
 
+    def __getattr__(self, name: str) -> Any:
+        hint = ""
+        if name in {*Explanation.__dataclass_fields__, *vars(Explanation)}:
+            hint = f": it holds {len(self)}, so take one, such as explanations[0].{name}"
+        raise AttributeError(f"Explanations has no attribute {name!r}{hint}")
+
     def __repr__(self) -> str:
         return f"<{len(self)} explanations: " + ", ".join(repr(answer)[1:-1] for answer in self) + ">"
 

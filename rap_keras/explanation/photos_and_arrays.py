@@ -154,12 +154,15 @@ def arrays_of(given: Any, model: keras.Model) -> tuple[dict[str, np.ndarray], bo
             raise ValueError(f"{len(given)} arrays, and the model takes {len(shapes)}: {', '.join(shapes)}")
         arrays = {name: np.asarray(array) for name, array in zip(shapes, given)}
     else:
-        arrays = {"": np.asarray(given)}
-    if set(arrays) != set(shapes) and not len(arrays) == len(shapes) == 1:
+        arrays = {next(iter(shapes)) if len(shapes) == 1 else "": np.asarray(given)}
+    if set(arrays) != set(shapes):
         takes = ", ".join(f"{name!r} {shape}" for name, shape in shapes.items())
+        held = ", ".join(
+            [f"{len(arrays)} array{'s' * (len(arrays) != 1)}", *(repr(name) for name in arrays if name)]
+        )
         raise ValueError(
-            f"the sample has {len(arrays)} arrays, {', '.join(map(repr, arrays))}, and the model takes {takes}: "
-            "give a dict by these names, or a list in this order"
+            f"the sample has {held}, and the model takes {takes}: give a dict by these names, or a "
+            "list in this order"
         )
     return _for_model(*array_files.as_batches(arrays, shapes, "the sample"), model, "the sample")
 

@@ -20,22 +20,30 @@ __all__ = ["TITLES", "create", "find", "names", "needs_patterns", "title"]
 
 
 def names() -> Collection[str]:
-    """The names of all methods of the host."""
+    """The names of all methods of the host, except those that need options of their own."""
     from rap_keras.hosts import native
 
+    known: Collection[str] = native.NAMES
     if choice.is_plugin():
         from rap_keras.hosts import plugin
 
-        return list(dict.fromkeys([*plugin.names(), *native.BEYOND_INNVESTIGATE]))
-    return native.NAMES
+        known = dict.fromkeys([*plugin.names(), *native.BEYOND_INNVESTIGATE])
+    return [name for name in known if name not in native.WITHOUT_DEFAULTS]
 
 
 def find(name: str) -> str:
     """Returns the name if there is a method of this name.
 
     Raises:
-        ValueError: there is no such method; the message lists all names.
+        ValueError: there is no such method, and the message lists all names; or it needs options of its own.
     """
+    from rap_keras.hosts import native
+
+    if name in native.WITHOUT_DEFAULTS:
+        raise ValueError(
+            f"{name} needs options of its own, so it is only for analyzers in Python: "
+            f"rap_keras.create_analyzer({name!r}, model, {native.WITHOUT_DEFAULTS[name]})"
+        )
     require_known(name, names())
     return name
 
@@ -101,14 +109,8 @@ def _patterns_for(name: str, patterns: Any) -> dict[str, Any]:
 
 
 def _native(name: str, model: keras.Model, neuron_selection_mode: str, **own: Any) -> Any:
-    """A native analyzer; raises ValueError if the method needs options of its own."""
     from rap_keras.hosts import native
 
-    if name in native.WITHOUT_DEFAULTS:
-        raise ValueError(
-            f"{name} cannot be created with its defaults: give its parameters to "
-            f"rap_keras.create_analyzer({name!r}, model, {native.WITHOUT_DEFAULTS[name]})"
-        )
     return native.create_analyzer(name, model, neuron_selection_mode=neuron_selection_mode, **own)
 
 

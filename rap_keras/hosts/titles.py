@@ -39,6 +39,9 @@ def require_known(name: str, known: Collection[str]) -> None:
     """Raises ValueError unless `name` is one of the known methods; the message lists them all."""
     if name in known:
         return
+    if "," in str(name):
+        several = [one.strip() for one in str(name).split(",")]
+        raise ValueError(f"unknown method {name!r}: give several methods as a list, {several}")
     wanted = str(name).lower()
     close = [wanted] if wanted in known else difflib.get_close_matches(wanted, known, n=2, cutoff=0.7)
     raise ValueError(

@@ -151,7 +151,11 @@ def numbers(values: ArrayLike, name: str, shapes: Mapping[int, str]) -> np.ndarr
     """
     array = np.asarray(values)
     if array.dtype.kind not in "biuf":
-        way_out = ". An Explanation has them as .relevance, and shows itself by .show()" * (array.dtype == object)
+        way_out = ""
+        if array.dtype == object:
+            way_out = ". An Explanation has them as .relevance, and shows itself by .show()"
+        elif array.dtype.kind == "U":
+            way_out = ". A photo in a file is opened by rap_keras.images.load_photo(path)"
         raise TypeError(f"{name} has dtype {array.dtype}: it must hold real numbers{way_out}")
     if array.ndim not in shapes:
         raise ValueError(f"{name} has shape {array.shape}: it must be {' or '.join(shapes.values())}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+import os
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
@@ -185,6 +186,9 @@ def _shown_by_viewer(png: bytes) -> bool:
 
     # Pillow's viewer for notebooks prints a line elsewhere, and says that it has shown the picture.
     viewers = [one for one in ImageShow._viewers if type(one).__name__ != "IPythonViewer"]
+    # Without a screen `xdg-open` and others still start, and Pillow does not see them fail.
+    if sys.platform not in ("win32", "darwin") and not {"DISPLAY", "WAYLAND_DISPLAY"} & set(os.environ):
+        return False
     return any(viewer.show(Image.open(io.BytesIO(png))) for viewer in viewers)
 
 

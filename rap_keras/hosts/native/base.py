@@ -20,6 +20,7 @@ from rap_keras.engine.network import Network, flatten, specs
 from rap_keras.engine.plan import PlannedCall
 from rap_keras.engine.rules import functional
 from rap_keras.engine.rules.gated import gated_rule
+from rap_keras.engine.sample_independence import require_independent
 from rap_keras.engine.samples import (
     Arrays,
     Samples,
@@ -111,6 +112,7 @@ class Analyzer:
 
         Raises:
             MemoryError: TensorFlow has no memory for so many samples at once, or for such large ones.
+            NotAnalyzeableModelException: what the model says of a sample depends on the others.
             ValueError: X has another shape than the model's input, or is too small for its layers; a sample has
                 NaN or Inf, or values outside the bounds of `input_rule`; an index is out of range, missing, or
                 given in another mode; a region has another shape, is False everywhere, or is given with
@@ -151,6 +153,7 @@ class Analyzer:
 
     def _relevance_of(self, samples: Samples, first: int) -> list[np.ndarray]:
         """Attributions of each input; warnings name samples, counted from `first`, whose heatmap says nothing."""
+        require_independent(self._model, list(samples.arrays.values()))
         outputs = self._run(samples)
         finite = np.all([np.isfinite(array.reshape(len(array), -1)).all(axis=1) for array in outputs], axis=0)
         if not finite.all():

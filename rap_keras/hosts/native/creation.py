@@ -117,7 +117,8 @@ def create_analyzer(name: str, model: keras.Model, **options: Any) -> Analyzer:
         >>> relevance = analyzer.analyze(x)
 
     Args:
-        name: a method, one of `rap_keras.methods.names()` in the native host.
+        name: a method, one of `rap_keras.methods.names()` in the native host, or one that needs options: "lrp",
+            "lrp.alpha_beta" or "deep_taylor.bounded".
         model: a functional or Sequential model that ends in logits, see `rap_keras.to_logits`.
         **options: options of the method; every method has `neuron_selection_mode` and `output`.
 

@@ -60,12 +60,8 @@ def create(
             f"iNNvestigate's {name} does not support this model; layers that it does not know: "
             f"{', '.join(sorted(odd)) or 'none'}"
         ) from error
-    # A few, such as lrp.alpha_beta, have parameters without a default.
     except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"{name} cannot be created with its defaults ({error}): give its parameters to "
-            f"innvestigate.create_analyzer({name!r}, model, ...)"
-        ) from error
+        raise ValueError(f"iNNvestigate cannot create {name} ({error}): use another method") from error
     try:
         return _built(build_quickly(analyzer))
     # Here iNNvestigate finds layers that it cannot reverse; it raises no particular type.
