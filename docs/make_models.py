@@ -222,7 +222,8 @@ def section(module: ModuleType, result: Result) -> str:
         f"{result.parameters:,} parameters, {module.TRAINING['count']:,} samples for training, "
         f"{result.seconds:.0f} s.\n"
         f"Held-out accuracy **{result.accuracy:.3f}** on {TESTED} samples. "
-        f"Explained: {len(result.rows[0].ratios)}, the explained logit is below 0 in {result.negative}.\n",
+        f"{len(result.rows[0].ratios)} of them are explained; "
+        f"{result.negative or 'none'} of their logits are below 0.\n",
         chart(module, "ratio"),
         chart(module, "miou"),
         BEFORE_TABLE,

@@ -245,7 +245,8 @@ def begun_by(*first) -> keras.Model:
 def test_photos_that_are_scaled_twice(recwarn):
     scaled, standardised = layers.Rescaling(1 / 255), layers.Normalization(mean=[1.0] * 3, variance=[4.0] * 3)
     network = begun_by(layers.RandomFlip(), scaled)
-    for twice in (network, begun_by(lambda x: x * 0.5, standardised)):
+    by_operations = begun_by(lambda x: x / 127.5 - 1), begun_by(lambda x: x * (1 / 255))
+    for twice in (network, begun_by(lambda x: x * 0.5, standardised), *by_operations):
         for how in ("caffe", "tf", "torch", "unit"):
             warning = (
                 f"scales photos itself, by its layer .*, and preprocessing '{how}' scales them before: give 'raw'"

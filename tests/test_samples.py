@@ -259,6 +259,25 @@ def test_a_wrapper_of_several_samples_each_keeps_the_neurons_of_each_batch(model
         np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("made", "way_out"),
+    [
+        (lambda x: tf.sparse.from_dense(x), lambda x: tf.sparse.to_dense(x)),
+        (lambda x: tf.RaggedTensor.from_tensor(x), lambda x: x.to_tensor()),
+    ],
+)
+def test_sparse_and_ragged_samples(made, way_out):
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    analyzer = create_analyzer("rap", model)
+    x = np.arange(8, dtype=np.float32).reshape(2, 4)
+    with pytest.raises(
+        TypeError, match=r"the samples are a (Sparse|Ragged)Tensor: .*(sparse\.to_dense|to_tensor)\("
+    ):
+        analyzer.analyze(made(x))
+    if tf.executing_eagerly():
+        np.testing.assert_array_equal(analyzer.analyze(way_out(made(x))), analyzer.analyze(x))
+
+
 def test_a_sample_without_relevance_is_named():
     inputs = keras.Input((3,))
     model = keras.Model(inputs, layers.Dense(2)(layers.Dense(4, "relu")(inputs)))

@@ -99,7 +99,7 @@ def valid_samples(X: Any, model: keras.Model, selection: Any = None) -> Samples:
             or differ in size; values are not numbers, are NaN or Inf, or do not fit the input's data type (the
             message names the sample); an index is out of range or not an integer, or the number of indices is not
             that of the samples; a region has another shape, or is False everywhere.
-        TypeError: a tensor has no value because it is part of a graph.
+        TypeError: a tensor has no value because it is part of a graph, or is sparse or ragged.
     """
     names, tensors = keras_graph.input_names(model), model.inputs
     by_name = isinstance(X, Mapping)
@@ -245,6 +245,9 @@ def _in_order(X: Any, tensors: list[tf.Tensor]) -> list[Any]:
 
 
 def _as_array(values: Any) -> np.ndarray:
+    if isinstance(values, (tf.SparseTensor, tf.RaggedTensor)):
+        way_out = "tf.sparse.to_dense(x)" if isinstance(values, tf.SparseTensor) else "x.to_tensor()"
+        raise TypeError(f"the samples are a {type(values).__name__}: give them as one dense array, {way_out}")
     if not tf.is_tensor(values) or hasattr(values, "numpy"):
         return np.asarray(values)
     constant = tf.get_static_value(values)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
+
 from rap_keras.engine import keras_graph
 from rap_keras.engine.calls import Call, Ref
 
@@ -134,6 +136,19 @@ def operation(call: Call) -> Operation | None:
     if name in _CHOSEN:
         return Operation("elementwise") if tensors == 1 else Operation("moved")
     return None
+
+
+def factor(call: Call) -> float:
+    """The number that an operation multiplies a tensor by, such as 1/255 in `x / 255`; 1 for other calls."""
+    name = keras_graph.operation_name(call.layer)
+    given = [*(keras_graph.constants(call.layer) or {}).values(), *call.args, *call.kwargs.values()]
+    numbers = [np.asarray(value) for value in given if isinstance(value, (int, float, np.ndarray, np.number))]
+    if len(call.inputs) != 1 or len(numbers) != 1 or numbers[0].size != 1 or not numbers[0].any():
+        return 1.0
+    if name in _MULTIPLIED:
+        return float(numbers[0].item())
+    divides = name in _DIVIDED and _division(call) is not None
+    return 1 / float(numbers[0].item()) if divides else 1.0
 
 
 def _division(call: Call) -> Operation | None:

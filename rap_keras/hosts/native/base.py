@@ -117,7 +117,7 @@ class Analyzer:
                 NaN or Inf, or values outside the bounds of `input_rule`; an index is out of range, missing, or
                 given in another mode; a region has another shape, is False everywhere, or is given with
                 `against`; `batch_size` is not a positive integer, or is given with batches.
-            TypeError: X is a tensor without a value.
+            TypeError: X is a tensor without a value, or is sparse or ragged.
         """
         require_batch_size(batch_size)
         if are_batches(X):
