@@ -19,6 +19,9 @@ from rap_keras.hosts import startup
 
 SCRIPT = str(Path(sys.executable).with_name("rap-keras"))
 MODULE = [sys.executable, "-m", "rap_keras"]
+# Where the interrupt met text that exec() runs, as in a dataclass, Python itself ends by the signal. A shell shows
+# 130 for that, too.
+INTERRUPTED = (130, -signal.SIGINT)
 
 
 def environment() -> dict[str, str]:
@@ -79,7 +82,7 @@ def test_interrupted_while_tensorflow_is_imported(seconds, tmp_path):
     time.sleep(seconds)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode in INTERRUPTED
     assert err.splitlines()[-1] == "interrupted"
     assert "Traceback" not in err
     assert out == ""
@@ -95,7 +98,7 @@ def test_a_benchmark_interrupted_in_mid_run_goes_on(tmp_path):
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130, err
+    assert process.returncode in INTERRUPTED, err
     assert err.splitlines()[-1] == "interrupted; give the same command again to continue"
     assert "Traceback" not in err
     done = len(list(tmp_path.glob("parts/*.parquet")))
