@@ -265,6 +265,11 @@ def test_bad_selection():
         analyzer.analyze(x, 1.5)
     with pytest.raises(ValueError, match="one for each of the 3 samples"):
         analyzer.analyze(x, [0, 1])
+    for indices in ([0, 1, 2, 0, 1, 2], np.eye(3, 4, dtype=int)[:, :2]):
+        with pytest.raises(
+            ValueError, match="neuron_selection has 6 indices for 3 samples: give one index, or one"
+        ):
+            analyzer.analyze(x, indices)
 
 
 @pytest.mark.plugin
@@ -298,6 +303,17 @@ def test_within_a_wrapper_of_innvestigate():
     # The mean over three copies of each sample, which are analyzed on the wrapper's own inputs.
     wrapped = AugmentReduceBase(create_analyzer("rap", model), augment_by_n=3).analyze(x)
     assert wrapped == pytest.approx(plain, rel=1e-4, abs=1e-6)
+    # Around an analyzer that has its graph, iNNvestigate's wrappers do nothing.
+    used = create_analyzer("rap", model)
+    used.analyze(x)
+    with pytest.raises(ValueError, match="such as SmoothGrad, need an unused analyzer"):
+        AugmentReduceBase(used, augment_by_n=3).analyze(x)
+
+
+@pytest.mark.plugin
+def test_options_that_rap_does_not_have():
+    with pytest.raises(TypeError, match=r"rap has no option bias: it has .*variant, .*neuron_selection_mode"):
+        create_analyzer("rap", small_network(), bias=False)
 
 
 @pytest.mark.slow

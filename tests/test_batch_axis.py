@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tensorflow as tf
-from host import KERAS_3, NotAnalyzeableModelException, create_analyzer
+from host import KERAS_3, PLUGIN, NotAnalyzeableModelException, create_analyzer
 from ops import ops
 from tensorflow import keras
 from tensorflow.keras import layers
@@ -104,6 +104,48 @@ def test_equal_samples_say_nothing_of_others():
     assert np.isfinite(analyzer.analyze(np.zeros_like(X))).all()
     with pytest.raises(NotAnalyzeableModelException, match=r"let layer '\S*minus_mean\S*' work along other axes"):
         analyzer.analyze(X)
+
+
+@pytest.mark.plugin
+def test_a_model_for_a_number_of_samples_within_innvestigate():
+    inputs = keras.Input(batch_shape=(3, 6, 3))
+    model = keras.Model(inputs, layers.Dense(3)(layers.Flatten()(inputs)))
+    analyzer = create_analyzer("rap", model)
+    np.testing.assert_allclose(analyzer.analyze(X).sum((1, 2)), model.predict_on_batch(X).max(1), rtol=1e-4)
+    for refused in (lambda: analyzer.analyze(X[:2]), lambda: rap_keras.methods.create("gradient", model)):
+        with pytest.raises(ValueError, match=r"built for batches of 3 samples.*keras\.Input\(shape\)"):
+            refused()
+
+
+@pytest.mark.skipif(PLUGIN, reason="models of iNNvestigate take the number of samples that they are built for")
+def test_a_model_that_is_built_for_a_number_of_samples():
+    """As Keras 3 builds a Sequential without an input shape, at the first batch that it is given."""
+
+    def built(**shape):
+        keras.utils.set_random_seed(0)
+        inputs = keras.Input(**shape)
+        y = layers.BatchNormalization()(layers.Conv1D(4, 3, activation="relu")(inputs))
+        return keras.Model(inputs, layers.Dense(3)(layers.Flatten()(y)))
+
+    fixed, free = built(batch_shape=(4, 6, 3)), built(shape=(6, 3))
+    for name in ("rap", "integrated_gradients"):
+        for count in (1, 2, 3):
+            expected = rap_keras.create_analyzer(name, free).analyze(X[:count])
+            found = rap_keras.create_analyzer(name, fixed).analyze(X[:count])
+            np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
+    assert rap_keras.explain(fixed, X[0]).logit == pytest.approx(free.predict(X[:1], verbose=0).max(), rel=1e-5)
+    inputs = keras.Input(batch_shape=(4, 6, 3))
+    joined = layers.Flatten()(layers.Concatenate(axis=0)([inputs, inputs]))
+    with pytest.raises(NotAnalyzeableModelException, match="works along the first axis"):
+        rap_keras.create_analyzer("gradient", keras.Model(inputs, layers.Dense(3)(joined)))
+
+
+@pytest.mark.skipif(not KERAS_3, reason="Keras 2 leaves the number of samples open")
+def test_a_sequential_that_is_first_called_on_a_batch():
+    model = keras.Sequential([layers.Conv1D(4, 3, activation="relu"), layers.Flatten(), layers.Dense(3)])
+    logits = model.predict(X, verbose=0)
+    relevance = rap_keras.create_analyzer("rap", model).analyze(X[:1])
+    assert relevance.sum() == pytest.approx(logits[0].max(), rel=1e-4)
 
 
 def test_rap_refuses_mixed_samples_too():

@@ -297,7 +297,7 @@ def test_photos_in_grey():
     output = accepted("check", "net.h5", "--input", "red.png", "--preprocessing", "tf")
     np.testing.assert_allclose(checked_logit(output), expected, rtol=1e-4)
     said = refused("explain", "red.png", "--model", "net.h5", "--preprocessing", "caffe")
-    assert "The network takes grey photos, (N, H, W, 1): give --preprocessing unit, tf or raw" in said
+    assert "For grey photos give unit, tf or raw, or a function of yours" in said
 
 
 @pytest.mark.parametrize("shape", [(8, 10, 4), (8, 10, 7), (6, 2)])

@@ -275,7 +275,8 @@ def test_geometry(here, network):
         (
             ["--method", "lrp.alpha_beta"],
             "linear.h5",
-            "'--method': lrp.alpha_beta needs options of its own, so it is only for analyzers in Python: "
+            "'--method': lrp.alpha_beta needs options of its own, so it is only for analyzers in Python, "
+            "for example: "
             "rap_keras.create_analyzer('lrp.alpha_beta', model, alpha=2)",
         ),
         (["--target", "3"], "linear.h5", "there is no class 3: the network has classes 0 to 2"),

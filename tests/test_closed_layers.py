@@ -63,7 +63,8 @@ def test_what_cannot_be_taken_apart_is_refused_with_the_reason(code, monkeypatch
     with pytest.raises(NotAnalyzeableModelException, match=message):
         RAP(model)
     rap_keras.register_rule(Own, lambda Xs, Ys, Rs, state: [tf.ones_like(Xs[0])])  # the way out
-    assert (RAP(model, input_rule=None).analyze(tokens()) == 1).all()
+    # One sample alone: some of these depend on the number of samples, or on chance.
+    assert (RAP(model, input_rule=None).analyze(tokens()[:1]) == 1).all()
 
 
 def test_layers_with_weights_made_at_every_call_and_models_of_constants_are_refused():

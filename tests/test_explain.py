@@ -337,8 +337,15 @@ def test_what_is_refused():
         rap_keras.show(rap_keras.explain(linear(), x))
     with pytest.raises(TypeError, match=r"photo has dtype <U9.* opened by rap_keras\.images\.load_photo\(path\)"):
         rap_keras.show(x, "photo.png")
-    with pytest.raises(ValueError, match="the sample has 1 array, 'wrong', and the model takes 'input_"):
+    with pytest.raises(ValueError, match="the sample has 1 array, 'wrong', and the model takes '"):
         rap_keras.explain(linear(), {"wrong": x})
+    with pytest.raises(ValueError, match="'max' as the class: give target=None"):
+        rap_keras.explain(linear(), x, target="max")
+    with pytest.raises(ValueError, match="'2' is the number of class '0', and the name of class 0"):
+        rap_keras.explain(linear(), x, target="2", classes=["2", "1", "0"])
+    assert rap_keras.explain(linear(), x, target=2, classes=["2", "1", "0"]).label == "0"
+    with pytest.raises(ValueError, match="unknown class 'purple': there are red, green, blue"):
+        rap_keras.explain(linear(), x, target="purple", classes=["red", "green", "blue"])
     np.save("x.npy", pixels / 255)
     with pytest.raises(ValueError, match="preprocessing is for photos"):
         rap_keras.explain(linear(), "x.npy", preprocessing="caffe")

@@ -39,7 +39,8 @@ def nested() -> keras.Model:
 def test_titles():
     assert methods.title("rap") == "RAP"
     assert methods.title("lrp.alpha_2_beta_1") == "LRP \N{GREEK SMALL LETTER ALPHA}2\N{GREEK SMALL LETTER BETA}1"
-    assert methods.title("lrp.flat") == "lrp.flat"
+    assert methods.title("lrp.flat") == "LRP flat"
+    assert methods.title("lrp.z_plus") == "lrp.z_plus"
     for name in methods.TITLES:
         methods.find(name)
 

@@ -51,3 +51,31 @@ def test_a_registered_rule_goes_before_the_packages_own(monkeypatch):
     model = keras.Model(x, layers.Dense(2)(layers.Dense(4, name="first")(x)))
     rap_keras.register_rule(layers.Dense, lambda Xs, Ys, Rs, state: [tf.ones_like(Xs[0])])
     assert (RAP(model).analyze(np.ones((1, 4))) == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("returned", "error", "message"),
+    [
+        (lambda Xs, Rs: Rs[0], TypeError, "'flat' returned a .*Tensor: it must return a list"),
+        (lambda Xs, Rs: None, TypeError, "'flat' returned a NoneType: it must return a list"),
+        (lambda Xs, Rs: [Rs[0], Rs[0]], ValueError, "'flat' returned 2 relevances, and the layer has 1 inputs"),
+        (lambda Xs, Rs: [Rs[0]], ValueError, r"shape \(None, 6\) for an input of shape \(None, 2, 3\)"),
+        (lambda Xs, Rs: [tf.reshape(Rs[0], (-1, 3, 2))], ValueError, r"shape \(None, 3, 2\) for an input"),
+    ],
+)
+def test_what_a_rule_returns_is_checked(returned, error, message):
+    x = keras.Input((2, 3))
+    model = keras.Model(x, layers.Dense(2)(layers.Flatten(name="flat")(x)))
+    analyzer = RAP(model, rules={"flat": lambda Xs, Ys, Rs, state: returned(Xs, Rs)})
+    samples = np.random.default_rng(0).normal(size=(2, 2, 3))
+    with pytest.raises(error, match=message):
+        analyzer.analyze(samples)
+    # The way out, as the message has it.
+    right = RAP(model, rules={"flat": lambda Xs, Ys, Rs, state: [tf.reshape(Rs[0], tf.shape(Xs[0]))]})
+    np.testing.assert_allclose(right.analyze(samples), RAP(model).analyze(samples), rtol=1e-6)
+
+
+def test_a_rule_by_its_name_is_no_function():
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(2, name="last")])
+    with pytest.raises(TypeError, match="the rule of layer 'last' is 'moved': give a function of"):
+        RAP(model, rules={"last": "moved"})

@@ -290,6 +290,15 @@ def test_refused(name):
         RAP(keras.Model(x, layers.Dense(2)(build(x))), allow_lambda_layers=True)
 
 
+def test_no_method_explains_a_layer_with_a_memory():
+    x = keras.Input(batch_shape=(2, 6, 3))
+    model = keras.Model(x, layers.Dense(2)(layers.LSTM(3, stateful=True)(x)))
+    with pytest.raises(
+        NotAnalyzeableModelException, match="is stateful, so its output depends on earlier batches"
+    ):
+        create_natively("gradient", model)
+
+
 @pytest.mark.parametrize("name", ["guided_backprop", "deconvnet", "deep_taylor", "pattern.attribution"])
 def test_methods_of_relus_and_patterns_are_refused(name):
     model = network(layers.SimpleRNN(5, activation="relu"), layers.Dense(3))

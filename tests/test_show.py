@@ -115,7 +115,7 @@ def test_several_photos_and_methods():
         np.testing.assert_array_equal(images(figure)[place], expected)
 
 
-@pytest.mark.parametrize("width", [1.5, 3.3, 7.0])
+@pytest.mark.parametrize("width", [2.5, 3.3, 7.0])
 def test_a_figure_as_wide_as_asked_for(width):
     methods = dict.fromkeys(("RAP", "Gradient", "LRP", "Input*Gradient", "Grad-CAM"), RELEVANCE)
     figure = picture(methods, PHOTO, width=width)
@@ -168,6 +168,12 @@ def test_what_is_refused():
         ValueError, match=r"the relevance of relevance has shape \(4, 1\), and the sample has \(3, 1\)"
     ):
         picture(np.ones((4, 1)), np.ones((3, 1)))
+    with pytest.raises(ValueError, match=r"channels first: give relevance\.transpose\(1, 2, 0\)"):
+        picture(np.ones((3, 8, 8)), np.zeros((8, 8, 3)))
+    with pytest.raises(ValueError, match=r"rap_keras\.images\.fit\(photo, \(2, 2\)\)"):
+        picture(RELEVANCE, np.zeros((3, 3, 3)))
+    with pytest.raises(ValueError, match="width is 1 inches, and the meaning of the colours needs"):
+        picture(RELEVANCE, width=1)
     with pytest.raises(ValueError, match="a has relevance for 1 images, and there are 2 photos"):
         picture({"a": [RELEVANCE]}, [PHOTO, PHOTO])
     with pytest.raises(ValueError, match="relevance is an empty dict"):
@@ -271,7 +277,7 @@ def test_figures_of_explanations(tmp_path, monkeypatch):
     assert headings(figure) == ["photo", "RAP", "Gradient", "", "", ""]
     labels = [axes.get_ylabel() for axes in figure.axes[:-1]]
     assert labels[0] == "cat <3\nlogit 2.4\nprobability 0.99"
-    assert labels[3] == "dog\nlogit -2.4\nprobability 0.0082\nnegative logit:\nblue is relevant\nin RAP"
+    assert labels[3] == "dog, hound\nlogit -2.4\nprobability 0.0082\nnegative logit:\nblue is relevant\nin RAP"
     np.testing.assert_array_equal(images(figure)[1], np.full((2, 2, 3), DARK_RED))
     np.testing.assert_array_equal(images(figure)[4], np.full((2, 2, 3), DARK_BLUE))
     for target, ends in ((0, {"irrelevant", "relevant"}), (1, {"negative", "positive"})):

@@ -52,7 +52,7 @@ _OPACITY = 0.8  # of --overlay
     """,
     short_help="Explain what a network's decision on each IMAGE rests on.",
 )
-@click.argument("images", nargs=-1, type=click.Path(exists=True, path_type=Path), metavar="IMAGE...")
+@click.argument("images", nargs=-1, type=click.Path(exists=True, path_type=Path), metavar="[IMAGE]...")
 @click.option(
     "--model",
     "model_name",
@@ -113,8 +113,8 @@ _OPACITY = 0.8  # of --overlay
 @click.option(
     "--layers",
     metavar="PATTERN",
-    help="Also write a figure of RAP's relevance at the layers whose names match, such as 'block5*', or '*' for "
-    "all layers.",
+    help="Also write a figure of RAP's relevance at the inputs of the layers whose names match, such as "
+    "'block5*', or '*' for all layers.",
 )
 @figure_options
 @click.option(
@@ -315,7 +315,10 @@ def _run(
             explained += 1
             of_layers = {} if layers is None else _layers(explainer, sample, layers)
             name = free_name(sample.stem, taken)
-            write(answers, of_layers, output, name, look)
+            try:
+                write(answers, of_layers, output, name, look)
+            except ValueError as error:  # the figure has no room for its text
+                raise click.BadParameter(str(error), param_hint=["--width"]) from error
             with tqdm.external_write_mode():
                 if name != sample.stem:
                     click.echo(f"{sample.name} is written as {name}: there is another {sample.stem}")

@@ -249,8 +249,8 @@ def embedded_patterns(model_name: str) -> Path:
 
     if model_name.lower() not in models.EMBEDDED:
         raise click.UsageError(
-            "Methods that go by patterns need those of the network, --patterns FILE: compute them with "
-            "`rap-keras fit-patterns`."
+            "pattern.net and pattern.attribution need patterns of this network, --patterns FILE: compute them "
+            "with `rap-keras fit-patterns`."
         )
     return shapes.patterns_path(models.EMBEDDED[model_name.lower()])
 
@@ -293,17 +293,13 @@ def network_input(photos: np.ndarray, how: Preprocessing, model: keras.Model) ->
     from rap_keras.datasets import images
     from rap_keras.engine.samples import valid_samples
 
-    with blaming("--preprocessing", way_out=_FOR_GREY if photos.shape[-1] == 1 else ""):
+    with blaming("--preprocessing"):
         batch = images.preprocess(photos, how)
     with blaming("--preprocessing", way_out=_AS_THEY_ARE):
         valid_samples(batch, model)
     return batch
 
 
-_FOR_GREY = (
-    "The network takes grey photos, (N, H, W, 1): give --preprocessing unit, tf or raw, or a function of yours "
-    "that does"
-)
 _AS_THEY_ARE = "For photos as they are: --preprocessing raw"
 
 

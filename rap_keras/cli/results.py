@@ -64,7 +64,8 @@ def write(
         _write_numbers(row, output / f"{own}.npz")
         shown = layers.get(row[0].target)
         if shown:
-            strip = visualization.layer_strip(_without_batch(shown), row[0].sample.photo, row[0].logit < 0)
+            negative, scale = row[0].logit < 0, look.options["scale"]
+            strip = visualization.layer_strip(_without_batch(shown), row[0].sample.photo, negative, scale)
             visualization.save(strip, output / f"{own}-layers.{look.format}", look.dpi)
 
 

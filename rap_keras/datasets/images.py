@@ -319,7 +319,11 @@ def preprocess(photos: Sequence[np.ndarray] | np.ndarray, how: Preprocessing) ->
     except Exception as error:
         raise ValueError(f"the preprocessing failed: {type(error).__name__}: {error}") from error
     if result.shape != shape:
-        raise ValueError(f"the preprocessing changed the shape {shape} to {result.shape}: it must keep it")
+        grey = shape[-1] == 1 and result.shape[-1] == 3
+        raise ValueError(
+            f"the preprocessing changed the shape {shape} to {result.shape}: it must keep it"
+            + ". For grey photos give unit, tf or raw, or a function of yours" * grey
+        )
     if not np.isfinite(result).all():
         raise ValueError("the preprocessing returned values that are not finite")
     return result

@@ -20,32 +20,34 @@ _AXIS_IS_LAST = ("roll", "reversev2", "concatv2")
 _OF_ALL_AXES = ("roll", "flip")
 
 
-def require_kept(node: Node, name: str) -> None:
+def require_kept(node: Node, name: str, batch: int | None) -> None:
     """Refuses a layer or operation that moves the axis of the batch, or lets samples see each other.
 
     Args:
         node: its use.
         name: of the use.
+        batch: the number of samples that the model is built for; None for any.
 
     Raises:
         NotAnalyzeableModelException: It works along the first axis.
     """
     shapes = [tuple(tensor.shape) for tensor in node.inputs]
-    if all(shape and shape[0] is None for shape in shapes) and (_moves(node) or _works_along(node, shapes)):
+    kept = all(shape and shape[0] in (None, batch) for shape in shapes)
+    if kept and (_moves(node, batch) or _works_along(node, shapes)):
         raise NotAnalyzeableModelException(
             f"layer '{name}' works along the first axis, which is that of the samples: a sample's relevance would "
             "depend on the others. Use another axis, such as axis=1, or a layer that keeps the samples apart"
         )
 
 
-def _moves(node: Node) -> bool:
+def _moves(node: Node, batch: int | None) -> bool:
     """Whether no output of an operation has the batch as its first axis. Whole numbers may be shapes."""
     if not keras_graph.is_operation(node.layer):
         return False
     if keras_graph.operation_name(node.layer) in ("concatv2", "concat", "concatenate"):
         return False  # a constant in it may fix the length of the batch; it names its axis
     floating = [tuple(tensor.shape) for tensor in node.outputs if keras_graph.dtype(tensor).is_floating]
-    return bool(floating) and all(not shape or shape[0] is not None for shape in floating)
+    return bool(floating) and all(not shape or shape[0] not in (None, batch) for shape in floating)
 
 
 def _works_along(node: Node, shapes: list[tuple[int | None, ...]]) -> bool:

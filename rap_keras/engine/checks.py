@@ -75,6 +75,16 @@ def require_model_of_this_mode(model: keras.Model) -> None:
         )
 
 
+def require_batch_of(model: keras.Model, count: int | None) -> None:
+    """Raises ValueError if a model is built for another number of samples than `count`; None stands for any."""
+    built_for = [tensor.shape[0] for tensor in model.inputs if tensor.shape[0] not in (None, count)]
+    if built_for:
+        raise ValueError(
+            f"model '{model.name}' is built for batches of {built_for[0]} samples: build it for any number, with "
+            "keras.Input(shape) without batch_size or batch_shape, and give it the same weights"
+        )
+
+
 def refuse_half_precision(network: Network) -> None:
     """Raises NotAnalyzeableModelException if weights, or an operation's values, have fewer than 32 bits."""
     for call in network.calls:

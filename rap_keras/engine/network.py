@@ -95,8 +95,11 @@ def predictor(model: keras.Model) -> Callable[[Any], np.ndarray]:
 
 
 def specs(model: keras.Model) -> list[tf.TensorSpec]:
-    """Types and shapes of a model's inputs."""
-    return [tf.TensorSpec(tuple(x.shape), keras_graph.dtype(x)) for x in model.inputs]
+    """Types and shapes of a model's inputs, for any number of samples.
+
+    Keras 3 fixes the number in a Sequential without an input shape, to that of the first batch that it is given.
+    """
+    return [tf.TensorSpec((None, *x.shape[1:]), keras_graph.dtype(x)) for x in model.inputs]
 
 
 class _Flattening:
@@ -107,9 +110,12 @@ class _Flattening:
         self._names: set[str] = set()
         self._closed = {name.split("#")[0] for name in closed}
         self._within_opened = False
+        self._batch: int | None = None
 
     def network(self, model: keras.Model) -> Network:
-        inputs = tuple(self._number() for _ in getattr(model, "inputs", None) or [])
+        tensors = getattr(model, "inputs", None) or []
+        inputs = tuple(self._number() for _ in tensors)
+        self._batch = tensors[0].shape[0] if tensors else None
         calls, outputs = self._walk(model, inputs, prefix="")
         return Network(tuple(_needed(calls, outputs)), inputs, outputs)
 
@@ -137,8 +143,9 @@ class _Flattening:
                 constants.update(map(id, node.outputs))
                 continue
             name, why_closed = f"{prefix}{node.layer.name}", ""
-            batch_axis.require_kept(node, name)
+            batch_axis.require_kept(node, name, self._batch)
             _require_own_call(node.layer, name)
+            _require_stateless(node.layer, name)
             if opened_layers.can_be_opened(node.layer) and name not in self._closed:
                 try:
                     inner, ys = self._opened(node, xs, name)
@@ -260,6 +267,15 @@ def _require_own_call(layer: Any, name: str) -> None:
         raise NotAnalyzeableModelException(
             f"layer '{name}' is quantized ({mode}), and relevance needs more digits: explain the model as it was "
             "before quantize()"
+        )
+
+
+def _require_stateless(layer: Any, name: str) -> None:
+    """Raises NotAnalyzeableModelException for a recurrent layer that continues from the last batch."""
+    if getattr(layer, "stateful", False):
+        raise NotAnalyzeableModelException(
+            f"layer '{name}' ({type(layer).__name__}) is stateful, so its output depends on earlier batches: "
+            "build it with stateful=False"
         )
 
 

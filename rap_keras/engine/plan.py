@@ -79,12 +79,16 @@ def plan(
         NotAnalyzeableModelException: a layer has no rule (the message names all such layers), calculates with
             integers, or masks time steps.
         KeyError: `rules` names a layer that is not in the network.
+        TypeError: one of `rules` is not a function.
     """
     rules = rules or {}
     unknown = set(rules) - {call.name for call in network.calls}
     if unknown:
         names = ", ".join(call.name for call in network.calls)
         raise KeyError(f"rules for {', '.join(sorted(unknown))}: no such layer; the layers are {names}")
+    for name, rule in rules.items():
+        if not callable(rule):
+            raise TypeError(f"the rule of layer '{name}' is {rule!r}: give a function of (Xs, Ys, Rs, state)")
     planned = [_with_rule(call, allow_lambda, rules.get(call.name)) for call in network.calls]
     _refuse_unknown(planned)
     if fold_batch_norm:
@@ -133,7 +137,7 @@ def _refuse_unknown(planned: list[PlannedCall]) -> None:
     if unknown:
         names = ", ".join(f"'{call.name}' ({_kind_name(call)})" for call in unknown)
         raise NotAnalyzeableModelException(
-            f"RAP has no rule for {_plural(unknown)}: {names}. Give a rule for all layers of a kind with "
+            f"there is no rule for {_plural(unknown)}: {names}. Give a rule for all layers of a kind with "
             "rap_keras.register_rule(LayerClass, rule), which a module given by --custom-objects may call, or for "
             "one layer with the analyzer's option rules={'layer name': rule}"
         )

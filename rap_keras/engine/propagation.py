@@ -166,8 +166,31 @@ def _backward(p: PlannedCall, nid: int, passed: _Forward, Rs: list[tf.Tensor], r
     }
     assert p.rule is not None
     if p.own:  # a user's rule need not be linear in relevance
-        return [R * _UNIT for R in p.rule(Xs, Ys, [R / _UNIT for R in Rs], state)]
+        return [R * _UNIT for R in _checked(p.rule(Xs, Ys, [R / _UNIT for R in Rs], state), Xs, p.call.name)]
     return list(p.rule(Xs, Ys, Rs, state))
+
+
+def _checked(found: Any, Xs: list[tf.Tensor], name: str) -> list[tf.Tensor]:
+    """What a user's rule returned, as tensors; raises TypeError or ValueError if it does not fit the inputs."""
+    if not isinstance(found, (list, tuple)):
+        raise TypeError(
+            f"the rule of layer '{name}' returned a {type(found).__name__}: it must return a list with the "
+            "relevance of each input, [R] for one"
+        )
+    if len(found) != len(Xs):
+        raise ValueError(
+            f"the rule of layer '{name}' returned {len(found)} relevances, and the layer has {len(Xs)} inputs: it "
+            "must return one for each"
+        )
+    tensors = [tf.convert_to_tensor(R) for R in found]
+    for R, X in zip(tensors, Xs):
+        if not R.shape.is_compatible_with(X.shape):
+            raise ValueError(
+                f"the rule of layer '{name}' returned relevance of shape {tuple(R.shape)} for an input of shape "
+                f"{tuple(X.shape)}: relevance must have the shape of its input, for example by "
+                "tf.reshape(R, tf.shape(Xs[0]))"
+            )
+    return tensors
 
 
 def _scope(direction: str, name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,10 +122,12 @@ class Explanation:
     def __repr__(self) -> str:
         probability = "" if self.probability is None else f", probability {self.probability:.4g}"
         against = "" if self.against is None else f" against {self.against!r}"
-        lost = "" if self.lost is None else f" ({self.lost:.2g} lost)"
+        lost = "" if self.lost is None else f" ({abs(self.lost):.2g} {'lost' if self.lost >= 0 else 'gained'})"
+        turned = ", so negative relevance is relevant" if _is_turned(self) else ""
+        score = f", score {self.own_score()}" if self.own_score() else ""
         return (
-            f"<{title(self.method)} of {self.label!r}{against}: logit {self.logit:.6g}{probability}"
-            f"{', score ' + self.own_score() if self.own_score() else ''}, relevance sums to {self.sum:.6g}{lost}>"
+            f"<{title(self.method)} of {self.label!r}{against}: logit {self.logit:.6g}{probability}{score}, "
+            f"relevance sums to {self.sum:.6g}{lost}{turned}>"
         )
 
 
@@ -162,7 +165,11 @@ class Explanations(tuple[Explanation, ...]):
         raise AttributeError(f"Explanations has no attribute {name!r}{hint}")
 
     def __repr__(self) -> str:
-        return f"<{len(self)} explanations: " + ", ".join(repr(answer)[1:-1] for answer in self) + ">"
+        return (
+            f"<{len(self)} explanation{'s' * (len(self) != 1)}: "
+            + ", ".join(repr(answer)[1:-1] for answer in self)
+            + ">"
+        )
 
 
 def by_target(answers: Sequence[Explanation]) -> list[list[Explanation]]:
@@ -230,11 +237,15 @@ def _is_turned(answer: Explanation) -> bool:
     return answer.logit < 0 and answer.score == answer.logit and not answer.method.endswith(".contrastive")
 
 
+def _short(name: str) -> str:
+    """A class's name in lines that a figure has room for, such as ImageNet's of several synonyms."""
+    return "\n".join(textwrap.wrap(name, 20, max_lines=2, placeholder=" ...")) or name
+
+
 def _label_of(row: Sequence[Explanation]) -> str:
     """What stands beside the heatmaps of one class: its name, logit and probability, and what is unusual."""
     first = row[0]
-    # Of ImageNet's "tench, Tinca tinca" a figure has room for the first.
-    names = [name.split(",")[0] for name in (first.label, first.against) if name is not None]
+    names = [_short(name) for name in (first.label, first.against) if name is not None]
     lines = ["\nagainst ".join(names)]
     if first.places is not None:
         lines += [first.of_places(), f"sum of logits {first.logit:.4g}"]

@@ -98,6 +98,11 @@ def name_of(number: int, names: Sequence[str] | None) -> str:
     return f"class {number}" if names is None else names[number]
 
 
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 20} more" if len(names) > 20 else ""
+    return f": there are {', '.join(names[:20])}{more}"
+
+
 def find_class(target: str, names: Sequence[str] | None, count: int) -> int:
     """The number of a class given by its number or name, upper or lower case.
 
@@ -109,6 +114,11 @@ def find_class(target: str, names: Sequence[str] | None, count: int) -> int:
     if target.removeprefix("-").isdecimal():
         if not 0 <= int(target) < count:
             raise ValueError(f"there is no class {target}: the network has classes 0 to {count - 1}")
+        if names is not None and target in names and names.index(target) != int(target):
+            raise ValueError(
+                f"{target!r} is the number of class {names[int(target)]!r}, and the name of class "
+                f"{names.index(target)}: leave the names out, or give names that are no numbers"
+            )
         return int(target)
     if names is None:
         raise ValueError(
@@ -129,5 +139,5 @@ def find_class(target: str, names: Sequence[str] | None, count: int) -> int:
     close = difflib.get_close_matches(wanted, known, n=4)
     raise ValueError(
         f"unknown class {target!r}"
-        + (f": did you mean {' or '.join(repr(known[part]) for part in close)}?" if close else "")
+        + (f": did you mean {' or '.join(repr(known[part]) for part in close)}?" if close else _listed(names))
     )

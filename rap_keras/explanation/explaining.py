@@ -221,7 +221,9 @@ def _mask(region: Any, classifier: Classifier) -> np.ndarray | None:
 def _number(target: Any, names: list[str] | None, count: int) -> int:
     if isinstance(target, (bool, np.bool_)) or not isinstance(target, (str, int, np.integer)):
         raise ValueError(f"{target!r} as the class: give its number, from 0 to {count - 1}, or its name")
-    return class_names.find_class(str(target), names, count)
+    if target == "max" and not (names and "max" in names):
+        raise ValueError("'max' as the class: give target=None for the class with the largest logit")
+    return class_names.find_class(str(target), names if isinstance(target, str) else None, count)
 
 
 def _require_contrast(against: int | None, methods: Sequence[str], classifier: Classifier) -> None:

@@ -41,7 +41,7 @@ def find(name: str) -> str:
 
     if name in native.WITHOUT_DEFAULTS:
         raise ValueError(
-            f"{name} needs options of its own, so it is only for analyzers in Python: "
+            f"{name} needs options of its own, so it is only for analyzers in Python, for example: "
             f"rap_keras.create_analyzer({name!r}, model, {native.WITHOUT_DEFAULTS[name]})"
         )
     require_known(name, names())

@@ -18,13 +18,37 @@ TITLES = {
 }
 """The titles of the methods that are compared by default."""
 
-_CONTROLS = {
+_OTHERS = {
     "input_t_gradient.contrastive": "Contrastive Input*Gradient",
     "lrp.alpha_1_beta_0.contrastive": "Contrastive " + TITLES["lrp.alpha_1_beta_0"],
     "lrp.alpha_2_beta_1.contrastive": "Contrastive " + TITLES["lrp.alpha_2_beta_1"],
     "grad_cam": "Grad-CAM",
     "grad_cam.contrastive": "Contrastive Grad-CAM",
+    "smoothgrad": "SmoothGrad",
+    "deconvnet": "Deconvnet",
+    "deep_taylor": "Deep Taylor",
+    "pattern.net": "PatternNet",
+    "lrp.z": "LRP z",
+    "lrp.epsilon": "LRP \N{GREEK SMALL LETTER EPSILON}",
+    "lrp.flat": "LRP flat",
+    "lrp.w_square": "LRP w\N{SUPERSCRIPT TWO}",
+    "lrp.alpha_1_beta_0_IB": TITLES["lrp.alpha_1_beta_0"] + " without biases",
+    "lrp.alpha_2_beta_1_IB": TITLES["lrp.alpha_2_beta_1"] + " without biases",
+    "lrp.sequential_preset_a": "LRP preset a",
+    "lrp.sequential_preset_b": "LRP preset b",
+    "lrp.sequential_preset_a_flat": "LRP preset a flat",
+    "lrp.sequential_preset_b_flat": "LRP preset b flat",
+    "input": "Input",
+    "random": "Random",
 }
+
+ONLY_INNVESTIGATE = (
+    "gradient.baseline",
+    "lrp.z_plus",
+    "lrp.z_plus_fast",
+    "lrp.sequential_preset_b_flat_until_idx",
+)
+"""The methods that need iNNvestigate, with eager execution off."""
 
 RAP_METHODS = ("rap", "rap.contrastive")
 """Our own methods, the same in both hosts."""
@@ -32,7 +56,7 @@ RAP_METHODS = ("rap", "rap.contrastive")
 
 def title(name: str) -> str:
     """The title of a method in pictures; its name if it has none."""
-    return TITLES.get(name) or _CONTROLS.get(name, name)
+    return TITLES.get(name) or _OTHERS.get(name, name)
 
 
 def require_known(name: str, known: Collection[str]) -> None:
@@ -42,8 +66,15 @@ def require_known(name: str, known: Collection[str]) -> None:
     if "," in str(name):
         several = [one.strip() for one in str(name).split(",")]
         raise ValueError(f"unknown method {name!r}: give several methods as a list, {several}")
+    if name in ONLY_INNVESTIGATE:
+        raise ValueError(
+            f"{name} exists only with iNNvestigate, while eager execution is off: call "
+            "tf.compat.v1.disable_eager_execution() first in the program"
+        )
     wanted = str(name).lower()
-    close = [wanted] if wanted in known else difflib.get_close_matches(wanted, known, n=2, cutoff=0.7)
+    begun = [one for one in known if one.startswith(wanted)] if wanted else []
+    close = [wanted] if wanted in known else begun or difflib.get_close_matches(wanted, known, cutoff=0.7)
+    close = close[:2]
     raise ValueError(
         f"unknown method {name!r}"
         + (f", did you mean {' or '.join(close)}?" if close else ".")

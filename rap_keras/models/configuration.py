@@ -86,10 +86,12 @@ def require_no_code(config: Any) -> None:
     if found:
         what = "lambda function of" if found[0].content.get("class_name") == "__lambda__" else "Lambda layer"
         names = ", ".join(dict.fromkeys(repr(entry.layer) for entry in found))
+        in_training = ""
+        if what.startswith("lambda"):
+            in_training = "; if only the training needs it, load the model with compile=False and save it again"
         raise ValueError(
             f"{what} {names:.60} is Python code, which loading would run and which has no relevance rule. Use "
-            "Keras layers instead; if only the training needs it, load the model with compile=False and save it "
-            f"again. If you trust it, {_TRUSTED}"
+            f"Keras layers instead{in_training}. If you trust it, {_TRUSTED}"
         )
 
 
@@ -126,7 +128,8 @@ def require_known(config: Any) -> None:
             raise ValueError(
                 f"{_place(entry)} needs {_shown(entry.content)}, which is not part of Keras and not registered "
                 "with it. If you trust its author, name the module that defines it with --custom-objects MODULE, "
-                "or in Python use load_model(path, custom_objects={'NAME': CLASS})"
+                "or in Python use load_model(path, custom_objects={'NAME': CLASS}), or for an analyzer's file "
+                "`with keras.utils.custom_object_scope({'NAME': CLASS}):`"
                 + (
                     ". If it is a model with a call of its own, build it with the functional API instead"
                     if entry.content is config

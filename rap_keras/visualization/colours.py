@@ -85,7 +85,7 @@ def overlay(heatmap: ArrayLike, photo: ArrayLike, opacity: float = 1.0) -> np.nd
 def require_opacity(opacity: float, name: str) -> None:
     """Raises TypeError or ValueError unless `opacity` is a number from 0 to 1."""
     if not isinstance(opacity, Real) or isinstance(opacity, bool):
-        raise TypeError(f"{name} is {opacity!r}: it must be a number from 0 to 1")
+        raise TypeError(f"{name} is {opacity!r}: it must be a number from 0 to 1, such as 0.8")
     if not 0 <= opacity <= 1:
         raise ValueError(f"{name} is {opacity}: it must be from 0 to 1")
 
@@ -236,5 +236,5 @@ def require_same_size(fractions: np.ndarray, name: str, photo: np.ndarray, photo
     if fractions.shape != photo.shape[:2]:
         raise ValueError(
             f"{name} has height and width {fractions.shape}, {photo_name} has {photo.shape[:2]}: "
-            "resize the photo to the heatmap's size"
+            f"resize the photo to the heatmap's size, rap_keras.images.fit(photo, {fractions.shape})"
         )

@@ -237,6 +237,11 @@ def _row(arrays: Mapping[str, np.ndarray], photo: np.ndarray | None, label: str)
         own = numbers(own, f"the relevance of {name}", {2: "(H, W)", 3: "(H, W, channels)"})
         if own.size == 0:
             raise ValueError(f"the relevance of {name} has shape {own.shape}: it is empty")
+        if own.ndim == 3 and len(own) in (1, 3) and own.shape[-1] > 4:
+            raise ValueError(
+                f"the relevance of {name} has shape {own.shape}, which looks like channels first: give "
+                "relevance.transpose(1, 2, 0), or its sum over the channels, (H, W)"
+            )
         maps[name] = own if own.ndim == 2 else heatmap(own)
         if pixels is not None:
             require_same_size(maps[name], f"the heatmap of {name}", pixels, "photo")

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from rap_keras.visualization import layout
-from rap_keras.visualization.colours import MAP, as_pixels, fractions, heatmap, numbers, seismic
+from rap_keras.visualization.colours import MAP, as_pixels, fractions, heatmap, limit_of, numbers, seismic
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,11 +27,11 @@ def layer_strip(
     relevances: Mapping[str, np.ndarray | Sequence[np.ndarray]],
     photo: ArrayLike | None = None,
     negative_logit: bool = False,
+    scale: str = "max",
 ) -> Figure:
     """Relevance layer by layer, from the output to the input, as Figure 4 of the paper.
 
-    Each picture is scaled by its own largest absolute value and has the shape of its array below.
-    Deep networks take several rows.
+    Each picture has its own scale, and the shape of its array below. Deep networks take several rows.
 
     Args:
         relevances: For each layer's name, from the network's input to its output, the relevance of
@@ -41,6 +41,7 @@ def layer_strip(
             for a layer with several inputs.
         photo: The photo to show after the last heatmap, (H, W, 3), uint8 or float in [0, 1].
         negative_logit: Whether the logit is negative, so that blue is relevant.
+        scale: What gets the darkest colour: "max", the largest |relevance|, or "percentile", the 99th percentile.
 
     Returns:
         The figure, with a legend of the colours.
@@ -48,7 +49,7 @@ def layer_strip(
     Raises:
         TypeError: `relevances` is not a mapping, or an array holds other than real numbers.
         ValueError: There is no layer or a layer without an array, an array has another number of
-            axes or values that are not finite, or `photo` is out of its range.
+            axes or values that are not finite, `photo` is out of its range, or there is no such scale.
     """
     if not isinstance(relevances, Mapping):
         raise TypeError(
@@ -61,12 +62,12 @@ def layer_strip(
     for layer, value in reversed(list(relevances.items())):
         name = f"relevances[{layer!r}]"
         if not isinstance(value, (list, tuple)):
-            panels.append((str(layer), *_panel(value, name)))
+            panels.append((str(layer), *_panel(value, name, scale)))
         elif len(value) == 0:
             raise ValueError(f"{name} is an empty list: give an array per input of the layer")
         else:
             for index, part in enumerate(value):
-                panels.append((f"{layer}[{index}]", *_panel(part, f"{name}[{index}]")))
+                panels.append((f"{layer}[{index}]", *_panel(part, f"{name}[{index}]", scale)))
     if photo is not None:
         pixels = as_pixels(photo, "photo")
         panels.append(("photo", pixels.shape, pixels))
@@ -84,7 +85,7 @@ def layer_strip(
         right = max(right, left + slot)
         left += slot + 2 * layout.GAP
     words = ("negative", "positive") if negative_logit else ("irrelevant", "relevant")
-    note = layout.note_of("max", absolute=False)
+    note = layout.note_of(scale, absolute=False)
     least = layout.legend_width(words, note, _NAME)
     bottom = top + _PANEL + layout.LINE * _SMALL
     figure = layout.new_figure(max(right, least) + layout.MARGIN, bottom + layout.legend_height(_NAME))
@@ -97,14 +98,15 @@ def layer_strip(
     return figure
 
 
-def _panel(values: ArrayLike, name: str) -> tuple[tuple[int, ...], np.ndarray]:
+def _panel(values: ArrayLike, name: str, scale: str) -> tuple[tuple[int, ...], np.ndarray]:
     """The shape and the colours of one layer's relevance."""
     relevance = numbers(values, name, {1: "(features,)", 3: "(H, W, C)"})
     if relevance.size == 0:
         raise ValueError(f"{name} has shape {relevance.shape}: it is empty")
     if relevance.ndim == 3:
-        return relevance.shape, seismic(fractions(heatmap(relevance), name, MAP))
-    bar = fractions(relevance[:, np.newaxis], name, MAP)
+        shown = heatmap(relevance)
+        return relevance.shape, seismic(fractions(shown, name, MAP, limit_of(shown, scale)))
+    bar = fractions(relevance[:, np.newaxis], name, MAP, limit_of(relevance, scale))
     # Left to the renderer, the few relevant of thousands of features would fade into the mean.
     steps = np.array_split(bar, min(len(bar), _BAR_STEPS))
     return relevance.shape, seismic(np.stack([step[np.abs(step).argmax()] for step in steps]))

@@ -104,6 +104,11 @@ def drawn(rows: Sequence[Row], style: Style, cell: float | None = None, is_turne
     content = left + across * (cell + layout.GAP) - layout.GAP + layout.MARGIN
     needed = layout.legend_width(words, note, size) + 2 * layout.MARGIN
     width = style.width or max(content, needed)
+    if width < needed:
+        raise ValueError(
+            f"width is {width:g} inches, and the meaning of the colours needs {needed:.1f}: give a larger width "
+            "or a smaller font_size"
+        )
     if cell and not style.width and is_title:
         left += (width - content) / 2
     title = layout.wrapped(one_line(rows[0].label), width - 2 * layout.MARGIN, size) if is_title else ""

@@ -31,9 +31,7 @@ def recurrent_rule(call: Call) -> Callable[..., Tensors] | None:
         return None
     states = sum(_counts(layer))
     reason = None
-    if layer.stateful:
-        reason = "is stateful, so its output depends on earlier batches: build it with stateful=False"
-    elif getattr(layer, "time_major", False):
+    if getattr(layer, "time_major", False):
         reason = "has its time axis before the batch axis: build it with time_major=False"
     elif call.arguments().get("mask") is not None or len(call.inputs) != 1 + (states if _is_begun(call) else 0):
         reason = (

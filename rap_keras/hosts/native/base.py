@@ -153,11 +153,13 @@ class Analyzer:
 
     def _relevance_of(self, samples: Samples, first: int) -> list[np.ndarray]:
         """Attributions of each input; warnings name samples, counted from `first`, whose heatmap says nothing."""
+        if samples.selection is not None and samples.regions is None and not self._is_wrapped():
+            self._require_one_neuron_each(samples)
         require_independent(self._model, list(samples.arrays.values()))
         outputs = self._run(samples)
         finite = np.all([np.isfinite(array.reshape(len(array), -1)).all(axis=1) for array in outputs], axis=0)
         if not finite.all():
-            numbers = ", ".join(str(first + index) for index in np.flatnonzero(~finite))
+            numbers = _numbered(np.flatnonzero(~finite) + first)
             warnings.warn(
                 f"the heatmap of sample {numbers} is not finite, so it says nothing: the network or the method "
                 "divides by 0, or a value is beyond float32. Look at the model's own output and weights",
@@ -165,12 +167,24 @@ class Analyzer:
             )
         empty = ~np.any([array.reshape(len(array), -1).any(axis=1) for array in outputs], axis=0)
         if empty.any():
-            numbers = ", ".join(str(first + index) for index in np.flatnonzero(empty))
+            numbers = _numbered(np.flatnonzero(empty) + first)
             warnings.warn(
                 f"the heatmap of sample {numbers} is zero everywhere: {self._reason_for_zeros}",
                 stacklevel=4,
             )
         return outputs
+
+    def _is_wrapped(self) -> bool:
+        """Whether the analyzer is within a wrapper, which makes several samples of each."""
+        return False
+
+    def _require_one_neuron_each(self, samples: Samples) -> None:
+        count = len(samples.selection if samples.selection is not None else samples)
+        if count != len(samples):
+            raise ValueError(
+                f"neuron_selection has {count} indices for {len(samples)} samples: give one index, or one for "
+                "each sample. Wrappers of iNNvestigate, such as SmoothGrad, need an unused analyzer"
+            )
 
     def _run(self, samples: Samples) -> list[np.ndarray]:
         if self._graph is None:
@@ -267,6 +281,11 @@ class Analyzer:
                 "no others: use contrast='logit', or another mode"
             )
         self._contrast = value
+
+
+def _numbered(samples: np.ndarray) -> str:
+    more = f" and {len(samples) - 10} more" if len(samples) > 10 else ""
+    return ", ".join(map(str, samples[:10])) + more
 
 
 def is_relu(call: Call) -> bool:

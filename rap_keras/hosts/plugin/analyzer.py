@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,7 @@ class RAP(rap.RAP, ReverseAnalyzerBase):
 
     Raises:
         RuntimeError: eager execution is on, or was on when the model was built.
+        TypeError: there is no such option.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class RAP(rap.RAP, ReverseAnalyzerBase):
     ) -> None:
         checks.require_graph_execution()
         checks.require_model_of_this_mode(model)
+        _require_known_options(kwargs)
         ReverseAnalyzerBase.__init__(self, one_output(model, output), **kwargs)
         rap.RAP.__init__(
             self,
@@ -73,9 +76,19 @@ class RAP(rap.RAP, ReverseAnalyzerBase):
             disable_model_checks=self._disable_model_checks,
         )
         self._tensors: list[int] = []
+        self._own_analyzer_model: keras.Model | None = None
+
+    def create_analyzer_model(self) -> None:
+        """Builds the graph. A wrapper of iNNvestigate then puts its own in place of it."""
+        super().create_analyzer_model()
+        self._own_analyzer_model = self._analyzer_model
+
+    def _is_wrapped(self) -> bool:
+        return self._own_analyzer_model is not None and self._analyzer_model is not self._own_analyzer_model
 
     def _run(self, samples: Samples) -> list[np.ndarray]:
         """Computes the heatmaps with iNNvestigate's analyzer model, which has its options for debugging."""
+        checks.require_batch_of(self._model, len(samples))
         if not self._analyzer_model_done:
             self.create_analyzer_model()
         with naming_shapes(list(samples.arrays.values())):
@@ -190,6 +203,16 @@ class ContrastiveRAP(contrastive_rap.ContrastiveRAP, RAP):
         contrast: as for `rap_keras.ContrastiveRAP`.
         **options: those of `RAP`.
     """
+
+
+def _require_known_options(given: Mapping[str, Any]) -> None:
+    """Raises TypeError for options that neither RAP nor iNNvestigate's base classes have."""
+    parameters = [inspect.signature(cls.__init__).parameters for cls in (RAP, *ReverseAnalyzerBase.__mro__)]
+    known = {name: None for own in parameters for name in own}
+    unknown = [name for name in given if name not in known]
+    if unknown:
+        shown = [name for name in known if name[0] != "_" and name not in ("self", "model", "args", "kwargs")]
+        raise TypeError(f"rap has no option {', '.join(unknown)}: it has {', '.join(shown)}")
 
 
 class _Propagation(keras.layers.Layer):

@@ -11,7 +11,7 @@ import innvestigate.backend.checks as ichecks
 from innvestigate.analyzer.reverse_base import ReverseAnalyzerBase
 from tensorflow import keras
 
-from rap_keras.engine.checks import require_graph_execution, require_model_of_this_mode
+from rap_keras.engine.checks import require_batch_of, require_graph_execution, require_model_of_this_mode
 from rap_keras.engine.errors import NotAnalyzeableModelException
 from rap_keras.engine.network import flatten
 from rap_keras.engine.rules.kinds import is_augmentation
@@ -35,6 +35,7 @@ def create(
     cls = ianalyzer.analyzers[name]
     model = one_output(model, output)
     refuse_final_activation(flatten(model))
+    require_batch_of(model, None)
     if name in RAP_METHODS:
         return _built(cls(model, neuron_selection_mode=neuron_selection_mode))
     if name.startswith("pattern."):

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from innvestigate.analyzer.base import AnalyzerBase
     from innvestigate.analyzer.reverse_base import ReverseAnalyzerBase
 
+from rap_keras.engine.checks import require_graph_execution
 from rap_keras.engine.network import Network, flatten
 
 
@@ -36,12 +37,13 @@ def build_quickly(analyzer: AnalyzerBase) -> AnalyzerBase:
             the analyzer within it is changed.
 
     Raises:
-        RuntimeError: its graph has been built already.
+        RuntimeError: its graph has been built already, or eager execution is on.
         ImportError: iNNvestigate is not installed.
     """
     from innvestigate.analyzer.reverse_base import ReverseAnalyzerBase
     from innvestigate.analyzer.wrapper import WrapperBase
 
+    require_graph_execution()
     inner = analyzer
     while isinstance(inner, WrapperBase):
         inner = inner._subanalyzer
