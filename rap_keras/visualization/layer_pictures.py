@@ -47,7 +47,7 @@ def layer_strip(
         The figure, with a legend of the colours.
 
     Raises:
-        TypeError: `relevances` is not a mapping, or an array holds other than real numbers.
+        TypeError: `relevances` is not a mapping, or an array holds something other than real numbers.
         ValueError: There is no layer or a layer without an array, an array has another number of
             axes or values that are not finite, `photo` is out of its range, or there is no such scale.
     """

@@ -47,7 +47,7 @@ def grid(
         The figure, with a legend of the colours.
 
     Raises:
-        TypeError: `heatmaps` is not a mapping, or a photo or heatmap holds other than real numbers.
+        TypeError: `heatmaps` is not a mapping, or a photo or heatmap holds something other than real numbers.
         ValueError: There is no photo or no method, the numbers of photos, heatmaps and titles
             differ, a heatmap differs from its photo in size or has values that are not finite, or
             a photo is out of its range.
