@@ -91,8 +91,8 @@ do not:
 - **A logit below 0 inverts RAP's heatmap.** It does not occur in these tables; [its
   effect](#siamese-network) is described below, for the siamese network. Contrastive RAP is not affected.
 - **{LRP} is worse than random numbers in EEGNet.** We did not find out why. iNNvestigate's [rule for
-  BatchNormalization](native_methods.md#what-innvestigate-does-and-these-methods-too), which LRP has here, is not the
-  reason: in a trial that passed relevance through it unchanged the ratio was 1.504.
+  BatchNormalization](native_methods.md#what-innvestigate-does-and-these-methods-too), which LRP has here, is not
+  the reason: in a trial that passed relevance through it unchanged the ratio was 1.504.
 - The rows `input_rule=None` and "from 0.5" were added after the first run, to find reasons. The siamese network
   had two units at first; it has one because the first run showed the problem described at its table.
 - The data is synthetic and simple, and the networks are small. This shows that the methods run, and where they

@@ -11,6 +11,7 @@ from tensorflow import keras
 from tensorflow.keras import layers
 
 import rap_keras
+from rap_keras.engine import sample_independence
 from rap_keras.engine.conservation import lively_weights
 
 
@@ -146,6 +147,16 @@ def test_a_sequential_that_is_first_called_on_a_batch():
     logits = model.predict(X, verbose=0)
     relevance = rap_keras.create_analyzer("rap", model).analyze(X[:1])
     assert relevance.sum() == pytest.approx(logits[0].max(), rel=1e-4)
+
+
+def test_each_model_is_tried_once(monkeypatch):
+    tried = []
+    original = sample_independence.predictor
+    monkeypatch.setattr(sample_independence, "predictor", lambda model: tried.append(model) or original(model))
+    analyzer = rap_keras.create_analyzer("gradient", lively_weights(network(KEPT["einsum"])))
+    for x in (X[:1], X[:1], X, X[:2], X[:1]):
+        analyzer.analyze(x)
+    assert len(tried) == 2  # with one sample, and with several
 
 
 def test_rap_refuses_mixed_samples_too():

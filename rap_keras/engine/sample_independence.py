@@ -19,6 +19,7 @@ from rap_keras.engine.network import flatten, predictor
 from rap_keras.engine.rules import functional
 
 _independent: WeakSet[keras.Model] = WeakSet()
+_tried_with_one: WeakSet[keras.Model] = WeakSet()
 
 # Rounding depends on the size of the batch, and with TensorFloat-32 reaches a thousandth of the largest logit.
 _TOLERANCE = 1e-2
@@ -36,11 +37,12 @@ def require_independent(model: keras.Model, arrays: Sequence[np.ndarray]) -> Non
     Raises:
         NotAnalyzeableModelException: a sample's output depends on the others, or there is not one for each sample.
     """
-    if model in _independent:
+    count = len(arrays[0])
+    if model in _independent or (count == 1 and model in _tried_with_one):
         return
     free = [call.name for call in flatten(model).calls if _is_free(call)]
     if free:
-        predict, count = predictor(model), len(arrays[0])
+        predict = predictor(model)
         whole = predict(list(arrays))
         parts = [slice(0, count // 2), slice(count // 2, count)] if count > 1 else []
         halves = [predict([array[part] for array in arrays]) for part in parts]
@@ -54,7 +56,10 @@ def require_independent(model: keras.Model, arrays: Sequence[np.ndarray]) -> Non
                 f"{fault}, and relevance is that of one sample: let layer {_named(free)} work along other axes "
                 "than the first, which is that of the samples"
             )
-        if count < 2 or np.array_equal(whole[: count // 2], whole[-(count // 2) :]):
+        if count == 1:
+            _tried_with_one.add(model)
+            return
+        if np.array_equal(whole[: count // 2], whole[-(count // 2) :]):
             return  # what is the same for all samples says nothing
     _independent.add(model)
 

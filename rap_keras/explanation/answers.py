@@ -123,7 +123,7 @@ class Explanation:
         probability = "" if self.probability is None else f", probability {self.probability:.4g}"
         against = "" if self.against is None else f" against {self.against!r}"
         lost = "" if self.lost is None else f" ({abs(self.lost):.2g} {'lost' if self.lost >= 0 else 'gained'})"
-        turned = ", so negative relevance is relevant" if _is_turned(self) else ""
+        turned = ", negative logit: blue is relevant" if _is_turned(self) else ""
         score = f", score {self.own_score()}" if self.own_score() else ""
         return (
             f"<{title(self.method)} of {self.label!r}{against}: logit {self.logit:.6g}{probability}{score}, "
