@@ -360,7 +360,9 @@ def test_integer_images_in_float64():
         ]
     )
     X = np.random.default_rng(0).integers(0, 256, (3, 5, 5, 3), dtype=np.uint8)
-    assert sums(RAP(model).analyze(X)) == pytest.approx(model.predict_on_batch(X).max(1), rel=1e-12)
+    with pytest.warns(UserWarning, match="uint8, like photos before preprocessing"):
+        relevance = RAP(model).analyze(X)
+    assert sums(relevance) == pytest.approx(model.predict_on_batch(X).max(1), rel=1e-12)
 
 
 @pytest.mark.parametrize("logit", [1e-6, 1.0, 1e7])

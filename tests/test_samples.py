@@ -278,6 +278,20 @@ def test_sparse_and_ragged_samples(made, way_out):
         np.testing.assert_array_equal(analyzer.analyze(way_out(made(x))), analyzer.analyze(x))
 
 
+def test_photos_that_were_not_preprocessed_are_warned_of(recwarn):
+    def built(*first):
+        return keras.Sequential([keras.Input((4, 4, 3)), *first, layers.Flatten(), layers.Dense(3)])
+
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 4, 4, 3), np.uint8)
+    plain = create_analyzer("rap", built())
+    with pytest.warns(UserWarning, match=r"uint8, like photos before preprocessing.*X\.astype\('float32'\)"):
+        found = plain.analyze(pixels)
+    recwarn.clear()
+    np.testing.assert_array_equal(plain.analyze(pixels.astype(np.float32)), found)
+    create_analyzer("rap", built(layers.Rescaling(1 / 255))).analyze(pixels)
+    assert not [one for one in recwarn if "uint8" in str(one.message)]
+
+
 def test_a_sample_without_relevance_is_named():
     inputs = keras.Input((3,))
     model = keras.Model(inputs, layers.Dense(2)(layers.Dense(4, "relu")(inputs)))

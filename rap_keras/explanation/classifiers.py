@@ -106,27 +106,19 @@ def classifier_of(whole: keras.Model) -> Classifier:
     return Classifier(flat, maps.map_of_classes(logits), models.flat_output(whole), activation)
 
 
-_OF_PIXELS = 0.01  # x / 255 and x / 127.5 scale photos
-
-
 def warn_if_scaled_twice(network: keras.Model, how: Preprocessing) -> None:
     """Warns if photos are scaled by a named preprocessing, and again by a layer at the network's beginning."""
     import warnings
 
     from rap_keras.datasets.images import PREPROCESSINGS
+    from rap_keras.engine.input_scaling import scaling_layer
     from rap_keras.engine.network import flatten
-    from rap_keras.engine.rules import functional
 
     names = [name for name, function in PREPROCESSINGS.items() if how in (name, function) and name != "raw"]
-    for call in flatten(network).calls if names else ():
-        kind = type(call.layer).__name__
-        if kind in ("Rescaling", "Normalization") or 0 < functional.factor(call) <= _OF_PIXELS:
-            warnings.warn(
-                f"the network scales photos itself, by its layer '{call.name}', and preprocessing {names[0]!r} "
-                "scales them before: give 'raw', unless it was trained with both",
-                stacklevel=2,
-            )
-            return
-        # Operations of Keras 3 have no list of weights, and augmentation keeps the state of its seed there.
-        if getattr(call.layer, "weights", ()) and not kind.startswith("Random"):
-            return
+    layer = scaling_layer(flatten(network)) if names else None
+    if layer is not None:
+        warnings.warn(
+            f"the network scales photos itself, by its layer '{layer}', and preprocessing {names[0]!r} scales "
+            "them before: give 'raw', unless it was trained with both",
+            stacklevel=2,
+        )

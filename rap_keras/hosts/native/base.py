@@ -10,12 +10,13 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
-from rap_keras.engine import checks, regions
+from rap_keras.engine import checks, keras_graph, regions
 from rap_keras.engine.beginning import Begin, at_output, behind_head
 from rap_keras.engine.calls import Call
 from rap_keras.engine.equations import contrast, seed
 from rap_keras.engine.errors import NotAnalyzeableModelException
 from rap_keras.engine.execution import compiled
+from rap_keras.engine.input_scaling import scaling_layer
 from rap_keras.engine.network import Network, flatten, specs
 from rap_keras.engine.plan import PlannedCall
 from rap_keras.engine.rules import functional
@@ -108,7 +109,8 @@ class Analyzer:
                 "rap.contrastive".
 
         Warns:
-            UserWarning: the heatmap of a sample is zero everywhere, or is not finite.
+            UserWarning: the heatmap of a sample is zero everywhere, or is not finite; or the samples are photos of
+                uint8, and the network does not scale them.
 
         Raises:
             MemoryError: TensorFlow has no memory for so many samples at once, or for such large ones.
@@ -261,11 +263,24 @@ class Analyzer:
         if against is not None and self._neuron_selection_mode == "all":
             raise ValueError("against is for one class: create the analyzer with neuron_selection_mode='index'")
         samples = valid_samples(X, self._model, neuron_selection)
+        self._warn_of_pixels(samples)
         if self._contrast is None:
             return samples
         if self._contrast == "log_odds" and samples.regions is not None:
             regions.require_one_class(samples.regions)
         return compared(samples, self._model, against)
+
+    def _warn_of_pixels(self, samples: Samples) -> None:
+        """Warns of photos that look as if they had not been preprocessed."""
+        for array, tensor in zip(samples.arrays.values(), self._model.inputs):
+            is_photo = array.dtype == np.uint8 and array.ndim == 4 and array.shape[-1] in (1, 3)
+            if is_photo and keras_graph.dtype(tensor).is_floating and scaling_layer(self.network) is None:
+                warnings.warn(
+                    "the samples are uint8, like photos before preprocessing, and the network does not scale "
+                    "them: preprocess them as in its training. If it was trained on values from 0 to 255, give "
+                    "X.astype('float32')",
+                    stacklevel=4,
+                )
 
     def _set_contrast(self, value: str | None) -> None:
         """Lets relevance begin with the score "log_odds" or "logit", or with None at the output.
