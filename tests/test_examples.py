@@ -161,7 +161,8 @@ def test_readme_python(folder, number):
         pytest.skip("about iNNvestigate, which is not here")
     output = run(folder, sys.executable, "-c", with_claims(code))
     if "print(explanation)" in code:
-        assert re.search(r"^<RAP of 'class \d': logit .+, relevance sums to .+ lost\)>$", output, re.M), output
+        told = r"^<RAP of 'class \d': logit .+, relevance sums to .+ (lost|gained)\)>$"
+        assert re.search(told, output, re.M), output
         for name in ("figure.pdf", "why_0_and_why_1.png"):
             assert (folder / name).stat().st_size > 1000
 
