@@ -83,9 +83,20 @@ def test_scale():
     assert not np.array_equal(by_largest, written())  # the note below the colours differs
 
 
+def test_a_figure_that_is_too_narrow():
+    arguments = ("explain", "photo.png", "--model", "net.h5", "--preprocessing", "unit_scaling:unit", "--width")
+    message = refused(*arguments, "0.8")
+    assert "Invalid value for '--width' / '--dpi': width is 0.8 inches, and the meaning of the colours" in message
+    needed = re.search(r"needs ([\d.]+): give a larger width", message)
+    accepted(*arguments, needed[1])  # the way out
+
+
 def test_layers_by_a_pattern():
+    explained("--layers", "den*", "--format", "svg", "--scale", "max")
+    assert "largest |relevance|" in Path("rap-keras-output/photo-layers.svg").read_text()
     explained("--layers", "den*", "--format", "svg")
     text = Path("rap-keras-output/photo-layers.svg").read_text()
+    assert "99th percentile of |relevance|" in text
     assert ">dense" in text
     assert ">flatten" not in text
     message = refused("explain", "photo.png", "--model", "net.h5", "--preprocessing", "tf", "--layers", "conv*")

@@ -228,6 +228,11 @@ def test_refusals_and_their_ways_out():
         analyzer.analyze(x, neuron_selection=2, against=2)
     with pytest.raises(ValueError, match="against 4 of sample 0 is out of range"):
         analyzer.analyze(x, neuron_selection=2, against=4)
+    two = np.concatenate([x, x])
+    with pytest.raises(
+        ValueError, match=f"against has {4 * len(x)} indices for {2 * len(x)} samples: give one index"
+    ):
+        analyzer.analyze(two, neuron_selection=2, against=[0, 1] * (2 * len(x)))
     with pytest.raises(ValueError, match="against is for analyzers with a contrast"):
         create_analyzer("rap", model).analyze(x, against=1)
     with pytest.raises(ValueError, match="there is no other class"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -144,7 +145,9 @@ def test_a_network_by_name_has_its_preprocessing_and_classes():
     assert found.label == CLASSES[samples.labels[0]]
     assert found.sum == pytest.approx(found.logit, rel=1e-3)
     assert f"<RAP of '{found.label}': logit" in repr(found)
-    assert re.search(r"(lost|gained)\)>$", repr(found))
+    for factor, told in ((0.5, "lost"), (2, "gained")):
+        other = replace(found, relevances={name: factor * R for name, R in found.relevances.items()})
+        assert re.search(rf"\({abs(other.lost):.2g} {told}\)>$", repr(other))
 
 
 def test_several_inputs():

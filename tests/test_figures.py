@@ -135,6 +135,21 @@ def test_legend_tells_the_colours():
         assert legend.get_xlabel() == "darkest: \N{PLUS-MINUS SIGN}largest |relevance|"
 
 
+def test_layer_strip_by_percentile():
+    values = np.ones((10, 20, 1))
+    values[0, 0] = 100  # one in 200: above the 99th percentile
+    for scale, colour, note in (
+        ("max", WHITE, "largest |relevance|"),
+        ("percentile", DARK_RED, "99th percentile of |relevance|"),
+    ):
+        figure = layer_strip({"conv": values}, scale=scale)
+        pixel = shown(panels(figure)[0])[5, 5]
+        np.testing.assert_allclose(pixel, colour, atol=6)
+        assert figure.axes[-1].get_xlabel().endswith(note)
+    with pytest.raises(ValueError, match="scale is 'mean'"):
+        layer_strip({"conv": values}, scale="mean")
+
+
 def test_figures_render_white_with_their_images():
     figure = grid([np.full((3, 3, 3), 51, np.uint8)], {"a": [np.full((3, 3), 7.0)], "b": [-np.eye(3)]})
     photo, red, blue = panels(figure)

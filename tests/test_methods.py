@@ -67,6 +67,19 @@ def test_methods_that_need_options(x, name):
     assert np.isfinite(analyzer.analyze(np.abs(x))).all()
 
 
+def test_a_name_that_is_begun_is_completed():
+    with pytest.raises(ValueError, match=r"did you mean lrp\.alpha_1_beta_0 or lrp\.alpha_1_beta_0_IB\?"):
+        methods.find("lrp.alpha_1")
+
+
+@pytest.mark.skipif(PLUGIN, reason="the host here has them")
+def test_methods_of_innvestigate_alone():
+    with pytest.raises(
+        ValueError, match=r"lrp\.z_plus exists only with iNNvestigate.*disable_eager_execution\(\)"
+    ):
+        methods.find("lrp.z_plus")
+
+
 def test_several_methods_as_one_text():
     with pytest.raises(ValueError, match=r"give several methods as a list, \['rap', 'gradient'\]"):
         methods.find("rap, gradient")

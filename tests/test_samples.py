@@ -302,6 +302,8 @@ def test_a_sample_without_relevance_is_named():
     assert (found[[1, 3]] == 0).all()
     with pytest.warns(UserWarning, match=r"heatmap of sample 3 is zero"):
         RAP(model).analyze(X, batch_size=2)
+    with pytest.warns(UserWarning, match=r"sample 1, 3, 5, 7, 9, 11, 13, 15, 17, 19 and 2 more is zero"):
+        RAP(model).analyze(np.tile(X, (6, 1)))
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message="the heatmap")
         assert RAP(model).analyze(X[[0, 2]]).sum(1) == pytest.approx([4 * 3, 4 * 1], abs=3)

@@ -277,6 +277,8 @@ def test_figures_of_explanations(tmp_path, monkeypatch):
     assert headings(figure) == ["photo", "RAP", "Gradient", "", "", ""]
     labels = [axes.get_ylabel() for axes in figure.axes[:-1]]
     assert labels[0] == "cat <3\nlogit 2.4\nprobability 0.99"
+    assert "negative logit: blue is relevant" in repr(both[2])
+    assert "negative logit" not in repr(both[3])  # the gradient does not turn with the logit
     assert labels[3] == "dog, hound\nlogit -2.4\nprobability 0.0082\nnegative logit:\nblue is relevant\nin RAP"
     np.testing.assert_array_equal(images(figure)[1], np.full((2, 2, 3), DARK_RED))
     np.testing.assert_array_equal(images(figure)[4], np.full((2, 2, 3), DARK_BLUE))

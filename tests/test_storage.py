@@ -11,8 +11,10 @@ import pytest
 from tensorflow import keras
 from tensorflow.keras import layers
 
+import rap_keras
 from rap_keras import RAP
-from rap_keras.engine import keras_graph
+from rap_keras.engine import keras_graph, registered_rules
+from rap_keras.engine.rules.unweighted import unchanged
 from rap_keras.models import load_model
 
 X = np.random.default_rng(0).normal(size=(2, 6, 6, 2)).astype(np.float32)
@@ -161,3 +163,21 @@ def test_what_is_no_file_of_rap(tmp_path):
         RAP.load_npz(tmp_path / "other.npz")
     with pytest.raises(ValueError, match="cannot be saved"):
         RAP(network(), rules={"relu": lambda Xs, Ys, Rs, state: Rs}).save_npz(tmp_path / "rap.npz")
+
+
+def test_a_file_of_a_network_with_own_layers_says_how_to_load_it(tmp_path, monkeypatch):
+    class Mine(keras.layers.Layer):
+        def call(self, x):
+            return 2 * x
+
+    monkeypatch.setattr(registered_rules, "RULES", {})
+    rap_keras.register_rule(Mine, unchanged)
+    model = keras.Sequential([keras.Input((4,)), Mine(), keras.layers.Dense(2)])
+    analyzer = RAP(model)
+    analyzer.save_npz(tmp_path / "own.npz")
+    with pytest.raises(ValueError, match=r"with keras\.utils\.custom_object_scope\(\{'NAME': CLASS\}\):"):
+        RAP.load_npz(tmp_path / "own.npz")
+    with keras.utils.custom_object_scope({"Mine": Mine}):
+        loaded = RAP.load_npz(tmp_path / "own.npz")
+    x = np.arange(8.0).reshape(2, 4)
+    np.testing.assert_allclose(loaded.analyze(x), analyzer.analyze(x), rtol=1e-6)

@@ -317,8 +317,8 @@ def _run(
             name = free_name(sample.stem, taken)
             try:
                 write(answers, of_layers, output, name, look)
-            except ValueError as error:  # the figure has no room for its text
-                raise click.BadParameter(str(error), param_hint=["--width"]) from error
+            except ValueError as error:  # the figure has no room for its text, or too many dots
+                raise click.BadParameter(str(error), param_hint=["--width", "--dpi"]) from error
             with tqdm.external_write_mode():
                 if name != sample.stem:
                     click.echo(f"{sample.name} is written as {name}: there is another {sample.stem}")

@@ -1,11 +1,22 @@
-"""Whether a network scales photos itself, at its beginning."""
+"""Whether photos have been scaled: by a network itself at its beginning, or not yet at all."""
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+
+from rap_keras.engine import keras_graph
 from rap_keras.engine.network import Network
 from rap_keras.engine.rules import functional
 
 _OF_PIXELS = 0.01  # x / 255 and x / 127.5 scale photos
+
+
+def may_be_unprepared(batch: np.ndarray, tensor: Any) -> bool:
+    """Whether samples for an input of floats look like photos that have not been preprocessed."""
+    is_photo = batch.dtype == np.uint8 and batch.ndim == 4 and batch.shape[-1] in (1, 3)
+    return is_photo and bool(keras_graph.dtype(tensor).is_floating)
 
 
 def scaling_layer(network: Network) -> str | None:

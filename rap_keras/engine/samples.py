@@ -138,6 +138,7 @@ def compared(samples: Samples, model: keras.Model, against: Any) -> Samples:
             "compared with its other classes, contrast='log_odds'"
         )
     indices = _valid_selection(against, len(samples), model.outputs[0], "against")
+    require_one_each(indices, len(samples), "against")
     if model.outputs[0].shape[1:] == (1,):
         raise ValueError(
             "against: the model has one output, so there is no other class to compare it with. "
@@ -152,6 +153,15 @@ def compared(samples: Samples, model: keras.Model, against: Any) -> Samples:
                 "that is explained: give another one"
             )
     return replace(samples, against=indices)
+
+
+def require_one_each(indices: np.ndarray, count: int, name: str, way_out: str = "") -> None:
+    """Raises ValueError unless there are as many indices as samples."""
+    if len(indices) != count:
+        raise ValueError(
+            f"{name} has {len(indices)} indices for {count} samples: give one index, or one for each sample"
+            f"{way_out}"
+        )
 
 
 def are_batches(X: Any) -> bool:

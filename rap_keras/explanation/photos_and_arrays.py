@@ -173,17 +173,12 @@ def _shapes(model: keras.Model) -> dict[str, tuple[int | None, ...]]:
     return {name: tuple(tensor.shape)[1:] for name, tensor in zip(keras_graph.input_names(model), model.inputs)}
 
 
-def _may_be_photo(batch: np.ndarray) -> bool:
-    return batch.ndim == 4 and batch.shape[-1] in (1, 3)
-
-
 def _for_model(
     arrays: dict[str, np.ndarray], is_batch: bool, model: keras.Model, where: str
 ) -> tuple[dict[str, np.ndarray], bool]:
     """The arrays in the data types of the model's inputs; raises ValueError if they do not fit."""
-    import numpy as np
-
     from rap_keras.engine import keras_graph
+    from rap_keras.engine.input_scaling import may_be_unprepared
     from rap_keras.engine.samples import valid_samples
 
     try:
@@ -192,12 +187,11 @@ def _for_model(
         raise ValueError(f"{where}: {error}") from error
     cast = {}
     for name, tensor in zip(keras_graph.input_names(model), model.inputs):
-        dtype = keras_graph.dtype(tensor)
-        if arrays[name].dtype == np.uint8 and dtype.is_floating and _may_be_photo(arrays[name]):
+        if may_be_unprepared(arrays[name], tensor):
             raise ValueError(
                 f"{where}: the array is uint8, like a photo, and its preprocessing is not known: give the "
                 "photo with its preprocessing ('raw' for a network that scales photos itself), or the array as "
                 "the network takes it, in float32"
             )
-        cast[name] = arrays[name].astype(dtype.as_numpy_dtype)
+        cast[name] = arrays[name].astype(keras_graph.dtype(tensor).as_numpy_dtype)
     return cast, is_batch

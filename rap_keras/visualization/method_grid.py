@@ -106,8 +106,8 @@ def drawn(rows: Sequence[Row], style: Style, cell: float | None = None, is_turne
     width = style.width or max(content, needed)
     if width < needed:
         raise ValueError(
-            f"width is {width:g} inches, and the meaning of the colours needs {needed:.1f}: give a larger width "
-            "or a smaller font_size"
+            f"width is {width:g} inches, and the meaning of the colours needs {_rounded_up(needed)}: give a "
+            "larger width or a smaller font_size"
         )
     if cell and not style.width and is_title:
         left += (width - content) / 2
@@ -170,12 +170,17 @@ def _columns(headings: Sequence[str], style: Style, left: float, cell: float | N
     if fitting < 1:
         least = left + layout.MARGIN + narrowest
         raise ValueError(
-            f"width is {style.width:g} inches, and the labels and one image need {least:.1f}: give a larger width "
-            "or a smaller font_size"
+            f"width is {style.width:g} inches, and the labels and one image need {_rounded_up(least)}: give a "
+            "larger width or a smaller font_size"
         )
     lines = math.ceil(len(headings) / fitting)
     across = math.ceil(len(headings) / lines)
     return room / across - layout.GAP, across
+
+
+def _rounded_up(inches: float) -> float:
+    """A width to advise, in tenths of inches."""
+    return math.ceil(10 * inches) / 10
 
 
 def _meaning(methods: Sequence[str], is_turned: bool) -> tuple[str, str]:

@@ -10,13 +10,13 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
-from rap_keras.engine import checks, keras_graph, regions
+from rap_keras.engine import checks, regions
 from rap_keras.engine.beginning import Begin, at_output, behind_head
 from rap_keras.engine.calls import Call
 from rap_keras.engine.equations import contrast, seed
 from rap_keras.engine.errors import NotAnalyzeableModelException
 from rap_keras.engine.execution import compiled
-from rap_keras.engine.input_scaling import scaling_layer
+from rap_keras.engine.input_scaling import may_be_unprepared, scaling_layer
 from rap_keras.engine.network import Network, flatten, specs
 from rap_keras.engine.plan import PlannedCall
 from rap_keras.engine.rules import functional
@@ -29,6 +29,7 @@ from rap_keras.engine.samples import (
     compared,
     each_batch,
     require_batch_size,
+    require_one_each,
     valid_samples,
 )
 from rap_keras.models.final_activation import refuse_final_activation
@@ -156,7 +157,7 @@ class Analyzer:
     def _relevance_of(self, samples: Samples, first: int) -> list[np.ndarray]:
         """Attributions of each input; warnings name samples, counted from `first`, whose heatmap says nothing."""
         if samples.selection is not None and samples.regions is None and not self._is_wrapped():
-            self._require_one_neuron_each(samples)
+            require_one_each(samples.selection, len(samples), "neuron_selection", _ON_WRAPPERS)
         require_independent(self._model, list(samples.arrays.values()))
         outputs = self._run(samples)
         finite = np.all([np.isfinite(array.reshape(len(array), -1)).all(axis=1) for array in outputs], axis=0)
@@ -179,14 +180,6 @@ class Analyzer:
     def _is_wrapped(self) -> bool:
         """Whether the analyzer is within a wrapper, which makes several samples of each."""
         return False
-
-    def _require_one_neuron_each(self, samples: Samples) -> None:
-        count = len(samples.selection if samples.selection is not None else samples)
-        if count != len(samples):
-            raise ValueError(
-                f"neuron_selection has {count} indices for {len(samples)} samples: give one index, or one for "
-                "each sample. Wrappers of iNNvestigate, such as SmoothGrad, need an unused analyzer"
-            )
 
     def _run(self, samples: Samples) -> list[np.ndarray]:
         if self._graph is None:
@@ -263,24 +256,19 @@ class Analyzer:
         if against is not None and self._neuron_selection_mode == "all":
             raise ValueError("against is for one class: create the analyzer with neuron_selection_mode='index'")
         samples = valid_samples(X, self._model, neuron_selection)
-        self._warn_of_pixels(samples)
+        for array, tensor in zip(samples.arrays.values(), self._model.inputs):
+            if may_be_unprepared(array, tensor) and scaling_layer(self.network) is None:
+                warnings.warn(
+                    "the samples are uint8, like photos before preprocessing, and the network does not scale "
+                    "them: preprocess them as in its training. If it was trained on values from 0 to 255, give "
+                    "X.astype('float32')",
+                    stacklevel=3,
+                )
         if self._contrast is None:
             return samples
         if self._contrast == "log_odds" and samples.regions is not None:
             regions.require_one_class(samples.regions)
         return compared(samples, self._model, against)
-
-    def _warn_of_pixels(self, samples: Samples) -> None:
-        """Warns of photos that look as if they had not been preprocessed."""
-        for array, tensor in zip(samples.arrays.values(), self._model.inputs):
-            is_photo = array.dtype == np.uint8 and array.ndim == 4 and array.shape[-1] in (1, 3)
-            if is_photo and keras_graph.dtype(tensor).is_floating and scaling_layer(self.network) is None:
-                warnings.warn(
-                    "the samples are uint8, like photos before preprocessing, and the network does not scale "
-                    "them: preprocess them as in its training. If it was trained on values from 0 to 255, give "
-                    "X.astype('float32')",
-                    stacklevel=4,
-                )
 
     def _set_contrast(self, value: str | None) -> None:
         """Lets relevance begin with the score "log_odds" or "logit", or with None at the output.
@@ -296,6 +284,9 @@ class Analyzer:
                 "no others: use contrast='logit', or another mode"
             )
         self._contrast = value
+
+
+_ON_WRAPPERS = ". Wrappers of iNNvestigate, such as SmoothGrad, need an unused analyzer"
 
 
 def _numbered(samples: np.ndarray) -> str:
