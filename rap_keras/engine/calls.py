@@ -28,7 +28,9 @@ class Call:
     layer is `name#2`. `inputs` and `outputs` are tensor numbers in the layer's own order. A value that does not
     depend on the network's inputs has no number and stays in the arguments as it is. `dtypes` are the data types
     that the inputs of a functional operation have in the model; empty for every other layer. `closed` tells why a
-    layer that is made of others could not be taken apart.
+    layer that is made of others could not be taken apart. `masks` are the numbers of tensors that are among the
+    arguments only as masks, and `before` are the calls that are needed only to make these. `held` are the masks of
+    the inputs if the masks are bound, see `rap_keras.engine.masks`.
     """
 
     name: str
@@ -39,6 +41,9 @@ class Call:
     outputs: tuple[int, ...]
     dtypes: tuple[tf.DType, ...] = ()
     closed: str = ""
+    masks: tuple[int, ...] = ()
+    before: tuple[Call, ...] = ()
+    held: tuple[Any, ...] = ()
 
     def cast(self, xs: list[tf.Tensor]) -> list[tf.Tensor]:
         """The input tensors in the data type that the layer calculates in, as Keras casts them before a call.
@@ -62,9 +67,18 @@ class Call:
         A layer of mixed precision calculates in the data type of its weights here, since in float16 relevance
         would be lost.
         """
+        layer, args, kwargs = self.filled(xs)
+        if "training" in inspect.signature(layer.call).parameters and len(args) < 2:
+            kwargs = {**kwargs, "training": False}
+        return tf.nest.flatten(layer.call(*args, **kwargs))
+
+    def filled(self, xs: list[tf.Tensor]) -> tuple[Any, tuple, dict[str, Any]]:
+        """The layer at the precision in which it runs, and its arguments for the input tensors `xs`."""
         xs = self.cast(xs)
         if self.dtypes:
             xs = [tf.cast(x, dtype) if dtype.is_integer else x for x, dtype in zip(xs, self.dtypes)]
+        for x, mask in zip(xs, self.held):
+            x._keras_mask = mask
         values = dict(zip(self.inputs, xs))
 
         def fill(argument: Any) -> Any:
@@ -72,11 +86,7 @@ class Call:
                 return argument.at(tf.shape(xs[0])[0])
             return values[argument.number] if isinstance(argument, Ref) else argument
 
-        args, kwargs = map_leaves((self.args, self.kwargs), fill)
-        layer = keras_graph.in_full_precision(self.layer)
-        if "training" in inspect.signature(layer.call).parameters and len(args) < 2:
-            kwargs = {**kwargs, "training": False}
-        return tf.nest.flatten(layer.call(*args, **kwargs))
+        return keras_graph.in_full_precision(self.layer), *map_leaves((self.args, self.kwargs), fill)
 
     def arguments(self) -> dict[str, Any]:
         """The arguments by their names in the layer's `call`."""
@@ -91,13 +101,6 @@ class Call:
         found: list[Any] = list((keras_graph.constants(self.layer) or {}).values())
         map_leaves((self.args, self.kwargs), found.append)
         return any(_is_value(argument) for argument in found) or bool(self.kwargs.get("constant_values"))
-
-
-def has_tensors(argument: Any) -> bool:
-    """Whether an argument is, or holds, a tensor that depends on the network's inputs."""
-    found: list[Any] = []
-    map_leaves(argument, found.append)
-    return any(isinstance(part, Ref) for part in found)
 
 
 def numbered_apart(call: Call) -> Call:

@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
+from rap_keras.engine.calls import Call
 from rap_keras.engine.network import Network, as_float, flatten, specs
 
 # The lengths of all axes of samples that were large enough, by model.
@@ -49,10 +50,9 @@ def require_large_enough(model: keras.Model, arrays: Sequence[np.ndarray]) -> No
 
 def _build(network: Network, inputs: Sequence[tf.Tensor]) -> None:
     """Builds all calls of a network; raises ValueError at the first whose output has no values."""
-    values = dict(zip(network.inputs, map(as_float, inputs)))
-    for call in network.calls:
+    def run(call: Call, xs: list[tf.Tensor]) -> list[tf.Tensor]:
         try:
-            outputs = call.run([values[number] for number in call.inputs])
+            outputs = call.run(xs)
             if any(0 in output.shape[1:] for output in outputs):
                 raise ValueError("its output would have no values")
         except ValueError as error:
@@ -61,7 +61,9 @@ def _build(network: Network, inputs: Sequence[tf.Tensor]) -> None:
                 f"samples of shape {shapes} do not fit layer '{call.name}' of the model: {_reason(error)}. Give "
                 "larger samples, or samples of a size that the model was trained on"
             ) from error
-        values.update(zip(call.outputs, outputs))
+        return outputs
+
+    network.passed(map(as_float, inputs), run)
 
 
 def _reason(error: ValueError) -> str:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
-from rap_keras.engine import batch_axis, keras_graph, opened_layers, wrappers
+from rap_keras.engine import batch_axis, keras_graph, masks, opened_layers, wrappers
 from rap_keras.engine.calls import Call, Ref, map_leaves
 from rap_keras.engine.errors import NotAnalyzeableModelException
 from rap_keras.engine.execution import compiled
@@ -20,18 +20,43 @@ from rap_keras.engine.opened_layers import CannotBeOpenedError, Opened
 
 @dataclass(frozen=True)
 class Network:
-    """All calls in forward order; `inputs` and `outputs` are tensor numbers in the model's order."""
+    """All calls in forward order; `inputs` and `outputs` are tensor numbers in the model's order.
+
+    `masked` tells whether tensors may have masks that are not bound to the calls.
+    """
 
     calls: tuple[Call, ...]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+    masked: bool = False
 
     def values(self, inputs: Iterable[tf.Tensor]) -> dict[int, tf.Tensor]:
         """Every tensor by its number, calculated from the network's inputs by the layers' own calls."""
+        return self.passed(inputs)[0]
+
+    def passed(
+        self, inputs: Iterable[tf.Tensor], run: Callable[[Call, list[tf.Tensor]], list[tf.Tensor]] = Call.run
+    ) -> tuple[dict[int, tf.Tensor], Network]:
+        """The forward pass: every tensor by its number, and the network with the masks bound to its calls.
+
+        Args:
+            inputs: the network's input tensors.
+            run: gives the outputs of a call for its inputs, instead of the layer's own call.
+        """
         values = dict(zip(self.inputs, inputs))
+        found = {number: masks.of(x) for number, x in values.items()}
+        calls = []
         for call in self.calls:
-            values.update(zip(call.outputs, call.run([values[number] for number in call.inputs])))
-        return values
+            for part in (*call.before, call):
+                xs = [values[number] for number in part.inputs]
+                here = masks.bound(part, values, found) if self.masked else part
+                ys = run(here, xs) if part is call else here.run(xs)
+                values.update(zip(part.outputs, ys))
+                if self.masked:
+                    found.update(zip(part.outputs, masks.of_outputs(here, xs, ys)))
+                    here = masks.kept(here, found[part.outputs[0]])
+            calls.append(replace(here, before=()) if self.masked else call)
+        return values, replace(self, calls=tuple(calls), masked=False)
 
     def consumers(self) -> dict[int, list[Call]]:
         """The calls that take each tensor, by the tensor's number."""
@@ -111,13 +136,19 @@ class _Flattening:
         self._closed = {name.split("#")[0] for name in closed}
         self._within_opened = False
         self._batch: int | None = None
+        self._made: list[Call] = []
+        self._trial: tuple[Any, dict[int, tf.Tensor], int] | None = None
+        self._specs: dict[int, tf.TensorSpec] = {}
 
     def network(self, model: keras.Model) -> Network:
         tensors = getattr(model, "inputs", None) or []
         inputs = tuple(self._number() for _ in tensors)
+        self._specs = dict(zip(inputs, specs(model))) if tensors else {}
         self._batch = tensors[0].shape[0] if tensors else None
         calls, outputs = self._walk(model, inputs, prefix="")
-        return Network(tuple(_needed(calls, outputs)), inputs, outputs)
+        needed = _needed(calls, outputs)
+        masked = any(masks.may_begin(part) for call in needed for part in (*call.before, call))
+        return Network(tuple(needed), inputs, outputs, masked)
 
     def _number(self) -> int:
         self._tensors += 1
@@ -147,34 +178,105 @@ class _Flattening:
             _require_own_call(node.layer, name)
             _require_stateless(node.layer, name)
             if opened_layers.can_be_opened(node.layer) and name not in self._closed:
+                made = len(self._made)
                 try:
                     inner, ys = self._opened(node, xs, name)
                 except (CannotBeOpenedError, NotAnalyzeableModelException) as error:
-                    why_closed = str(error)
+                    why_closed, self._trial = str(error), None
+                    del self._made[made:]
                 else:
                     calls += inner
                     numbers.update(zip(map(id, node.outputs), ys))
                     continue
-            if wrappers.is_wrapper(node.layer):
+            wrapped = wrappers.is_wrapper(node.layer)
+            if wrapped:
                 wrappers.require_one_tensor(node.layer, node.args, node.kwargs)
-            if wrappers.is_wrapper(node.layer) or keras_graph.is_chain(node.layer):
-                inner, ys = self._called(node.layer, xs[0], name)
-                calls += inner
-            elif isinstance(node.layer, keras.Model) and not why_closed:
-                inner, ys = self._walk(node.layer, _model_inputs(node, numbers), f"{name}/")
+            if wrapped or (isinstance(node.layer, keras.Model) and not why_closed):
+                # Keras leaves the mask that a model is called with on the tensor, also for the calls behind.
+                seen = dict(numbers) if wrapped else numbers
+                calls += self._masked(node, seen, name)
+                first = _model_inputs(node, seen)
+                if wrapped or keras_graph.is_chain(node.layer):
+                    inner, ys = self._called(node.layer, first[0], name)
+                else:
+                    inner, ys = self._walk(node.layer, first, f"{name}/")
                 calls += inner
             else:
-                ys = tuple(self._number() for _ in node.outputs)
-                args, kwargs = map_leaves(
-                    (node.args, node.kwargs),
-                    lambda a: Ref(numbers[id(a)]) if id(a) in numbers else a,
-                )
-                dtypes = _dtypes(node, numbers)
-                calls.append(Call(self._name(name), node.layer, args, kwargs, xs, ys, dtypes, why_closed))
+                calls.append(self._node_call(node, numbers, name, why_closed))
+                ys = calls[-1].outputs
             numbers.update(zip(map(id, node.outputs), ys))
         return calls, tuple(numbers[id(tensor)] for tensor in graph.outputs)
 
+    def _node_call(self, node: Node, numbers: dict[int, int], name: str, why_closed: str) -> Call:
+        """The call of a layer that stays one call."""
+        args, kwargs = map_leaves(
+            (node.args, node.kwargs), lambda a: Ref(numbers[id(a)]) if id(a) in numbers else a
+        )
+        given = masks.given_only(node)
+        known = [tensor for tensor in node.inputs if id(tensor) in numbers]
+        xs, ms = (
+            tuple(numbers[id(tensor)] for tensor in known if (id(tensor) in given) is is_mask)
+            for is_mask in (False, True)
+        )
+        ys = tuple(self._number() for _ in node.outputs)
+        dtypes = _dtypes(node, numbers)
+        return self._add(Call(self._name(name), node.layer, args, kwargs, xs, ys, dtypes, why_closed, ms))
+
+    def _add(self, call: Call) -> Call:
+        self._made.append(call)
+        return call
+
+    def _masked(self, node: Node, numbers: dict[int, int], name: str) -> list[Call]:
+        """The calls that give the inputs of a model or wrapper the masks that it is called with."""
+        given = masks.arguments(node.layer, node.args, node.kwargs)
+        first, mask = next(iter(given.values())), given.get("mask")
+        calls = []
+        for tensor, own in zip(tf.nest.flatten(first), [] if mask is None else tf.nest.flatten(mask)):
+            if own is not None:
+                ms = {"mask": Ref(numbers[id(own)]) if id(own) in numbers else own}
+                calls.append(self._call(masks.WithMask(), (numbers[id(tensor)],), f"{name}/mask", 1, ms))
+                numbers[id(tensor)] = calls[-1].outputs[0]
+        return calls
+
+    def _masks(self, numbers: Sequence[int]) -> list[Any]:
+        """The masks of tensors, in a graph that calculates nothing; None for a tensor without one."""
+        if not any(map(masks.may_begin, self._made)):
+            return [None] * len(numbers)
+        graph, values, tried = self._trial or (tf.compat.v1.wrap_function(lambda: None, []).graph, {}, 0)
+        with graph.as_default():
+            for number, spec in self._specs.items() if not values else ():
+                values[number] = as_float(tf.compat.v1.placeholder(spec.dtype, spec.shape))
+            network = Network(tuple(self._made[tried:]), tuple(values), (), masked=True)
+            values = network.values(list(values.values()))
+        self._trial = graph, values, len(self._made)
+        return [masks.of(values[number]) for number in numbers]
+
     def _opened(self, node: Node, xs: tuple[int, ...], name: str) -> tuple[list[Call], tuple[int, ...]]:
+        """The calls in a layer made of layers, with the masks that it gets and gives; raises CannotBeOpenedError."""
+        places = dict(zip(map(id, node.inputs), zip(xs, self._masks(xs))))
+        masked = {key: place for key, place in places.items() if place[1] is not None}
+        before = [self._call(masks.MaskOf(), (number,), f"{name}/mask") for number, _ in masked.values()]
+        if masked:
+            xs = (*xs, *(call.outputs[0] for call in before))
+            node = masks.with_symbols(node, {key: mask for key, (_, mask) in masked.items()})
+        inner, ys = self._traced(node, xs, name)
+        if not node.layer.supports_masking:
+            return [*before, *inner], ys
+        first, mask = masks.given_to_compute(node)
+        numbers = dict(zip(map(id, node.inputs), xs))
+        first, mask = map_leaves((first, mask), lambda a: Ref(numbers[id(a)]) if id(a) in numbers else a)
+        behind = [
+            self._call(masks.MaskedAs(node.layer, place), (y,), f"{name}/mask", 1, {"first": first, "mask": mask})
+            for place, y in enumerate(ys)
+        ]
+        found = tuple(call.outputs[0] for call in behind)
+        if all(mask is None for mask in self._masks(found)):
+            del self._made[-len(behind) :]
+            self._trial = self._trial and (*self._trial[:2], len(self._made))
+            return [*before, *inner], ys
+        return [*before, *inner, *behind], found
+
+    def _traced(self, node: Node, xs: tuple[int, ...], name: str) -> tuple[list[Call], tuple[int, ...]]:
         """The calls in a layer made of layers; raises CannotBeOpenedError."""
         graph = opened_layers.opened(node)
         outermost, self._within_opened = not self._within_opened, True
@@ -183,7 +285,7 @@ class _Flattening:
         finally:
             self._within_opened = not outermost
         if outermost:
-            inner = Network(tuple(calls), xs, ys)
+            inner = Network(tuple(calls), xs, ys, any(map(masks.may_begin, self._made)))
 
             def outputs(tensors: list[tf.Tensor]) -> list[tf.Tensor]:
                 values = inner.values(tensors)
@@ -207,10 +309,17 @@ class _Flattening:
         call = self._call(layer, (number,), name, wrappers.outputs(layer))
         return [call], call.outputs
 
-    def _call(self, layer: Any, numbers: tuple[int, ...], name: str, outputs: int = 1) -> Call:
+    def _call(
+        self, layer: Any, numbers: tuple[int, ...], name: str, outputs: int = 1, aside: dict[str, Any] | None = None
+    ) -> Call:
+        """The call of a layer for tensors; those in the arguments `aside` are needed only for masks."""
         given: Any = [Ref(number) for number in numbers]
         args = (given[0] if len(numbers) == 1 else given,)
-        return Call(self._name(name), layer, args, {}, numbers, tuple(self._number() for _ in range(outputs)))
+        ys = tuple(self._number() for _ in range(outputs))
+        found: list[Any] = []
+        map_leaves(aside or {}, found.append)
+        ms = tuple(a.number for a in found if isinstance(a, Ref) and a.number not in numbers)
+        return self._add(Call(self._name(name), layer, args, aside or {}, numbers, ys, masks=ms))
 
     def _chain(self, model: keras.Sequential, number: int, prefix: str) -> tuple[list[Call], tuple[int, ...]]:
         """A Sequential whose layers Keras never connected: each takes the output of the one before."""
@@ -223,9 +332,9 @@ class _Flattening:
 
     def _time_distributed(self, layer: Any, number: int, name: str) -> tuple[list[Call], tuple[int, ...]]:
         """Time steps as samples of their own: folded into the batch, and unfolded behind the layer."""
-        fold = self._call(wrappers.FoldTime(), (number,), f"{name}/fold")
+        fold = self._call(wrappers.FoldTime(layer.layer), (number,), f"{name}/fold")
         inner, (output,) = self._called(layer.layer, fold.outputs[0], f"{name}/{layer.layer.name}")
-        unfold = self._call(wrappers.UnfoldTime(), (output, number), f"{name}/unfold")
+        unfold = self._call(wrappers.UnfoldTime(layer), (output, number), f"{name}/unfold")
         return [fold, *inner, unfold], unfold.outputs
 
     def _bidirectional(self, layer: Any, number: int, name: str) -> tuple[list[Call], tuple[int, ...]]:
@@ -292,18 +401,26 @@ def _nodes(model: keras.Model) -> list[Node]:
 
 def _model_inputs(node: Node, numbers: dict[int, int]) -> tuple[int, ...]:
     """Tensor numbers of what a nested model was called with, in the order of its own inputs."""
-    given = node.args[0] if node.args else next(iter(node.kwargs.values()))
+    given = next(iter(masks.arguments(node.layer, node.args, node.kwargs).values()))
     if isinstance(given, dict):
         given = [given[name] for name in keras_graph.input_names(node.layer)]
     return tuple(numbers[id(tensor)] for tensor in tf.nest.flatten(given))
 
 
 def _needed(calls: list[Call], outputs: tuple[int, ...]) -> list[Call]:
-    """Only the calls on which the outputs depend."""
-    wanted = set(outputs)
+    """Only the calls on which the outputs depend; those needed only for masks are in front of the next other one."""
+    wanted, aside = set(outputs), set()
     kept = []
     for call in reversed(calls):
-        if wanted.intersection(call.outputs):
-            wanted.update(call.inputs)
-            kept.append(call)
-    return kept[::-1]
+        carries = bool(wanted.intersection(call.outputs))
+        if carries or aside.intersection(call.outputs):
+            (wanted if carries else aside).update(call.inputs)
+            aside.update(call.masks)
+            kept.append((carries, call))
+    found, before = [], []
+    for carries, call in reversed(kept):
+        before.append(call)
+        if carries:
+            found.append(replace(call, before=tuple(before[:-1])))
+            before = []
+    return found

@@ -114,6 +114,7 @@ def require_same(
         CannotBeOpenedError: they differ.
     """
     tensors = [_random(*pair) for pair in zip(node.inputs, numbers)]
+    _put_masks_on(tensors, node)
     with _as_it_was(node.layer), keras.StatelessScope():
         args, kwargs = _arguments(node, tensors, _size(tensors))
         expected = tf.nest.flatten(node.layer(*args, **kwargs))
@@ -140,6 +141,7 @@ def _traced(node: Node, size: int) -> tuple[Opened, Callable[[tf.Tensor], Callab
     """
     unique = {id(t): keras.KerasTensor((size, *t.shape[1:]), _dtype(node.layer, t)) for t in node.inputs}
     inputs = [unique[id(t)] for t in node.inputs]
+    _put_masks_on(inputs, node)
     found: list[Opened] = []
 
     def trace() -> None:
@@ -157,6 +159,15 @@ def _traced(node: Node, size: int) -> tuple[Opened, Callable[[tf.Tensor], Callab
         except Exception as error:  # it is the user's code
             raise CannotBeOpenedError(f"its call fails on symbolic tensors ({_first_line(error)})") from error
     return found[0], lambda tensor: graph.prune([], tensor)
+
+
+def _put_masks_on(tensors: Sequence[Any], node: Node) -> None:
+    """Gives tensors that stand for the inputs of a node those masks of them that are inputs of the node, too."""
+    stands_for = dict(zip(map(id, node.inputs), tensors))
+    for symbolic, tensor in zip(node.inputs, tensors):
+        mask = getattr(symbolic, "_keras_mask", None)
+        if id(mask) in stands_for:
+            tensor._keras_mask = stands_for[id(mask)]
 
 
 def _merged_node(a: Node, b: Node, constant: Callable) -> Node:
@@ -277,6 +288,8 @@ def _shape(a: Any, b: Any) -> list[int | None]:
 def _random(tensor: Any, seed: int) -> tf.Tensor:
     shape, dtype = (_TRIED, *tensor.shape[1:]), keras_graph.dtype(tensor)
     random = np.random.default_rng(seed)
+    if dtype.is_bool:  # a mask under which nothing counts may give NaN
+        return tf.constant(random.integers(0, 2, shape) + np.eye(1, shape[-1]) > 0)
     return tf.cast(random.normal(size=shape) if dtype.is_floating else random.integers(0, 2, shape), dtype)
 
 

@@ -76,8 +76,8 @@ def plan(
         rules: rules for single layers by the names of their calls, instead of those of their kind.
 
     Raises:
-        NotAnalyzeableModelException: a layer has no rule (the message names all such layers), calculates with
-            integers, or masks time steps.
+        NotAnalyzeableModelException: a layer has no rule (the message names all such layers), or calculates with
+            integers.
         KeyError: `rules` names a layer that is not in the network.
         TypeError: one of `rules` is not a function.
     """
@@ -121,11 +121,6 @@ def _refuse_unknown(planned: list[PlannedCall]) -> None:
             raise NotAnalyzeableModelException(
                 f"operation '{p.call.name}' calculates with integers, which relevance cannot follow: build the "
                 f"model with {cast} before that operation"
-            )
-        if getattr(p.call.layer, "mask_zero", False) or isinstance(p.call.layer, keras.layers.Masking):
-            raise NotAnalyzeableModelException(
-                f"layer '{p.call.name}' masks time steps, but RAP does not follow masks: it would explain "
-                "another network. Build the model without Masking layers, and with mask_zero=False"
             )
     unknown = [p.call for p in planned if not p.mixes and p.rule is None]
     for call in unknown:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import tensorflow as tf
 from tensorflow import keras
 
 from rap_keras.engine.beginning import Begin
+from rap_keras.engine.calls import Call
 from rap_keras.engine.network import Network
 from rap_keras.engine.plan import PlannedCall
 from rap_keras.engine.rules import weighted
@@ -40,6 +41,8 @@ class Relevance:
 @dataclass
 class _Forward:
     values: dict[int, tf.Tensor]
+    network: Network
+    planned: list[PlannedCall]
     steps: dict[str, list[weighted.Step]]
     bounds: dict[int, Bounds]
 
@@ -66,8 +69,8 @@ def propagate(
         finish: takes each tensor's number and complete relevance, and returns the relevance to go on with.
     """
     passed = _forward(network, planned, inputs, bounds)
-    by_name = {p.call.name: p for p in planned}
-    beginning = begin(network, passed.values, lambda call, xs: _outputs(by_name[call.name], xs)[0])
+    by_name = {p.call.name: p for p in passed.planned}
+    beginning = begin(passed.network, passed.values, lambda call, xs: _outputs(by_name[call.name], xs)[0])
     arriving = {number: [R * _UNIT] for number, R in beginning.tensors.items()}
     tensors = {number: R * _UNIT for number, R in beginning.head.items()}
     calls: dict[str, list[tf.Tensor]] = {}
@@ -81,7 +84,7 @@ def propagate(
             tensors[number] = R if finish is None else finish(number, R / _UNIT) * _UNIT
         return tensors[number]
 
-    for nid, p in reversed(list(enumerate(planned))):
+    for nid, p in reversed(list(enumerate(passed.planned))):
         if p.call.name in beginning.calls:
             calls[p.call.name] = [R * _UNIT for R in beginning.calls[p.call.name]]
             continue
@@ -108,18 +111,24 @@ def _forward(
     inputs: Sequence[tf.Tensor],
     bounds: Sequence[Bounds | None],
 ) -> _Forward:
-    passed = _Forward(
-        values=dict(zip(network.inputs, inputs)),
-        steps={},
-        bounds={number: pair for number, pair in zip(network.inputs, bounds) if pair},
-    )
-    for p in planned:
-        xs = p.call.cast([passed.values[number] for number in p.call.inputs])
-        with tf.name_scope(_scope("forward", p.call.name)):
-            ys, passed.steps[p.call.name] = _outputs(p, xs)
-            if p.bounded:
+    steps: dict[str, list[weighted.Step]] = {}
+    found = {number: pair for number, pair in zip(network.inputs, bounds) if pair}
+    by_name = {p.call.name: p for p in planned}
+
+    def run(call: Call, xs: list[tf.Tensor]) -> list[tf.Tensor]:
+        p = replace(by_name[call.name], call=call)
+        xs = call.cast(xs)
+        with tf.name_scope(_scope("forward", call.name)):
+            ys, steps[call.name] = _outputs(p, xs)
+        return ys
+
+    values, bound = network.passed(inputs, run)
+    calls = [replace(p, call=call) for p, call in zip(planned, bound.calls)]
+    passed = _Forward(values, bound, calls, steps, found)
+    for p in calls:
+        if p.bounded:
+            with tf.name_scope(_scope("bounds", p.call.name)):
                 _bound(p, passed)
-        passed.values.update(zip(p.call.outputs, ys))
     return passed
 
 

@@ -25,7 +25,7 @@ def reverse(network: Network, inputs: Sequence[tf.Tensor], begin: Begin, back: B
         begin: what is sent back, see `rap_keras.engine.beginning`.
         back: the rule, such as `gradient`.
     """
-    values = network.values(inputs)
+    values, network = network.passed(inputs)
     beginning = begin(network, values, Call.run)
     arriving = {number: [R] for number, R in beginning.tensors.items()}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import tensorflow as tf
@@ -19,16 +20,13 @@ def is_wrapper(layer: Any) -> bool:
 
 
 def require_one_tensor(layer: Any, args: tuple, kwargs: dict[str, Any]) -> None:
-    """Raises NotAnalyzeableModelException if a wrapper is called with a second tensor, such as a mask."""
-    more = [
-        *args[1:],
-        *(value for name, value in kwargs.items() if name not in ("training", "inputs", "sequences")),
-    ]
-    nested = bool(args) and isinstance(args[0], (list, tuple, dict))
-    if nested or any(value is not None for value in more):
+    """Raises NotAnalyzeableModelException if a wrapper is called with a second tensor that is not a mask."""
+    given = inspect.signature(layer.call).bind(*args, **kwargs).arguments
+    first, *more = (value for name, value in given.items() if name not in ("training", "mask"))
+    if isinstance(first, (list, tuple, dict)) or any(value is not None for value in more):
         raise NotAnalyzeableModelException(
-            f"layer '{layer.name}' ({type(layer).__name__}) is called with more than one tensor, such as a mask "
-            "or an initial state: call it with the sequences alone"
+            f"layer '{layer.name}' ({type(layer).__name__}) is called with more than one tensor, such as an "
+            "initial state: call it with the sequences alone"
         )
 
 
@@ -49,15 +47,32 @@ def merge(mode: str) -> Any:
 
 
 class FoldTime(keras.layers.Layer):
-    """Reshapes (N, time, ...) to (N * time, ...), so that every time step is a sample."""
+    """Reshapes (N, time, ...) to (N * time, ...), so that every time step is a sample of `layer`."""
+
+    def __init__(self, layer: Any) -> None:
+        super().__init__()
+        self.supports_masking = "mask" in inspect.signature(layer.call).parameters  # others get no mask from Keras
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         """The time steps of all samples, those of the first sample first."""
         return tf.ensure_shape(tf.reshape(x, tf.concat([[-1], tf.shape(x)[2:]], 0)), [None, *x.shape[2:]])
 
+    def compute_mask(self, x: tf.Tensor, mask: Any) -> Any:
+        """The mask of each time step."""
+        return None if mask is None else self.call(mask)
+
 
 class UnfoldTime(keras.layers.Layer):
-    """Reshapes (N * time, ...) back to (N, time, ...)."""
+    """Reshapes (N * time, ...) back to (N, time, ...), for the TimeDistributed `wrapper`."""
+
+    def __init__(self, wrapper: Any) -> None:
+        super().__init__()
+        self.supports_masking = True
+        self._mask_of_sequence = wrapper.compute_mask
+
+    def compute_mask(self, inputs: Any, mask: Any) -> Any:
+        """The mask that the TimeDistributed gives its output."""
+        return self._mask_of_sequence(inputs[1], mask[1])
 
     def call(self, inputs: Any) -> tf.Tensor:
         """The first of two tensors, unfolded into as many time steps as the second has."""
@@ -67,8 +82,15 @@ class UnfoldTime(keras.layers.Layer):
 
 
 class ReverseTime(keras.layers.Layer):
-    """Reverses a sequence."""
+    """Reverses a sequence, but not its mask: a layer that goes backwards does not reverse that either."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.supports_masking = True
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         """Its time steps, the last one first."""
         return tf.reverse(x, axis=[1])
+
+
+HELPERS = (FoldTime, UnfoldTime, ReverseTime)

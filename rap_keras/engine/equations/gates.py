@@ -161,8 +161,48 @@ def _joined(parts: Sequence[Tensors]) -> Tensors:
     return [tensor for part in parts for tensor in part]
 
 
+def masked(step: Step, output: int, zeros: bool) -> Step:
+    """A step that takes an input with its mask, (N,), and keeps the states of the samples that the mask leaves out.
+
+    Its last state is the output. Where the mask leaves out a sample, this is the output before, or 0 with `zeros`.
+
+    Args:
+        step: the step without a mask.
+        output: which of its states is the output.
+        zeros: the output of a step that is left out is 0.
+    """
+
+    def masked_step(x_and_mask: Any, states: Tensors) -> tuple[Tensors, Back]:
+        x, mask = x_and_mask
+        *olds, last = states
+        news, back_of_step = step(x, olds)
+
+        def chosen(new: tf.Tensor, old: tf.Tensor) -> tf.Tensor:
+            return tf.where(tf.reshape(mask, [-1] + [1] * (new.shape.rank - 1)), new, old)
+
+        def back(way: Way, Rs: Tensors) -> tuple[tf.Tensor, Tensors]:
+            none = [tf.zeros_like(R) for R in Rs]
+            R_news = [chosen(*pair) for pair in zip(Rs, none)]
+            R_news[output] += R_news.pop()
+            R_x, R_olds = back_of_step(way, R_news)
+            R_before = [chosen(*pair) for pair in zip(R_olds, Rs)]
+            return chosen(R_x, tf.zeros_like(R_x)), [*R_before, none[-1] if zeros else chosen(none[-1], Rs[-1])]
+
+        after = [chosen(*pair) for pair in zip(news, olds)]
+        return [*after, chosen(news[output], tf.zeros_like(last) if zeros else last)], back
+
+    return masked_step
+
+
 def through_time(
-    step: Step, output: int, way: Way, x: tf.Tensor, states: Tensors, R_y: tf.Tensor | None, R_last: Tensors
+    step: Step,
+    output: int,
+    way: Way,
+    x: tf.Tensor,
+    states: Tensors,
+    R_y: tf.Tensor | None,
+    R_last: Tensors,
+    mask: tf.Tensor | None = None,
 ) -> tuple[tf.Tensor, Tensors]:
     """Takes relevance back through the time steps of a cell one by one, so memory grows only with the states.
 
@@ -174,13 +214,15 @@ def through_time(
         states: initial states, (N, ...) each.
         R_y: relevances of the outputs at every step, (time, N, ...); None if only the last output has any.
         R_last: relevances of the states after the last step.
+        mask: for a step of `masked`: True where a step counts, (time, N).
 
     Returns:
         Relevances of x, and those of the initial states.
     """
-    after = tf.scan(lambda olds, x: step(x, olds)[0], x, states, parallel_iterations=1)
+    taken = x if mask is None else (x, mask)
+    after = tf.scan(lambda olds, x: step(x, olds)[0], taken, states, parallel_iterations=1)
     before = [tf.concat([s[None], a[:-1]], 0) for s, a in zip(states, after)]
-    sequences = [x, *before] if R_y is None else [x, *before, R_y]
+    sequences = [taken, *before] if R_y is None else [taken, *before, R_y]
 
     def earlier(found: Tensors, at: Tensors) -> Tensors:
         Rs = list(found[:-1])

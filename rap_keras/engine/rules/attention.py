@@ -10,7 +10,7 @@ import tensorflow as tf
 from tensorflow import keras
 
 from rap_keras.engine import keras_graph
-from rap_keras.engine.calls import Call, Ref, has_tensors, numbered_apart
+from rap_keras.engine.calls import Call, Ref, numbered_apart
 from rap_keras.engine.equations.gates import Tensors, Way
 from rap_keras.engine.errors import NotAnalyzeableModelException
 from rap_keras.engine.rules import functional
@@ -22,15 +22,14 @@ def attention_rule(call: Call) -> Callable[..., Tensors] | None:
     """The rule of an attention layer, or of a product of two tensors; None for a call of another kind.
 
     Raises:
-        NotAnalyzeableModelException: the layer also outputs its attention weights, has a mask that relevance does
-            not follow, or has values that do not depend on the model's input.
+        NotAnalyzeableModelException: the layer also outputs its attention weights, or has values that do not
+            depend on the model's input.
     """
     rule = lookup(call.layer, _LAYERS)
     if rule is product or keras_graph.operation_name(call.layer) in functional.PRODUCTS:
         return product if len(call.inputs) == 2 else None
     if rule is None:
         return None
-    _refuse_masks(call)
     if not isinstance(_value_argument(call), Ref):
         raise NotAnalyzeableModelException(
             f"layer '{call.name}' ({type(call.layer).__name__}) has values that do not depend on the model's "
@@ -44,21 +43,12 @@ def attention_rule(call: Call) -> Callable[..., Tensors] | None:
     return rule
 
 
-def _refuse_masks(call: Call) -> None:
-    arguments = call.arguments()
-    own = arguments.get("mask")
-    of_queries = isinstance(own, (list, tuple)) and own[0] is not None
-    if of_queries or any(has_tensors(given) for name, given in arguments.items() if name.endswith("mask")):
-        raise NotAnalyzeableModelException(
-            f"layer '{call.name}' ({type(call.layer).__name__}) has a mask of queries, or one that depends on the "
-            "model's input, which relevance does not follow: build the model without it, or with a constant mask "
-            "of the values"
-        )
-
-
 def attention(call: Call, Xs: Tensors, Rs: Tensors, way: Way, bounded: Sequence[bool]) -> Tensors:
-    """Attention and AdditiveAttention: y = A v, where A are the attention weights."""
+    """Attention and AdditiveAttention: y = A v, where A are the attention weights, 0 for a masked query."""
     A, v = _weights(call, Xs), _value(call, Xs)
+    mask = call.arguments().get("mask")
+    if mask is not None and mask[0] is not None:
+        A *= tf.cast(mask[0], A.dtype)[..., None]
     return _to_value(call, Xs, way.linear(lambda v, A: tf.matmul(A, v), v, A, 0.0, Rs[0]))
 
 

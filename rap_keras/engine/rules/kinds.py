@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from tensorflow import keras
 from tensorflow.keras.layers import Layer
 
-from rap_keras.engine import registered_rules, wrappers
+from rap_keras.engine import masks, registered_rules, wrappers
 from rap_keras.engine.calls import Call
 from rap_keras.engine.rules import functional
 from rap_keras.engine.rules.unweighted import (
@@ -78,7 +78,7 @@ _GROUPS: list[tuple[str, Kind]] = [
     ),
     (_AUGMENTATION, Kind(unchanged, **_KEEPS_ALL)),
     (
-        "Concatenate Cropping1D Cropping2D Cropping3D Flatten Permute RepeatVector Reshape UpSampling1D "
+        "Concatenate Cropping1D Cropping2D Cropping3D Flatten Masking Permute RepeatVector Reshape UpSampling1D "
         "UpSampling3D CenterCrop MaxPooling1D MaxPooling2D MaxPooling3D GlobalMaxPooling1D GlobalMaxPooling2D "
         "GlobalMaxPooling3D AdaptiveMaxPooling1D AdaptiveMaxPooling2D AdaptiveMaxPooling3D Maximum Minimum",
         _MOVED,
@@ -104,7 +104,8 @@ _LAYERS: dict[type, Kind] = {
     if hasattr(keras.layers, name)
 }
 
-_LAYERS.update(dict.fromkeys((wrappers.FoldTime, wrappers.UnfoldTime, wrappers.ReverseTime), _MOVED))
+_LAYERS.update(dict.fromkeys(wrappers.HELPERS, _MOVED))
+_LAYERS.update(dict.fromkeys((masks.WithMask, masks.MaskedAs), Kind(unchanged, **_KEEPS_ALL)))
 
 
 # Layers that keras.applications defines for itself, which cannot be imported.

@@ -33,10 +33,10 @@ def recurrent_rule(call: Call) -> Callable[..., Tensors] | None:
     reason = None
     if getattr(layer, "time_major", False):
         reason = "has its time axis before the batch axis: build it with time_major=False"
-    elif call.arguments().get("mask") is not None or len(call.inputs) != 1 + (states if _is_begun(call) else 0):
+    elif len(call.inputs) != 1 + (states if _is_begun(call) else 0):
         reason = (
-            "is called with a mask or with constant states, which relevance does not follow: call it with the "
-            "sequences alone, or with an initial_state that depends on the model's input"
+            "is called with constant states, which relevance does not follow: call it with the sequences alone, or "
+            "with an initial_state that depends on the model's input"
         )
     elif any(_kind(cell) == "gru" and cell.reset_after and _goes_below_0(cell) for cell in _cells(layer)):
         reason = (
@@ -51,18 +51,43 @@ def recurrent_rule(call: Call) -> Callable[..., Tensors] | None:
 def recurrent(call: Call, Xs: Tensors, Rs: Tensors, way: Way, bounded: Sequence[bool]) -> Tensors:
     """Back through the time steps: gates are constant factors, see `rap_keras.engine.equations.gates`."""
     layer, counts = call.layer, _counts(call.layer)
-    x = _time_first(Xs[0])
+    x, mask = _time_first(Xs[0]), _mask(call)
     if layer.go_backwards:
-        x = x[::-1]
+        x, mask = x[::-1], None if mask is None else mask[::-1]
     step, shapes = _step(layer, x[0])
     states = Xs[1:] or [tf.zeros(shape, x.dtype) for shape in shapes]
     output = sum(counts[:-1])
     R_last = Rs[1:] or [tf.zeros_like(state) for state in states]
     R_y = _time_first(Rs[0]) if layer.return_sequences else None
+    if mask is not None:
+        step = gates.masked(step, output, bool(getattr(layer, "zero_output_for_mask", False)))
+        emitted, output = tf.zeros_like(states[output]), len(states)
+        states, R_last = [*states, emitted], [*R_last, tf.zeros_like(emitted)]
     if R_y is None:
         R_last[output] += Rs[0]
-    R_x, R_states = gates.through_time(step, output, way, x, list(states), R_y, R_last)
+    R_x, R_states = gates.through_time(step, output, way, x, list(states), R_y, list(R_last), mask)
     return [_time_first(R_x[::-1] if layer.go_backwards else R_x), *R_states][: len(Xs)]
+
+
+def _mask(call: Call) -> tf.Tensor | None:
+    """The mask of a recurrent layer, (time, N); None without one.
+
+    Raises:
+        NotAnalyzeableModelException: it is not one for each step.
+    """
+    given = call.arguments().get("mask")
+    mask = given[0] if isinstance(given, (list, tuple)) else given
+    if mask is None:
+        return None
+    if mask.shape.rank == 3 and mask.shape[2] == 1:
+        mask = mask[..., 0]
+    if mask.shape.rank != 2:
+        raise NotAnalyzeableModelException(
+            f"layer '{call.name}' ({type(call.layer).__name__}) has a mask of shape {tuple(mask.shape)}, which "
+            "relevance does not follow: mask whole time steps, (samples, steps), or build the model without the "
+            "layer that makes the mask, such as Masking or an Embedding with mask_zero=True"
+        )
+    return tf.transpose(tf.cast(mask, tf.bool))
 
 
 def _time_first(x: tf.Tensor) -> tf.Tensor:

@@ -13,7 +13,7 @@ from rap_keras.engine import checks
 from rap_keras.engine.calls import Call
 from rap_keras.engine.equations.numerics import transposed
 from rap_keras.engine.execution import compiled
-from rap_keras.engine.network import as_float
+from rap_keras.engine.network import Network, as_float, specs
 from rap_keras.engine.reversal import gradient, reverse
 from rap_keras.engine.rules.unweighted import Tensors
 from rap_keras.engine.samples import Samples
@@ -50,8 +50,13 @@ class Gradient(Analyzer):
         return [self._postprocess(g) for g in self._gradients(inputs, tensors[len(inputs) :])]
 
     def _gradients(self, inputs: list[tf.Tensor], index: list[tf.Tensor]) -> list[tf.Tensor]:
+        return self._gradients_of(self.network, inputs, index)
+
+    def _gradients_of(
+        self, network: Network, inputs: list[tf.Tensor], index: list[tf.Tensor]
+    ) -> list[tf.Tensor]:
         def output(*xs: tf.Tensor) -> tf.Tensor:
-            return self.network.values(xs)[self.network.outputs[0]]
+            return network.values(xs)[network.outputs[0]]
 
         return transposed(output, inputs, lambda y: self._selected(y, index))
 
@@ -88,7 +93,8 @@ class InputTimesGradient(Gradient):
 class _Averaged(Gradient):
     """The mean gradient over several inputs made from each sample, always of the neuron selected for the sample.
 
-    The inputs are explained one after the other, so they need no more memory than the samples themselves.
+    The inputs are explained one after the other, so they need no more memory than the samples themselves. They have
+    the masks of the sample: noise would unmask its padding, and the reference may be masked everywhere.
     """
 
     _times: int
@@ -97,15 +103,23 @@ class _Averaged(Gradient):
     def _run(self, samples: Samples) -> list[np.ndarray]:
         if self._graph is None:
             mode, self._neuron_selection_mode = self._neuron_selection_mode, self._inner_mode()
-            self._graph = compiled(lambda *tensors: self._attributions(list(tensors)), self.specs())
+            given = specs(self._model) if self.network.masked else []
+            self._graph = compiled(lambda *tensors: self._attributions(list(tensors)), [*self.specs(), *given])
             self._neuron_selection_mode = mode
         arrays = _floats(samples)
-        index = self._index(samples)
+        index = [*self._index(samples), *(arrays if self.network.masked else [])]
         total: list[np.ndarray] = []
         for number in range(self._times):
             found = self._graph([*self._inputs(arrays, number), *index])
             total = [a + b for a, b in zip(total, found)] if total else found
         return self._reduced([array / self._times for array in total], arrays)
+
+    def _gradients(self, inputs: list[tf.Tensor], index: list[tf.Tensor]) -> list[tf.Tensor]:
+        if not self.network.masked:
+            return super()._gradients(inputs, index)
+        index, given = index[: -len(inputs)], index[-len(inputs) :]
+        _, network = self.network.passed([as_float(x) for x in given])
+        return self._gradients_of(network, inputs, index)
 
     def _inner_mode(self) -> str:
         return "all" if self._neuron_selection_mode == "all" else "index"
