@@ -11,7 +11,7 @@ import tensorflow as tf
 from tensorflow import keras
 
 from rap_keras.engine import keras_graph
-from rap_keras.engine.opened_layers import Constant, OfBatch
+from rap_keras.engine.opened_layers import Constant, OfShape
 
 
 class Ref(NamedTuple):
@@ -68,14 +68,13 @@ class Call:
         values = dict(zip(self.inputs, xs))
 
         def fill(argument: Any) -> Any:
-            if isinstance(argument, (Constant, OfBatch)):
-                return argument.at(tf.shape(xs[0])[0])
+            if isinstance(argument, (Constant, OfShape)):
+                return argument.at(tf.shape(xs[0]))
             return values[argument.number] if isinstance(argument, Ref) else argument
 
         args, kwargs = map_leaves((self.args, self.kwargs), fill)
         layer = keras_graph.in_full_precision(self.layer)
-        if "training" in inspect.signature(layer.call).parameters and len(args) < 2:
-            kwargs = {**kwargs, "training": False}
+        args, kwargs = keras_graph.at_inference(layer, args, kwargs)
         return tf.nest.flatten(layer.call(*args, **kwargs))
 
     def arguments(self) -> dict[str, Any]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,6 +82,28 @@ def flatten(model: keras.Model, closed: Collection[str] = ()) -> Network:
     return _Flattening(closed).network(model)
 
 
+def graph_within(node: Node) -> Opened | None:
+    """The graph of what a user's layer does where it is called; None if it cannot be taken apart."""
+    flattening = _Flattening()
+    xs = flattening.begin(node.inputs)
+    try:
+        return flattening.opened(node, xs, node.layer.name)[0]
+    except (CannotBeOpenedError, NotAnalyzeableModelException):
+        return None
+
+
+def rewritten(layer: Any, graph: Opened) -> Any:
+    """A layer that does what a changed graph of a user's layer does."""
+    flattening = _Flattening()
+    network = flattening.graph(graph)
+
+    def calculate(tensors: list[tf.Tensor]) -> list[tf.Tensor]:
+        values = network.values(tensors)
+        return [values[number] for number in network.outputs]
+
+    return opened_layers.Rewritten(layer, graph, calculate)
+
+
 def predictor(model: keras.Model) -> Callable[[Any], np.ndarray]:
     """A function that takes a batch, as an array or one per input, and gives the model's output at inference.
 
@@ -109,15 +133,31 @@ class _Flattening:
         self._tensors = 0
         self._names: set[str] = set()
         self._closed = {name.split("#")[0] for name in closed}
+        self._second: dict[int, tuple[int, ...]] = {}
         self._within_opened = False
         self._batch: int | None = None
+        self._known = _KnownShapes()
 
     def network(self, model: keras.Model) -> Network:
         tensors = getattr(model, "inputs", None) or []
-        inputs = tuple(self._number() for _ in tensors)
+        inputs = self.begin(tensors)
         self._batch = tensors[0].shape[0] if tensors else None
         calls, outputs = self._walk(model, inputs, prefix="")
         return Network(tuple(_needed(calls, outputs)), inputs, outputs)
+
+    def graph(self, graph: Opened) -> Network:
+        """The calls in the graph of a user's layer."""
+        inputs, self._within_opened = self.begin(graph.inputs), True
+        self._second.update(graph.second)
+        calls, outputs = self._walk_nodes(graph, inputs, prefix="")
+        return Network(tuple(calls), inputs, outputs)
+
+    def begin(self, tensors: list[Any]) -> tuple[int, ...]:
+        """Numbers the network's inputs."""
+        numbers = {id(tensor): self._number() for tensor in dict.fromkeys(tensors)}
+        inputs = tuple(numbers[id(tensor)] for tensor in tensors)
+        self._known.begin(inputs, tensors)
+        return inputs
 
     def _number(self) -> int:
         self._tensors += 1
@@ -126,8 +166,7 @@ class _Flattening:
     def _walk(
         self, model: keras.Model, inputs: tuple[int, ...], prefix: str
     ) -> tuple[list[Call], tuple[int, ...]]:
-        nodes = _nodes(model)
-        return self._walk_nodes(Opened(model.inputs, nodes, model.outputs), inputs, prefix)
+        return self._walk_nodes(Opened(model.inputs, _nodes(model), model.outputs, {}), inputs, prefix)
 
     def _walk_nodes(
         self, graph: Opened, inputs: tuple[int, ...], prefix: str
@@ -146,9 +185,11 @@ class _Flattening:
             batch_axis.require_kept(node, name, self._batch)
             _require_own_call(node.layer, name)
             _require_stateless(node.layer, name)
+            if self._within_opened or not keras_graph.KERAS_3:
+                _require_inference(node, name)
             if opened_layers.can_be_opened(node.layer) and name not in self._closed:
                 try:
-                    inner, ys = self._opened(node, xs, name)
+                    _, inner, ys = self.opened(node, xs, name)
                 except (CannotBeOpenedError, NotAnalyzeableModelException) as error:
                     why_closed = str(error)
                 else:
@@ -170,27 +211,46 @@ class _Flattening:
                     lambda a: Ref(numbers[id(a)]) if id(a) in numbers else a,
                 )
                 dtypes = _dtypes(node, numbers)
-                calls.append(Call(self._name(name), node.layer, args, kwargs, xs, ys, dtypes, why_closed))
+                layer = keras_graph.in_full_precision(node.layer) if keras_graph.KERAS_3 else node.layer
+                calls.append(Call(self._name(name), layer, args, kwargs, xs, ys, dtypes, why_closed))
+                self._known.calls.append(calls[-1])
             numbers.update(zip(map(id, node.outputs), ys))
         return calls, tuple(numbers[id(tensor)] for tensor in graph.outputs)
 
-    def _opened(self, node: Node, xs: tuple[int, ...], name: str) -> tuple[list[Call], tuple[int, ...]]:
-        """The calls in a layer made of layers; raises CannotBeOpenedError."""
-        graph = opened_layers.opened(node)
-        outermost, self._within_opened = not self._within_opened, True
+    def opened(
+        self, node: Node, xs: tuple[int, ...], name: str
+    ) -> tuple[Opened, list[Call], tuple[int, ...]]:
+        """The graph and the calls in a layer of the user's; raises CannotBeOpenedError."""
+        outermost, made = not self._within_opened, len(self._known.calls)
+        first = tried = [tuple(tensor.shape) for tensor in node.inputs]
+        second = [self._second.get(id(tensor), shape) for tensor, shape in zip(node.inputs, first)]
+        if outermost:
+            if any(None in shape[1:] for shape in first):
+                first = [self._known.shape(number) for number in xs]
+            unknown = any(None in shape[1:] for shape in first)
+            first, second, tried = opened_layers.with_lengths(first)
+        self._within_opened = True
         try:
+            graph = opened_layers.opened(node, first, second)
+            self._second.update(graph.second)
             calls, ys = self._walk_nodes(graph, xs, f"{name}/")
+            if outermost and not isinstance(node.layer, opened_layers.Rewritten):
+                inner = Network(tuple(calls), xs, ys)
+
+                def outputs(tensors: list[tf.Tensor]) -> list[tf.Tensor]:
+                    values = inner.values(tensors)
+                    return [values[number] for number in ys]
+
+                opened_layers.require_same(node, tried, xs, outputs)
+        except (CannotBeOpenedError, NotAnalyzeableModelException) as error:
+            del self._known.calls[made:]
+            if outermost and unknown:
+                advice = "call the model on a keras.Input(shape) of the whole shape, keras.Model(x, model(x))"
+                raise CannotBeOpenedError(f"{error}; its inputs have axes of unknown length, so {advice}") from error
+            raise
         finally:
             self._within_opened = not outermost
-        if outermost:
-            inner = Network(tuple(calls), xs, ys)
-
-            def outputs(tensors: list[tf.Tensor]) -> list[tf.Tensor]:
-                values = inner.values(tensors)
-                return [values[number] for number in ys]
-
-            opened_layers.require_same(node, xs, outputs)
-        return calls, ys
+        return graph, calls, ys
 
     def _called(self, layer: Any, number: int, name: str) -> tuple[list[Call], tuple[int, ...]]:
         """The calls of a layer, model or wrapper for one tensor."""
@@ -210,7 +270,10 @@ class _Flattening:
     def _call(self, layer: Any, numbers: tuple[int, ...], name: str, outputs: int = 1) -> Call:
         given: Any = [Ref(number) for number in numbers]
         args = (given[0] if len(numbers) == 1 else given,)
-        return Call(self._name(name), layer, args, {}, numbers, tuple(self._number() for _ in range(outputs)))
+        layer = keras_graph.in_full_precision(layer) if keras_graph.KERAS_3 else layer
+        ys = tuple(self._number() for _ in range(outputs))
+        self._known.calls.append(Call(self._name(name), layer, args, {}, numbers, ys))
+        return self._known.calls[-1]
 
     def _chain(self, model: keras.Sequential, number: int, prefix: str) -> tuple[list[Call], tuple[int, ...]]:
         """A Sequential whose layers Keras never connected: each takes the output of the one before."""
@@ -253,6 +316,37 @@ class _Flattening:
         return unique
 
 
+class _KnownShapes:
+    """The shapes of tensors, as far as they follow from those of the network's inputs.
+
+    A symbolic tensor within a nested model only tells what that model was built for.
+    """
+
+    def __init__(self) -> None:
+        self.calls: list[Call] = []
+        self._done = 0
+        self._values: dict[int, tf.Tensor] = {}
+        self._inputs: dict[int, Any] = {}
+
+    def begin(self, numbers: tuple[int, ...], tensors: list[Any]) -> None:
+        """Takes the network's inputs."""
+        self._inputs = dict(zip(numbers, tensors))
+
+    def shape(self, number: int) -> tuple[int | None, ...]:
+        """The shape of an output of the calls up to now, or of an input; calculates nothing."""
+        if not self._values:
+            self._graph = tf.__internal__.FuncGraph("shapes")
+        with self._graph.as_default():
+            if not self._values:
+                for n, x in self._inputs.items():
+                    shape = (None, *x.shape[1:])
+                    self._values[n] = as_float(tf.compat.v1.placeholder(keras_graph.dtype(x), shape))
+            for call in self.calls[self._done :]:
+                self._values.update(zip(call.outputs, call.run([self._values[n] for n in call.inputs])))
+        self._done = len(self.calls)
+        return tuple(self._values[number].shape)
+
+
 def _dtypes(node: Node, numbers: dict[int, int]) -> tuple[tf.DType, ...]:
     """The data types of those inputs of an operation that have a number."""
     if not keras_graph.is_operation(node.layer):
@@ -279,13 +373,29 @@ def _require_stateless(layer: Any, name: str) -> None:
         )
 
 
+def _require_inference(node: Node, name: str) -> None:
+    """Raises NotAnalyzeableModelException for a call with training=True that `predict` keeps and that has an effect.
+
+    Keras 3 itself replaces it in a functional model, but not in the code of a layer.
+    """
+    arguments = dict(node.kwargs)
+    with suppress(TypeError, ValueError):  # functions of TensorFlow may not tell their arguments
+        arguments.update(inspect.signature(node.layer.call).bind(*node.args, **node.kwargs).arguments)
+    given = arguments.get("training")
+    if isinstance(given, (bool, int, np.bool_)) and given and keras_graph.depends_on_training(node.layer):
+        raise NotAnalyzeableModelException(
+            f"layer '{name}' ({type(node.layer).__name__}) is called with training=True: what it gives depends on "
+            "chance or on the other samples of the batch. Build the model without it, and give it the same weights"
+        )
+
+
 def _nodes(model: keras.Model) -> list[Node]:
     """The nodes of a model in forward order, without those of its input layers."""
     nodes = keras_graph.nodes(model)
     if nodes is None:
         raise NotAnalyzeableModelException(
             f"model '{model.name}' ({type(model).__name__}) is not a graph of layers: RAP must see every layer. "
-            "Build it with the functional API, or as a Sequential that begins with keras.Input(shape)."
+            f"{keras_graph.HOW_TO_BUILD}"
         )
     return nodes
 
