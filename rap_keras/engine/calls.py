@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import itertools
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -11,7 +10,7 @@ import tensorflow as tf
 from tensorflow import keras
 
 from rap_keras.engine import keras_graph
-from rap_keras.engine.opened_layers import Constant, OfBatch
+from rap_keras.engine.opened_layers import Constant, OfShape
 
 
 class Ref(NamedTuple):
@@ -28,7 +27,7 @@ class Call:
     layer is `name#2`. `inputs` and `outputs` are tensor numbers in the layer's own order. A value that does not
     depend on the network's inputs has no number and stays in the arguments as it is. `dtypes` are the data types
     that the inputs of a functional operation have in the model; empty for every other layer. `closed` tells why a
-    layer that is made of others could not be taken apart. `masks` are the numbers of tensors that are among the
+    layer of the user's could not be taken apart. `masks` are the numbers of tensors that are among the
     arguments only as masks, and `before` are the calls that are needed only to make these. `held` are the masks of
     the inputs if the masks are bound, see `rap_keras.engine.masks`.
     """
@@ -68,12 +67,10 @@ class Call:
         would be lost.
         """
         layer, args, kwargs = self.filled(xs)
-        if "training" in inspect.signature(layer.call).parameters and len(args) < 2:
-            kwargs = {**kwargs, "training": False}
         return tf.nest.flatten(layer.call(*args, **kwargs))
 
     def filled(self, xs: list[tf.Tensor]) -> tuple[Any, tuple, dict[str, Any]]:
-        """The layer at the precision in which it runs, and its arguments for the input tensors `xs`."""
+        """The layer at the precision in which it runs, and its arguments at inference for input tensors."""
         xs = self.cast(xs)
         if self.dtypes:
             xs = [tf.cast(x, dtype) if dtype.is_integer else x for x, dtype in zip(xs, self.dtypes)]
@@ -82,15 +79,19 @@ class Call:
         values = dict(zip(self.inputs, xs))
 
         def fill(argument: Any) -> Any:
-            if isinstance(argument, (Constant, OfBatch)):
-                return argument.at(tf.shape(xs[0])[0])
+            if isinstance(argument, (Constant, OfShape)):
+                return argument.at(tf.shape(xs[0]))
             return values[argument.number] if isinstance(argument, Ref) else argument
 
-        return keras_graph.in_full_precision(self.layer), *map_leaves((self.args, self.kwargs), fill)
+        args, kwargs = map_leaves((self.args, self.kwargs), fill)
+        layer = keras_graph.in_full_precision(self.layer)
+        if keras_graph.is_operation(layer):
+            return layer, args, kwargs
+        return layer, *keras_graph.at_inference(layer, args, kwargs)
 
     def arguments(self) -> dict[str, Any]:
         """The arguments by their names in the layer's `call`."""
-        return dict(inspect.signature(self.layer.call).bind(*self.args, **self.kwargs).arguments)
+        return dict(keras_graph.bound_arguments(self.layer, self.args, self.kwargs).arguments)
 
     def without_activation(self) -> Call:
         """The same use of the layer without the activation fused into it."""

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import copy
 import importlib
+import inspect
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from types import MethodType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +21,13 @@ from tensorflow import keras
 
 KERAS_3 = hasattr(keras, "ops")
 """Whether TensorFlow's Keras is Keras 3, which has names of its own for nearly everything here."""
+
+HOW_TO_BUILD = (
+    "Call it on symbolic tensors, x = keras.Input(shape) and keras.Model(x, model(x))"
+    if KERAS_3
+    else "Build it with the functional API, or as a Sequential that begins with keras.Input(shape)"
+)
+"""How a model that is not a graph of layers becomes one."""
 
 
 class Node(NamedTuple):
@@ -200,14 +209,95 @@ def weights_dtype(layer: Any) -> tf.DType | None:
 
 
 def in_full_precision(layer: Any) -> Any:
-    """The layer, calculating in the data type of its weights: in float16 relevance would be lost."""
-    if is_operation(layer) or layer.compute_dtype in (None, layer.variable_dtype):
+    """The layer, calculating in the data type of its weights: in float16 relevance would be lost.
+
+    With Keras 3 so do the layers in it. With Keras 2 these stay as they are.
+    """
+    if is_operation(layer):
         return layer
     if KERAS_3:
-        return twin(layer, _dtype_policy=keras.DTypePolicy(layer.variable_dtype))
+        is_full = not any(_is_mixed(part) for part in layer._flatten_layers())
+        return layer if is_full else private_copy(layer)[0]
+    if not _is_mixed(layer):
+        return layer
     other = twin(layer)
     other._set_dtype_policy(layer.variable_dtype)
     return other
+
+
+def _is_mixed(layer: Any) -> bool:
+    return layer.compute_dtype not in (None, layer.variable_dtype)
+
+
+def private_copy(layer: Any) -> tuple[Any, dict[int, Any]]:
+    """A copy of a layer of Keras 3 that may be called and changed, and calculates in the data type of the weights.
+
+    The layers in it are copied, too, whether they are attributes or in lists and dicts. A copy shares the
+    variables, but has no nodes, and no attribute that is set in it is set in the layer.
+
+    Returns:
+        The copy, and the copied layers by the ids of their copies.
+    """
+    copies: dict[int, Any] = {}
+    layers: dict[int, Any] = {}
+
+    def copied(thing: Any) -> Any:
+        if id(thing) in copies:
+            return copies[id(thing)]
+        if isinstance(thing, MethodType) and isinstance(thing.__self__, keras.layers.Layer):
+            return MethodType(thing.__func__, copied(thing.__self__))
+        if isinstance(thing, dict):
+            return {name: copied(value) for name, value in thing.items()}
+        if isinstance(thing, (list, tuple)) and not hasattr(thing, "_fields"):
+            return [*map(copied, thing)] if isinstance(thing, list) else (*map(copied, thing),)
+        if not isinstance(thing, keras.layers.Layer):
+            return thing
+        copy_of = copies[id(thing)] = object.__new__(type(thing))
+        layers[id(copy_of)] = thing
+        # A graph of layers has its nodes, which are only read.
+        of_graph = getattr(_graph(thing), "_nodes_by_depth", None)
+        attributes = vars(thing) if of_graph else {name: copied(value) for name, value in vars(thing).items()}
+        vars(copy_of).update({**attributes, "_inbound_nodes": [], "_outbound_nodes": []})
+        if _is_mixed(thing):
+            vars(copy_of)["_dtype_policy"] = keras.DTypePolicy(thing.variable_dtype)
+        return copy_of
+
+    return copied(layer), layers
+
+
+def depends_on_training(layer: Any) -> bool:
+    """Whether a layer, or one in it, may give something else with training=True than at inference."""
+    if is_operation(layer):
+        return False
+    return any(_depends_on_training(part) for part in layer._flatten_layers())
+
+
+def _depends_on_training(layer: Any) -> bool:
+    if "training" not in inspect.signature(layer.call).parameters:
+        return False
+    if isinstance(layer, keras.layers.BatchNormalization):  # a graph of Keras 2 may be older than `trainable`
+        return layer.trainable or not KERAS_3
+    rates = [getattr(layer, name, None) for name in ("rate", "dropout", "recurrent_dropout", "stddev")]
+    of_others = len(list(layer._flatten_layers())) > 1 and type(layer).__name__ != "SpectralNormalization"
+    harmless = is_of_keras(layer) and (of_others or any(rate is not None for rate in rates))
+    return not harmless or any(isinstance(rate, float) and rate > 0 for rate in rates)
+
+
+def bound_arguments(layer: Any, args: tuple, kwargs: dict[str, Any]) -> inspect.BoundArguments:
+    """Arguments by their names in a layer's `call`; Keras 3 drops those that `call` does not take."""
+    signature = inspect.signature(layer.call)
+    of_context = getattr(layer, "_call_context_args", {"training"}) if KERAS_3 else ()
+    kept = {n: value for n, value in kwargs.items() if n in signature.parameters or n not in of_context}
+    return signature.bind(*args, **kept)
+
+
+def at_inference(layer: Any, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
+    """The arguments of a layer's `call` at inference."""
+    given = bound_arguments(layer, args, kwargs)
+    if "training" not in given.signature.parameters:
+        return given.args, given.kwargs
+    given.arguments.pop("training", None)
+    return given.args, {**given.kwargs, "training": False}
 
 
 def twin(layer: Any, **attributes: Any) -> Any:

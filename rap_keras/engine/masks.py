@@ -58,7 +58,7 @@ def given_only(node: keras_graph.Node) -> set[int]:
 
 def arguments(layer: Any, args: tuple, kwargs: dict[str, Any]) -> dict[str, Any]:
     """Arguments by their names in the layer's `call`, the inputs first."""
-    return dict(inspect.signature(layer.call).bind(*args, **kwargs).arguments)
+    return dict(keras_graph.bound_arguments(layer, args, kwargs).arguments)
 
 
 def bound(call: Call, values: Mapping[int, tf.Tensor], masks: Mapping[int, Any]) -> Call:
@@ -92,8 +92,8 @@ def with_masks(layer: Any, args: tuple, kwargs: dict[str, Any], mask_of: Any) ->
         kwargs: keyword arguments.
         mask_of: gives the mask of a tensor among these; None if it has none.
     """
-    call = inspect.signature(layer.call)
-    given = call.bind(*args, **kwargs)
+    given = keras_graph.bound_arguments(layer, args, kwargs)
+    call = given.signature
     named = dict(given.arguments)
     first = next(iter(named))
     free: set[str]
@@ -159,7 +159,7 @@ def of_outputs(call: Call, xs: Sequence[tf.Tensor], ys: Sequence[tf.Tensor]) -> 
 
 
 def kept(call: Call, of_output: Any) -> Call:
-    """A bound Masking that zeroes the steps of its mask, whatever inputs it is tried on; any other call as it is."""
+    """A bound Masking that zeroes the steps of its mask whatever its inputs; any other call as it is."""
     if type(call.layer).call is not keras.layers.Masking.call or of_output is None:
         return call
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -105,6 +107,28 @@ def flatten(model: keras.Model, closed: Collection[str] = ()) -> Network:
     return _Flattening(closed).network(model)
 
 
+def graph_within(node: Node) -> Opened | None:
+    """The graph of what a user's layer does where it is called; None if it cannot be taken apart."""
+    flattening = _Flattening()
+    xs = flattening.begin(node.inputs)
+    try:
+        return flattening.traced(node, xs, node.layer.name)[0]
+    except (CannotBeOpenedError, NotAnalyzeableModelException):
+        return None
+
+
+def rewritten(layer: Any, graph: Opened) -> Any:
+    """A layer that does what a changed graph of a user's layer does."""
+    flattening = _Flattening()
+    network = flattening.graph(graph)
+
+    def calculate(tensors: list[tf.Tensor]) -> list[tf.Tensor]:
+        values = network.values(tensors)
+        return [values[number] for number in network.outputs]
+
+    return opened_layers.Rewritten(layer, graph, calculate)
+
+
 def predictor(model: keras.Model) -> Callable[[Any], np.ndarray]:
     """A function that takes a batch, as an array or one per input, and gives the model's output at inference.
 
@@ -134,21 +158,32 @@ class _Flattening:
         self._tensors = 0
         self._names: set[str] = set()
         self._closed = {name.split("#")[0] for name in closed}
+        self._second: dict[int, tuple[int, ...]] = {}
         self._within_opened = False
         self._batch: int | None = None
-        self._made: list[Call] = []
-        self._trial: tuple[Any, dict[int, tf.Tensor], int] | None = None
-        self._specs: dict[int, tf.TensorSpec] = {}
+        self._trial = _Trial()
 
     def network(self, model: keras.Model) -> Network:
         tensors = getattr(model, "inputs", None) or []
-        inputs = tuple(self._number() for _ in tensors)
-        self._specs = dict(zip(inputs, specs(model))) if tensors else {}
+        inputs = self.begin(tensors)
         self._batch = tensors[0].shape[0] if tensors else None
         calls, outputs = self._walk(model, inputs, prefix="")
         needed = _needed(calls, outputs)
-        masked = any(masks.may_begin(part) for call in needed for part in (*call.before, call))
-        return Network(tuple(needed), inputs, outputs, masked)
+        return Network(tuple(needed), inputs, outputs, _may_be_masked(needed))
+
+    def graph(self, graph: Opened) -> Network:
+        """The calls in the graph of a user's layer."""
+        inputs, self._within_opened = self.begin(graph.inputs), True
+        self._second.update(graph.second)
+        calls, outputs = self._walk_nodes(graph, inputs, prefix="")
+        return Network(tuple(calls), inputs, outputs, _may_be_masked(calls))
+
+    def begin(self, tensors: list[Any]) -> tuple[int, ...]:
+        """Numbers the network's inputs."""
+        numbers = {id(tensor): self._number() for tensor in dict.fromkeys(tensors)}
+        inputs = tuple(numbers[id(tensor)] for tensor in tensors)
+        self._trial.begin(inputs, tensors)
+        return inputs
 
     def _number(self) -> int:
         self._tensors += 1
@@ -157,8 +192,7 @@ class _Flattening:
     def _walk(
         self, model: keras.Model, inputs: tuple[int, ...], prefix: str
     ) -> tuple[list[Call], tuple[int, ...]]:
-        nodes = _nodes(model)
-        return self._walk_nodes(Opened(model.inputs, nodes, model.outputs), inputs, prefix)
+        return self._walk_nodes(Opened(model.inputs, _nodes(model), model.outputs, {}), inputs, prefix)
 
     def _walk_nodes(
         self, graph: Opened, inputs: tuple[int, ...], prefix: str
@@ -177,13 +211,15 @@ class _Flattening:
             batch_axis.require_kept(node, name, self._batch)
             _require_own_call(node.layer, name)
             _require_stateless(node.layer, name)
+            if self._within_opened or not keras_graph.KERAS_3:
+                _require_inference(node, name)
             if opened_layers.can_be_opened(node.layer) and name not in self._closed:
-                made = len(self._made)
+                made = len(self._trial.calls)
                 try:
                     inner, ys = self._opened(node, xs, name)
                 except (CannotBeOpenedError, NotAnalyzeableModelException) as error:
-                    why_closed, self._trial = str(error), None
-                    del self._made[made:]
+                    why_closed = str(error)
+                    self._trial.forget(made)
                 else:
                     calls += inner
                     numbers.update(zip(map(id, node.outputs), ys))
@@ -220,11 +256,8 @@ class _Flattening:
         )
         ys = tuple(self._number() for _ in node.outputs)
         dtypes = _dtypes(node, numbers)
-        return self._add(Call(self._name(name), node.layer, args, kwargs, xs, ys, dtypes, why_closed, ms))
-
-    def _add(self, call: Call) -> Call:
-        self._made.append(call)
-        return call
+        layer = keras_graph.in_full_precision(node.layer) if keras_graph.KERAS_3 else node.layer
+        return self._trial.add(Call(self._name(name), layer, args, kwargs, xs, ys, dtypes, why_closed, ms))
 
     def _masked(self, node: Node, numbers: dict[int, int], name: str) -> list[Call]:
         """The calls that give the inputs of a model or wrapper the masks that it is called with."""
@@ -238,61 +271,65 @@ class _Flattening:
                 numbers[id(tensor)] = calls[-1].outputs[0]
         return calls
 
-    def _masks(self, numbers: Sequence[int]) -> list[Any]:
-        """The masks of tensors, in a graph that calculates nothing; None for a tensor without one."""
-        if not any(map(masks.may_begin, self._made)):
-            return [None] * len(numbers)
-        graph, values, tried = self._trial or (tf.compat.v1.wrap_function(lambda: None, []).graph, {}, 0)
-        with graph.as_default():
-            for number, spec in self._specs.items() if not values else ():
-                values[number] = as_float(tf.compat.v1.placeholder(spec.dtype, spec.shape))
-            network = Network(tuple(self._made[tried:]), tuple(values), (), masked=True)
-            values = network.values(list(values.values()))
-        self._trial = graph, values, len(self._made)
-        return [masks.of(values[number]) for number in numbers]
-
     def _opened(self, node: Node, xs: tuple[int, ...], name: str) -> tuple[list[Call], tuple[int, ...]]:
-        """The calls in a layer made of layers, with the masks that it gets and gives; raises CannotBeOpenedError."""
-        places = dict(zip(map(id, node.inputs), zip(xs, self._masks(xs))))
+        """The calls in a user's layer, with the masks that it gets and gives; raises CannotBeOpenedError."""
+        places = dict(zip(map(id, node.inputs), zip(xs, map(self._trial.mask, xs))))
         masked = {key: place for key, place in places.items() if place[1] is not None}
         before = [self._call(masks.MaskOf(), (number,), f"{name}/mask") for number, _ in masked.values()]
         if masked:
             xs = (*xs, *(call.outputs[0] for call in before))
             node = masks.with_symbols(node, {key: mask for key, (_, mask) in masked.items()})
-        inner, ys = self._traced(node, xs, name)
+        _, inner, ys = self.traced(node, xs, name)
         if not node.layer.supports_masking:
             return [*before, *inner], ys
         first, mask = masks.given_to_compute(node)
         numbers = dict(zip(map(id, node.inputs), xs))
         first, mask = map_leaves((first, mask), lambda a: Ref(numbers[id(a)]) if id(a) in numbers else a)
+        made = len(self._trial.calls)
         behind = [
             self._call(masks.MaskedAs(node.layer, place), (y,), f"{name}/mask", 1, {"first": first, "mask": mask})
             for place, y in enumerate(ys)
         ]
         found = tuple(call.outputs[0] for call in behind)
-        if all(mask is None for mask in self._masks(found)):
-            del self._made[-len(behind) :]
-            self._trial = self._trial and (*self._trial[:2], len(self._made))
+        if all(self._trial.mask(number) is None for number in found):
+            self._trial.forget(made)
             return [*before, *inner], ys
         return [*before, *inner, *behind], found
 
-    def _traced(self, node: Node, xs: tuple[int, ...], name: str) -> tuple[list[Call], tuple[int, ...]]:
-        """The calls in a layer made of layers; raises CannotBeOpenedError."""
-        graph = opened_layers.opened(node)
-        outermost, self._within_opened = not self._within_opened, True
+    def traced(self, node: Node, xs: tuple[int, ...], name: str) -> tuple[Opened, list[Call], tuple[int, ...]]:
+        """The graph and the calls in a user's layer; raises CannotBeOpenedError."""
+        outermost = not self._within_opened
+        first = tried = [tuple(tensor.shape) for tensor in node.inputs]
+        second = [self._second.get(id(tensor), shape) for tensor, shape in zip(node.inputs, first)]
+        unknown = False
+        if outermost:
+            if any(None in shape[1:] for shape in first):
+                first = [self._trial.shape(number) for number in xs]
+            unknown = any(None in shape[1:] for shape in first)
+            first, second, tried = opened_layers.with_lengths(first)
+        self._within_opened = True
         try:
+            graph = opened_layers.opened(node, first, second)
+            self._second.update(graph.second)
             calls, ys = self._walk_nodes(graph, xs, f"{name}/")
+            if outermost and not isinstance(node.layer, opened_layers.Rewritten):
+                inner = Network(tuple(calls), xs, ys, self._trial.masked)
+
+                def outputs(tensors: list[tf.Tensor]) -> list[tf.Tensor]:
+                    values = inner.values(tensors)
+                    return [values[number] for number in ys]
+
+                opened_layers.require_same(node, tried, xs, outputs)
+        except (CannotBeOpenedError, NotAnalyzeableModelException) as error:
+            if unknown:
+                advice = "call the model on a keras.Input(shape) of the whole shape, keras.Model(x, model(x))"
+                raise CannotBeOpenedError(
+                    f"{error}; its inputs have axes of unknown length, so {advice}"
+                ) from error
+            raise
         finally:
             self._within_opened = not outermost
-        if outermost:
-            inner = Network(tuple(calls), xs, ys, any(map(masks.may_begin, self._made)))
-
-            def outputs(tensors: list[tf.Tensor]) -> list[tf.Tensor]:
-                values = inner.values(tensors)
-                return [values[number] for number in ys]
-
-            opened_layers.require_same(node, xs, outputs)
-        return calls, ys
+        return graph, calls, ys
 
     def _called(self, layer: Any, number: int, name: str) -> tuple[list[Call], tuple[int, ...]]:
         """The calls of a layer, model or wrapper for one tensor."""
@@ -310,7 +347,12 @@ class _Flattening:
         return [call], call.outputs
 
     def _call(
-        self, layer: Any, numbers: tuple[int, ...], name: str, outputs: int = 1, aside: dict[str, Any] | None = None
+        self,
+        layer: Any,
+        numbers: tuple[int, ...],
+        name: str,
+        outputs: int = 1,
+        aside: dict[str, Any] | None = None,
     ) -> Call:
         """The call of a layer for tensors; those in the arguments `aside` are needed only for masks."""
         given: Any = [Ref(number) for number in numbers]
@@ -319,7 +361,8 @@ class _Flattening:
         found: list[Any] = []
         map_leaves(aside or {}, found.append)
         ms = tuple(a.number for a in found if isinstance(a, Ref) and a.number not in numbers)
-        return self._add(Call(self._name(name), layer, args, aside or {}, numbers, ys, masks=ms))
+        layer = keras_graph.in_full_precision(layer) if keras_graph.KERAS_3 else layer
+        return self._trial.add(Call(self._name(name), layer, args, aside or {}, numbers, ys, masks=ms))
 
     def _chain(self, model: keras.Sequential, number: int, prefix: str) -> tuple[list[Call], tuple[int, ...]]:
         """A Sequential whose layers Keras never connected: each takes the output of the one before."""
@@ -362,6 +405,60 @@ class _Flattening:
         return unique
 
 
+class _Trial:
+    """What is known of tensors before there are samples: their shapes and whether they have masks.
+
+    A symbolic tensor within a nested model only tells what that model was built for. So the calls run in a graph
+    that calculates nothing, as far as somebody asks.
+    """
+
+    def __init__(self) -> None:
+        self.calls: list[Call] = []
+        self.masked = False
+        self._done = 0
+        self._inputs: dict[int, Any] = {}
+        self._values: dict[int, tf.Tensor] = {}
+
+    def begin(self, numbers: tuple[int, ...], tensors: list[Any]) -> None:
+        """Takes the network's inputs."""
+        self._inputs = dict(zip(numbers, tensors))
+
+    def add(self, call: Call) -> Call:
+        """Takes the next call in forward order, and returns it."""
+        self.calls.append(call)
+        self.masked = self.masked or masks.may_begin(call)
+        return call
+
+    def forget(self, made: int) -> None:
+        """Gives up all calls except the first ones."""
+        del self.calls[made:]
+        self._done = min(self._done, made)
+
+    def shape(self, number: int) -> tuple[int | None, ...]:
+        """The shape of an output of the calls up to now, or of an input."""
+        return tuple(self._run()[number].shape)
+
+    def mask(self, number: int) -> Any:
+        """The mask of such a tensor; None if it has none."""
+        return masks.of(self._run()[number]) if self.masked else None
+
+    def _run(self) -> dict[int, tf.Tensor]:
+        if not self._values:
+            self._graph = tf.__internal__.FuncGraph("trial")
+        with self._graph.as_default():
+            for number, x in self._inputs.items() if not self._values else ():
+                shape = (None, *x.shape[1:])
+                self._values[number] = as_float(tf.compat.v1.placeholder(keras_graph.dtype(x), shape))
+            network = Network(tuple(self.calls[self._done :]), tuple(self._values), (), masked=True)
+            self._values = network.values(list(self._values.values()))
+        self._done = len(self.calls)
+        return self._values
+
+
+def _may_be_masked(calls: Iterable[Call]) -> bool:
+    return any(masks.may_begin(part) for call in calls for part in (*call.before, call))
+
+
 def _dtypes(node: Node, numbers: dict[int, int]) -> tuple[tf.DType, ...]:
     """The data types of those inputs of an operation that have a number."""
     if not keras_graph.is_operation(node.layer):
@@ -388,13 +485,29 @@ def _require_stateless(layer: Any, name: str) -> None:
         )
 
 
+def _require_inference(node: Node, name: str) -> None:
+    """Raises NotAnalyzeableModelException for a call with training=True that `predict` keeps and that has an effect.
+
+    Keras 3 itself replaces it in a functional model, but not in the code of a layer.
+    """
+    arguments = dict(node.kwargs)
+    with suppress(TypeError, ValueError):  # functions of TensorFlow may not tell their arguments
+        arguments.update(inspect.signature(node.layer.call).bind(*node.args, **node.kwargs).arguments)
+    given = arguments.get("training")
+    if isinstance(given, (bool, int, np.bool_)) and given and keras_graph.depends_on_training(node.layer):
+        raise NotAnalyzeableModelException(
+            f"layer '{name}' ({type(node.layer).__name__}) is called with training=True: what it gives depends on "
+            "chance or on the other samples of the batch. Build the model without it, and give it the same weights"
+        )
+
+
 def _nodes(model: keras.Model) -> list[Node]:
     """The nodes of a model in forward order, without those of its input layers."""
     nodes = keras_graph.nodes(model)
     if nodes is None:
         raise NotAnalyzeableModelException(
             f"model '{model.name}' ({type(model).__name__}) is not a graph of layers: RAP must see every layer. "
-            "Build it with the functional API, or as a Sequential that begins with keras.Input(shape)."
+            f"{keras_graph.HOW_TO_BUILD}"
         )
     return nodes
 

@@ -15,15 +15,17 @@ import tensorflow as tf
 from tensorflow import keras
 from tensorflow.keras.layers import Layer
 
-from rap_keras.engine import keras_graph
+from rap_keras.engine import keras_graph, opened_layers
 from rap_keras.engine.calls import Call
 from rap_keras.engine.checks import require_loaded
 from rap_keras.engine.errors import NotAnalyzeableModelException
-from rap_keras.engine.network import Network, flatten
+from rap_keras.engine.network import Network, flatten, graph_within, rewritten
+from rap_keras.engine.opened_layers import Opened
 from rap_keras.engine.registered_rules import is_registered
 from rap_keras.engine.rules.kinds import kind_of, lookup
 from rap_keras.engine.rules.linear_layers import dot_map, linear_maps
 from rap_keras.engine.rules.unweighted import divided, multiplied
+from rap_keras.models.outputs import as_graph
 
 NAMES = {"softmax": "softmax", "log_softmax": "log-softmax", "sigmoid": "sigmoid"}
 """The kinds of final activation, and what messages call them."""
@@ -85,6 +87,7 @@ def to_logits(model: keras.Model) -> keras.Model:
             removed, because layers after it calculate with probabilities.
     """
     require_loaded(model)
+    model = as_graph(model)
     outputs = _outputs(model)
     logits = [_before(output) for output in outputs]
     _require_removed(model, outputs, logits)
@@ -184,8 +187,7 @@ def _outputs(model: keras.Model) -> list[Any]:
     outputs = getattr(model, "outputs", None)
     if not outputs or not all(hasattr(tensor, "_keras_history") for tensor in outputs):
         raise ValueError(
-            f"model '{model.name}' is not a graph of layers, so its end is unknown: build it with the functional "
-            "API, or as a Sequential that begins with keras.Input(shape)"
+            f"model '{model.name}' is not a graph of layers, so its end is unknown. {keras_graph.HOW_TO_BUILD}"
         )
     return list(outputs)
 
@@ -234,6 +236,10 @@ def _before(tensor: Any) -> Any:
     """What `tensor` would be without a final activation, None if there is none that can be removed."""
     node, place = keras_graph.producer(tensor)
     layer, given = node.layer, node.args[0] if node.args else next(iter(node.kwargs.values()))
+    if opened_layers.can_be_opened(layer):
+        graph = graph_within(node)
+        logits = _without_end(graph, place) if graph else None
+        return logits and tf.nest.flatten(rewritten(layer, logits)(node.inputs))[place]
     if isinstance(layer, keras.Model):
         return _before_model(layer, given, place)
     kind = final_kind(layer)
@@ -245,6 +251,34 @@ def _before(tensor: Any) -> Any:
         return None
     before = _before(given)
     return None if before is None else keras_graph.called_again(layer, before, *node.args[1:], **node.kwargs)
+
+
+def _without_end(graph: Opened, place: int) -> Opened | None:
+    """The graph of a user's layer without the final activation of an output; None if it has none to be removed."""
+    producers = {id(y): (i, n) for i, node in enumerate(graph.nodes) for n, y in enumerate(node.outputs)}
+    tensor = graph.outputs[place]
+    while id(tensor) in producers:
+        index, place = producers[id(tensor)]
+        node = graph.nodes[index]
+        layer: Any = None
+        if isinstance(node.layer, keras.Model) and keras_graph.nodes(node.layer):
+            layer = to_logits(node.layer)
+        elif opened_layers.can_be_opened(node.layer):
+            shapes = [tuple(x.shape) for x in node.inputs]
+            inner = opened_layers.opened(node, shapes, [graph.second.get(id(x), x.shape) for x in node.inputs])
+            logits = _without_end(inner, place)
+            layer = logits and rewritten(node.layer, logits)
+        elif final_kind(node.layer):
+            layer = keras_graph.twin(node.layer, activation=keras.activations.linear)
+            layer = layer if getattr(layer, "weights", None) else keras.layers.Identity(name=layer.name)
+        elif _only_moves(node.layer) and len(node.inputs) == 1:
+            (tensor,) = node.inputs
+            continue
+        if layer in (None, node.layer):
+            return None
+        nodes = [*graph.nodes[:index], node._replace(layer=layer), *graph.nodes[index + 1 :]]
+        return graph._replace(nodes=nodes)
+    return None
 
 
 def _only_moves(layer: Layer) -> bool:

@@ -2,13 +2,37 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from tensorflow import keras
 
+from rap_keras.engine import keras_graph
 from rap_keras.engine.errors import NotAnalyzeableModelException
 from rap_keras.engine.keras_graph import output_names, producer
 from rap_keras.engine.regions import class_axis
 from rap_keras.engine.rules.kinds import lookup
+
+
+def as_graph(model: keras.Model) -> keras.Model:
+    """A model whose layers are known: the given one, or a functional one around a subclassed model.
+
+    A subclassed model of Keras 3 knows the shape of its input once it was called or built.
+    """
+    shape = (model.get_build_config() or {}).get("input_shape") if keras_graph.KERAS_3 else None
+    if getattr(model, "outputs", None) or not shape or keras_graph.is_chain(model):
+        return model
+    inputs = _inputs(shape)
+    return keras.Model(inputs, keras_graph.called_again(model, inputs), name=model.name)
+
+
+def _inputs(shape: Any) -> Any:
+    """Symbolic inputs for one shape with its batch axis, or for a list or dict of shapes."""
+    if isinstance(shape, dict):
+        return {name: _inputs(one) for name, one in shape.items()}
+    if isinstance(shape[0], (list, tuple)):
+        return [_inputs(one) for one in shape]
+    return keras.Input(tuple(shape[1:]))
 
 
 def one_output(model: keras.Model, output: str | int | None = None) -> keras.Model:
@@ -22,6 +46,7 @@ def one_output(model: keras.Model, output: str | int | None = None) -> keras.Mod
         NotAnalyzeableModelException: the model has several outputs and none is chosen.
         ValueError: there is no such output.
     """
+    model = as_graph(model)
     names = output_names(model)
     if output is None:
         if len(names) > 1:

@@ -25,7 +25,7 @@ def gated_rule(call: Call) -> GatedRule | None:
     """
     if call.closed:
         raise NotAnalyzeableModelException(
-            f"layer '{call.name}' ({type(call.layer).__name__}) is made of layers, and cannot be taken apart: "
+            f"layer '{call.name}' ({type(call.layer).__name__}) has no rule, and cannot be taken apart: "
             f"{call.closed}. Write its call with layers and keras.ops alone, or give it a rule with "
             "rap_keras.register_rule(LayerClass, rule)"
         )
