@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -323,9 +323,8 @@ class _Flattening:
         except (CannotBeOpenedError, NotAnalyzeableModelException) as error:
             if unknown:
                 advice = "call the model on a keras.Input(shape) of the whole shape, keras.Model(x, model(x))"
-                raise CannotBeOpenedError(
-                    f"{error}; its inputs have axes of unknown length, so {advice}"
-                ) from error
+                reason = f"{error}; its inputs have axes of unknown length, so {advice}"
+                raise CannotBeOpenedError(reason) from error
             raise
         finally:
             self._within_opened = not outermost
@@ -486,9 +485,12 @@ def _require_stateless(layer: Any, name: str) -> None:
 
 
 def _require_inference(node: Node, name: str) -> None:
-    """Raises NotAnalyzeableModelException for a call with training=True that `predict` keeps and that has an effect.
+    """Refuses a call with training=True that has an effect.
 
-    Keras 3 itself replaces it in a functional model, but not in the code of a layer.
+    Keras 3 itself replaces it in a functional model, but not in the code of a layer; Keras 2 keeps it.
+
+    Raises:
+        NotAnalyzeableModelException: `node` is such a call.
     """
     arguments = dict(node.kwargs)
     with suppress(TypeError, ValueError):  # functions of TensorFlow may not tell their arguments
@@ -521,8 +523,9 @@ def _model_inputs(node: Node, numbers: dict[int, int]) -> tuple[int, ...]:
 
 
 def _needed(calls: list[Call], outputs: tuple[int, ...]) -> list[Call]:
-    """Only the calls on which the outputs depend; those needed only for masks are in front of the next other one."""
-    wanted, aside = set(outputs), set()
+    """Only the calls on which outputs depend; those needed only for masks are in front of the next other one."""
+    wanted = set(outputs)
+    aside: set[int] = set()
     kept = []
     for call in reversed(calls):
         carries = bool(wanted.intersection(call.outputs))
