@@ -14,6 +14,10 @@ from rap_keras.engine import keras_graph
 from rap_keras.engine.opened_layers import Constant, OfBatch
 
 
+_OF_REAL_NUMBERS = ("divide", "truedivide")
+"""The operations that make real numbers of integers, and calculate the same of real numbers."""
+
+
 class Ref(NamedTuple):
     """Stands for tensor number `number` in the arguments of a call."""
 
@@ -62,8 +66,8 @@ class Call:
         A layer of mixed precision calculates in the data type of its weights here, since in float16 relevance
         would be lost.
         """
-        xs = self.cast(xs)
-        if self.dtypes:
+        xs = given = self.cast(xs)
+        if self.dtypes and keras_graph.operation_name(self.layer) not in _OF_REAL_NUMBERS:
             xs = [tf.cast(x, dtype) if dtype.is_integer else x for x, dtype in zip(xs, self.dtypes)]
         values = dict(zip(self.inputs, xs))
 
@@ -76,7 +80,18 @@ class Call:
         layer = keras_graph.in_full_precision(self.layer)
         if "training" in inspect.signature(layer.call).parameters and len(args) < 2:
             kwargs = {**kwargs, "training": False}
-        return tf.nest.flatten(layer.call(*args, **kwargs))
+        ys = tf.nest.flatten(layer.call(*args, **kwargs))
+        if keras_graph.operation_name(layer) == "cast" and ys[0].dtype.is_floating:
+            return [tf.cast(given[0], ys[0].dtype)]  # the same number, with a gradient
+        return ys
+
+    @property
+    def looks_up(self) -> bool:
+        """Whether it gives the rows of a table whose numbers it takes, as an embedding does: it has no gradient."""
+        # A user's subclass with a call of its own may do anything else.
+        library = type(self.layer).call.__module__.split(".")[0] in ("keras", "keras_hub")
+        is_lookup = isinstance(self.layer, keras.layers.Embedding) and library
+        return is_lookup and not self.arguments().get("reverse", False)
 
     def arguments(self) -> dict[str, Any]:
         """The arguments by their names in the layer's `call`."""

@@ -20,6 +20,9 @@ from tensorflow import keras
 KERAS_3 = hasattr(keras, "ops")
 """Whether TensorFlow's Keras is Keras 3, which has names of its own for nearly everything here."""
 
+CAST = 'keras.ops.cast(x, "float32")' if KERAS_3 else "tf.cast(x, tf.float32)"
+"""What makes real numbers of integers in a model, for messages."""
+
 
 class Node(NamedTuple):
     """One use of a layer in a model.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,11 +26,18 @@ class Network:
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
 
-    def values(self, inputs: Iterable[tf.Tensor]) -> dict[int, tf.Tensor]:
-        """Every tensor by its number, calculated from the network's inputs by the layers' own calls."""
-        values = dict(zip(self.inputs, inputs))
+    def values(
+        self, inputs: Iterable[tf.Tensor], given: Mapping[int, tf.Tensor] | None = None
+    ) -> dict[int, tf.Tensor]:
+        """Every tensor by its number, calculated from the network's inputs by the layers' own calls.
+
+        What is `given`, by tensor number, takes the place of what the calls give.
+        """
+        given = given or {}
+        values = {**dict(zip(self.inputs, inputs)), **given}
         for call in self.calls:
-            values.update(zip(call.outputs, call.run([values[number] for number in call.inputs])))
+            ys = call.run([values[number] for number in call.inputs])
+            values.update((number, given.get(number, y)) for number, y in zip(call.outputs, ys))
         return values
 
     def consumers(self) -> dict[int, list[Call]]:

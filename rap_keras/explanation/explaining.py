@@ -19,6 +19,7 @@ from rap_keras.explanation.answers import Explanation, Explanations
 from rap_keras.explanation.classifiers import Classifier, PhotoClassifier, classifier_of, warn_if_scaled_twice
 from rap_keras.explanation.explainer import Explainer, analyzer_of, is_by_index
 from rap_keras.explanation.photos_and_arrays import Sample, arrays_of, load_arrays, of_arrays, of_photo
+from rap_keras.hosts.methods import require_steps
 
 if TYPE_CHECKING:
     from rap_keras.datasets.images import Preprocessing
@@ -37,6 +38,7 @@ def explain(
     classes: Sequence[str] | str | Path | None = None,
     output: str | int | None = None,
     patterns: Patterns | str | Path | None = None,
+    steps: int | None = None,
 ) -> Explanation | Explanations:
     """Explains a network's decision about one photo, or about one sample of any other kind.
 
@@ -64,11 +66,13 @@ def explain(
             given by its name has its own. The photo is resized to the network's input.
         against: The class to compare with, for contrastive methods.
         region: For networks whose output is a map, such as segmentation: boolean, (H, W), True where the class is
-            explained. The default is where it is the highest of all classes.
+            explained; for a class at each time step (steps,). The default is where it is the highest of all classes.
         classes: The names of the classes, or a text file with one on each line; or "imagenet". Networks given by
             name have theirs.
         output: The output to explain, by name or number, of a model that has several.
         patterns: What "pattern.attribution" and "pattern.net" need.
+        steps: The number of steps of "integrated_gradients"; None for its default of 64. More steps take longer and
+            make the sum more exact; a warning says how many are needed.
 
     Returns:
         An `Explanation`; with several methods or targets, `Explanations`, a tuple of them.
@@ -83,6 +87,8 @@ def explain(
             samples; a photo has no preprocessing; or an option does not fit the network.
     """
     methods, targets = _several(method), _several(target)
+    if steps is not None:
+        require_steps(methods)
     whole = models.one_output(models.load_model(model) if isinstance(model, (str, Path)) else model, output)
     if preprocessing is None and isinstance(model, (str, Path)) and (_is_photo(sample) or _is_uint8(sample)):
         preprocessing = models.own_preprocessing(str(model))
@@ -94,7 +100,7 @@ def explain(
     other = None if against is None else _number(against, names, count)
     _require_contrast(other, methods, classifier)
     by_index = is_by_index(classifier, numbers, other)
-    analyzers = {name: analyzer_of(name, classifier, by_index, patterns) for name in methods}
+    analyzers = {name: analyzer_of(name, classifier, by_index, patterns, steps) for name in methods}
     logits, probabilities = predictor(classifier.scores), classifier.probabilities()
     found = Explainer(classifier, logits, probabilities, analyzers, numbers, other, names).answers(one)
     is_one = isinstance(method, str) and (target is None or isinstance(target, (int, str, np.integer)))
@@ -206,12 +212,13 @@ def _mask(region: Any, classifier: Classifier) -> np.ndarray | None:
     """The region, if there is one and the network can be asked about it."""
     if region is None:
         return None
-    if classifier.map is None or len(maps.places_of(classifier.map)) != 2:
-        raise ValueError("region is for networks whose output is a map of height and width: leave region out")
-    mask = np.asarray(region)
-    if mask.dtype != bool or mask.ndim != 2:
+    if classifier.map is None:
+        raise ValueError("region is for networks whose output is a map, with scores at every place: leave it out")
+    mask, places = np.asarray(region), maps.places_of(classifier.map)
+    if mask.dtype != bool or mask.ndim != len(places):
+        wanted = "(H, W)" if len(places) == 2 else f"with {len(places)} axes, such as {places}"
         raise ValueError(
-            f"region has data type {mask.dtype} and shape {mask.shape}: give booleans, (H, W), such as mask > 0"
+            f"region has data type {mask.dtype} and shape {mask.shape}: give booleans, {wanted}, such as mask > 0"
         )
     if not mask.any():
         raise ValueError("region is False everywhere: set the places to explain to True")

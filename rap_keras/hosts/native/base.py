@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -75,7 +75,7 @@ class Analyzer:
         self._disable_model_checks = disable_model_checks
         if not disable_model_checks:
             refuse_final_activation(self.network)
-        self._graph: Any = None
+        self._functions: dict[Hashable, Callable] = {}
 
     def __repr__(self) -> str:
         options = ", ".join(f"{name}={value!r}" for name, value in self._options().items())
@@ -162,7 +162,7 @@ class Analyzer:
         outputs = self._run(samples)
         finite = np.all([np.isfinite(array.reshape(len(array), -1)).all(axis=1) for array in outputs], axis=0)
         if not finite.all():
-            numbers = _numbered(np.flatnonzero(~finite) + first)
+            numbers = numbered(np.flatnonzero(~finite) + first)
             warnings.warn(
                 f"the heatmap of sample {numbers} is not finite, so it says nothing: the network or the method "
                 "divides by 0, or a value is beyond float32. Look at the model's own output and weights",
@@ -170,7 +170,7 @@ class Analyzer:
             )
         empty = ~np.any([array.reshape(len(array), -1).any(axis=1) for array in outputs], axis=0)
         if empty.any():
-            numbers = _numbered(np.flatnonzero(empty) + first)
+            numbers = numbered(np.flatnonzero(empty) + first)
             warnings.warn(
                 f"the heatmap of sample {numbers} is zero everywhere: {self._reason_for_zeros}",
                 stacklevel=4,
@@ -182,13 +182,26 @@ class Analyzer:
         return False
 
     def _run(self, samples: Samples) -> list[np.ndarray]:
-        if self._graph is None:
-            self._graph = compiled(lambda *tensors: self._attributions(list(tensors)), self.specs())
-        return self._graph(samples.feeds())
+        return self._heatmaps()(samples.feeds())
+
+    def _heatmaps(self) -> Callable:
+        """The function from `Samples.feeds` to the attributions."""
+        return self._once("heatmaps", lambda *tensors: self._attributions(list(tensors)), self.specs())
+
+    def _once(self, key: Hashable, function: Callable, of: list[tf.TensorSpec]) -> Callable:
+        """A function of tensors as one of arrays, compiled in the first call."""
+        if key not in self._functions:
+            self._functions[key] = compiled(function, of)
+        return self._functions[key]
 
     def _attributions(self, tensors: list[tf.Tensor]) -> list[tf.Tensor]:
         """The attributions of the model's inputs, given these and the other tensors of `specs`."""
         raise NotImplementedError
+
+    @property
+    def _mode_of_graph(self) -> str:
+        """How the graph selects neurons."""
+        return self._neuron_selection_mode
 
     def specs(self) -> list[tf.TensorSpec]:
         """Types and shapes of `Samples.feeds`.
@@ -197,7 +210,7 @@ class Analyzer:
         of the neurons to compare with.
         """
         position = tf.TensorSpec([None, len(self._model.outputs[0].shape)], tf.int32)
-        positions = (self._neuron_selection_mode == "index") + (self._contrast is not None)
+        positions = (self._mode_of_graph == "index") + (self._contrast is not None)
         return specs(self._model) + [position] * positions
 
     def _begin(self, positions: list[tf.Tensor], planned: Collection[PlannedCall] = ()) -> Begin:
@@ -230,9 +243,9 @@ class Analyzer:
         return tf.where(given, chosen - seed.at_index(ones, tf.maximum(other, 0)), of_all)
 
     def _seed(self, output: tf.Tensor, index: list[tf.Tensor]) -> tf.Tensor:
-        if self._neuron_selection_mode == "index":
+        if self._mode_of_graph == "index":
             return seed.at_index(output, index[0])
-        return seed.max_activation(output) if self._neuron_selection_mode == "max_activation" else output
+        return seed.max_activation(output) if self._mode_of_graph == "max_activation" else output
 
     def samples(self, X: Any, neuron_selection: Any = None, against: Any = None) -> Samples:
         """Checks X and the neurons to explain and to compare with, and returns them as samples.
@@ -289,7 +302,8 @@ class Analyzer:
 _ON_WRAPPERS = ". Wrappers of iNNvestigate, such as SmoothGrad, need an unused analyzer"
 
 
-def _numbered(samples: np.ndarray) -> str:
+def numbered(samples: np.ndarray) -> str:
+    """Numbers of samples as text, at most ten of them."""
     more = f" and {len(samples) - 10} more" if len(samples) > 10 else ""
     return ", ".join(map(str, samples[:10])) + more
 

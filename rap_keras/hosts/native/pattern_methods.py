@@ -50,7 +50,7 @@ class _PatternMethod(Analyzer):
             RuntimeError: `analyze` has been called before.
             ValueError: X is not what the model takes.
         """
-        if self._graph is not None:
+        if self._functions:
             raise RuntimeError("the analyzer already uses other patterns: create a new one and fit that")
         self._patterns = PatternComputer(self.model, self._pattern_type).compute(X, batch_size)
 
@@ -60,7 +60,7 @@ class _PatternMethod(Analyzer):
                 f"{type(self).__name__} needs patterns: call fit(X), or create it with patterns=, computed by "
                 "rap_keras.patterns.PatternComputer or `rap-keras fit-patterns`"
             )
-        if self._graph is None:
+        if not self._functions:
             # Constants would make the graph too large to be sent to TensorFlow.
             make = tf.Variable if tf.executing_eagerly() else keras.backend.variable
             self._variables = {name: make(array) for name, array in self._patterns.arrays.items()}
