@@ -12,7 +12,6 @@ from tensorflow import keras
 from rap_keras.engine import checks
 from rap_keras.engine.calls import Call
 from rap_keras.engine.equations.numerics import transposed
-from rap_keras.engine.execution import compiled
 from rap_keras.engine.network import as_float
 from rap_keras.engine.reversal import gradient, reverse
 from rap_keras.engine.rules.unweighted import Tensors
@@ -92,22 +91,19 @@ class _Averaged(Gradient):
     """
 
     _times: int
-    _highest: Any = None
 
     def _run(self, samples: Samples) -> list[np.ndarray]:
-        if self._graph is None:
-            mode, self._neuron_selection_mode = self._neuron_selection_mode, self._inner_mode()
-            self._graph = compiled(lambda *tensors: self._attributions(list(tensors)), self.specs())
-            self._neuron_selection_mode = mode
+        gradients = self._heatmaps()
         arrays = _floats(samples)
         index = self._index(samples)
         total: list[np.ndarray] = []
         for number in range(self._times):
-            found = self._graph([*self._inputs(arrays, number), *index])
+            found = gradients([*self._inputs(arrays, number), *index])
             total = [a + b for a, b in zip(total, found)] if total else found
         return self._reduced([array / self._times for array in total], arrays)
 
-    def _inner_mode(self) -> str:
+    @property
+    def _mode_of_graph(self) -> str:
         return "all" if self._neuron_selection_mode == "all" else "index"
 
     def _index(self, samples: Samples) -> list[np.ndarray]:
@@ -116,13 +112,12 @@ class _Averaged(Gradient):
             return []
         if self._neuron_selection_mode == "index":
             return samples.feeds()[-1:]
-        if self._highest is None:
 
-            def output(*tensors: tf.Tensor) -> tf.Tensor:
-                return self.network.values(map(as_float, tensors))[self.network.outputs[0]]
+        def output(*tensors: tf.Tensor) -> tf.Tensor:
+            return self.network.values(map(as_float, tensors))[self.network.outputs[0]]
 
-            self._highest = compiled(output, super().specs()[: len(self.network.inputs)])
-        y = self._highest(list(samples.arrays.values()))
+        logits = self._once("logits", output, self.specs()[: len(self.network.inputs)])
+        y = logits(list(samples.arrays.values()))
         positions = np.unravel_index(y.reshape(len(y), -1).argmax(1), y.shape[1:])
         return [np.stack([np.arange(len(y)), *positions], axis=1).astype(np.int32)]
 
