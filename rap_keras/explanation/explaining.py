@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +19,14 @@ from rap_keras.explanation import class_names, maps
 from rap_keras.explanation.answers import Explanation, Explanations
 from rap_keras.explanation.classifiers import Classifier, PhotoClassifier, classifier_of, warn_if_scaled_twice
 from rap_keras.explanation.explainer import Explainer, analyzer_of, is_by_index
+from rap_keras.explanation.kept import at_home
 from rap_keras.explanation.photos_and_arrays import Sample, arrays_of, load_arrays, of_arrays, of_photo
-from rap_keras.hosts.methods import require_steps
+from rap_keras.hosts.methods import needs_patterns, require_steps
+from rap_keras.hosts.titles import RAP_METHODS
+from rap_keras.patterns.stored import Patterns, digest_of, weights_digest
 
 if TYPE_CHECKING:
     from rap_keras.datasets.images import Preprocessing
-    from rap_keras.patterns import Patterns
 
 
 def explain(
@@ -89,22 +92,51 @@ def explain(
     methods, targets = _several(method), _several(target)
     if steps is not None:
         require_steps(methods)
-    whole = models.one_output(models.load_model(model) if isinstance(model, (str, Path)) else model, output)
-    if preprocessing is None and isinstance(model, (str, Path)) and (_is_photo(sample) or _is_uint8(sample)):
-        preprocessing = models.own_preprocessing(str(model))
-    classifier = classifier_of(whole)
-    one = _sample(classifier, sample, preprocessing, _mask(region, classifier))
-    count = maps.count_classes(classifier.scores)
-    names = class_names.given_names(classes, model, count)
-    numbers = [None if one is None else _number(one, names, count) for one in targets]
-    other = None if against is None else _number(against, names, count)
-    _require_contrast(other, methods, classifier)
-    by_index = is_by_index(classifier, numbers, other)
-    analyzers = {name: analyzer_of(name, classifier, by_index, patterns, steps) for name in methods}
-    logits, probabilities = predictor(classifier.scores), classifier.probabilities()
-    found = Explainer(classifier, logits, probabilities, analyzers, numbers, other, names).answers(one)
+    with at_home(model) as keep:
+        given = models.load_model(model) if isinstance(model, (str, Path)) else model
+        chosen = repr(output)
+        whole = keep(chosen, lambda: models.one_output(given, output))
+        if preprocessing is None and isinstance(model, (str, Path)) and (_is_photo(sample) or _is_uint8(sample)):
+            preprocessing = models.own_preprocessing(str(model))
+        classifier = keep((chosen, "logits"), lambda: classifier_of(whole), lambda: _copied_for_logits(whole))
+        one = _sample(classifier, sample, preprocessing, _mask(region, classifier))
+        count = maps.count_classes(classifier.scores)
+        names = class_names.given_names(classes, model, count)
+        numbers = [None if one is None else _number(one, names, count) for one in targets]
+        other = None if against is None else _number(against, names, count)
+        _require_contrast(other, methods, classifier)
+        by_index = is_by_index(classifier, numbers, other)
+        analyzers = {
+            name: keep(
+                (chosen, name, by_index, steps),
+                partial(analyzer_of, name, classifier, by_index, patterns, steps),
+                lambda name=name: (classifier, _copied(name, whole, patterns)),
+            )
+            for name in methods
+        }
+        logits, probabilities = keep(
+            (chosen, "values"),
+            lambda: (predictor(classifier.scores), classifier.probabilities()),
+            lambda: classifier,
+        )
+        found = Explainer(classifier, logits, probabilities, analyzers, numbers, other, names).answers(one)
     is_one = isinstance(method, str) and (target is None or isinstance(target, (int, str, np.integer)))
     return found[0] if is_one else found
+
+
+def _copied_for_logits(whole: keras.Model) -> str | None:
+    """A digest of the weights, if `classifier_of` may copy some of them: those of one unit or channel."""
+    return weights_digest(whole) if 1 in tuple(whole.outputs[0].shape)[1:] else None
+
+
+def _copied(method: str, whole: keras.Model, patterns: Any) -> tuple[Any, ...]:
+    """Digests of what an analyzer may copy or compare when it is made: weights, except RAP, and patterns."""
+    if method in RAP_METHODS:
+        return ()
+    if patterns is None or not needs_patterns(method):
+        return (weights_digest(whole),)
+    found = Patterns.load(patterns) if isinstance(patterns, (str, Path)) else patterns
+    return weights_digest(whole), digest_of(found.arrays.values())
 
 
 def _several(given: Any) -> list[Any]:

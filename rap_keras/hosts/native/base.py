@@ -15,7 +15,7 @@ from rap_keras.engine.beginning import Begin, at_output, behind_head
 from rap_keras.engine.calls import Call
 from rap_keras.engine.equations import contrast, seed
 from rap_keras.engine.errors import NotAnalyzeableModelException
-from rap_keras.engine.execution import compiled
+from rap_keras.engine.execution import BUILDING, compiled, here
 from rap_keras.engine.input_scaling import may_be_unprepared, scaling_layer
 from rap_keras.engine.network import Network, flatten, specs
 from rap_keras.engine.plan import PlannedCall
@@ -76,11 +76,24 @@ class Analyzer:
         if not disable_model_checks:
             refuse_final_activation(self.network)
         self._functions: dict[Hashable, Callable] = {}
+        self._at_home = here()
 
     def __repr__(self) -> str:
         options = ", ".join(f"{name}={value!r}" for name, value in self._options().items())
         layers = len(self.network.calls)
         return f"<{type(self).__name__} of model {self._model.name!r}: {layers} layers, {options}>"
+
+    def __copy__(self) -> Analyzer:
+        other = object.__new__(type(self))
+        vars(other).update({**vars(self), "_functions": {}})
+        return other
+
+    def __reduce__(self) -> Any:
+        saved = ", or save it with save_npz and load it with load_npz" if hasattr(self, "save_npz") else ""
+        raise TypeError(
+            f"{type(self).__name__} cannot be pickled or deep-copied, since TensorFlow's graphs belong to one "
+            f"process: create it again where it is needed, from the model{saved}"
+        )
 
     def _options(self) -> dict[str, Any]:
         """The options that the analyzer's text shows."""
@@ -127,13 +140,15 @@ class Analyzer:
             if batch_size is not None:
                 raise ValueError("batch_size is for arrays: a generator, Sequence or Dataset has its own batches")
             return _concatenated(self.analyze_batches(X, neuron_selection, against))
-        samples = self.samples(X, neuron_selection, against)
-        results: list[np.ndarray] = []
-        for batch, start in zip(samples.batches(batch_size), range(0, len(samples), batch_size or len(samples))):
-            found = self._relevance_of(batch, start)
-            results = results or [np.empty((len(samples), *array.shape[1:]), array.dtype) for array in found]
-            for result, array in zip(results, found):
-                result[start : start + len(batch)] = array
+        with self._at_home():
+            samples = self.samples(X, neuron_selection, against)
+            results: list[np.ndarray] = []
+            starts = range(0, len(samples), batch_size or len(samples))
+            for batch, start in zip(samples.batches(batch_size), starts):
+                found = self._relevance_of(batch, start)
+                results = results or [np.empty((len(samples), *array.shape[1:]), array.dtype) for array in found]
+                for result, array in zip(results, found):
+                    result[start : start + len(batch)] = array
         return samples.like_given(results)
 
     def analyze_batches(
@@ -151,8 +166,15 @@ class Analyzer:
         Raises:
             ValueError: as in `analyze`; the message begins with the number of the batch.
         """
-        for samples in each_batch(X, lambda batch: self.samples(batch, neuron_selection, against)):
-            yield samples.like_given(self._relevance_of(samples, 0))
+
+        def valid(batch: Any) -> Samples:
+            with self._at_home():
+                return self.samples(batch, neuron_selection, against)
+
+        for samples in each_batch(X, valid):
+            with self._at_home():
+                found = self._relevance_of(samples, 0)
+            yield samples.like_given(found)
 
     def _relevance_of(self, samples: Samples, first: int) -> list[np.ndarray]:
         """Attributions of each input; warnings name samples, counted from `first`, whose heatmap says nothing."""
@@ -189,10 +211,14 @@ class Analyzer:
         return self._once("heatmaps", lambda *tensors: self._attributions(list(tensors)), self.specs())
 
     def _once(self, key: Hashable, function: Callable, of: list[tf.TensorSpec]) -> Callable:
-        """A function of tensors as one of arrays, compiled in the first call."""
-        if key not in self._functions:
-            self._functions[key] = compiled(function, of)
-        return self._functions[key]
+        """A function of tensors as one of arrays, compiled in the first call, whichever thread that is in."""
+        found = self._functions.get(key)
+        if found is None:
+            with BUILDING:
+                if key not in self._functions:
+                    self._functions[key] = compiled(function, of)
+                found = self._functions[key]
+        return found
 
     def _attributions(self, tensors: list[tf.Tensor]) -> list[tf.Tensor]:
         """The attributions of the model's inputs, given these and the other tensors of `specs`."""
