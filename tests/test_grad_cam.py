@@ -34,7 +34,7 @@ def test_by_hand():
 
 @pytest.mark.parametrize("kind", ["log_odds", "logit"])
 def test_equals_numpy(kind):
-    """Weights come from differences of the head's logits; the positive part of the map is enlarged, as published."""
+    """Weights come from differences of the head's logits; the positive part of the map is enlarged."""
     model = lively(dense_head)
     x, target = inputs_of(model), np.array([0, 3, 1])
     features = predictor(keras.Model(model.inputs, model.get_layer("conv").output))(x)

@@ -86,8 +86,8 @@ _OPACITY = 0.8  # of --overlay
     "--steps",
     type=click.IntRange(1),
     metavar="N",
-    help="Steps of --method integrated_gradients; 64 by default. More steps take longer and make the sum more exact; "
-    "a warning says how many are needed.",
+    help="Steps of --method integrated_gradients; 64 by default. More steps take longer and make the sum more "
+    "exact. A warning says how many are needed.",
 )
 @click.option(
     "--target",

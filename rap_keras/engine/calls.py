@@ -13,7 +13,6 @@ from tensorflow import keras
 from rap_keras.engine import keras_graph
 from rap_keras.engine.opened_layers import Constant, OfBatch
 
-
 _OF_REAL_NUMBERS = ("divide", "truedivide")
 """The operations that make real numbers of integers, and calculate the same of real numbers."""
 
@@ -87,7 +86,7 @@ class Call:
 
     @property
     def looks_up(self) -> bool:
-        """Whether it gives the rows of a table whose numbers it takes, as an embedding does: it has no gradient."""
+        """Whether it takes the numbers of rows in a table, as an embedding does: these have no gradient."""
         # A user's subclass with a call of its own may do anything else.
         library = type(self.layer).call.__module__.split(".")[0] in ("keras", "keras_hub")
         is_lookup = isinstance(self.layer, keras.layers.Embedding) and library

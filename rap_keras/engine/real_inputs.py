@@ -78,14 +78,14 @@ def real_inputs(network: Network) -> RealInputs:
     Raises:
         NotAnalyzeableModelException: numbers of rows are calculated in a way that relevance cannot follow.
     """
-    reached, tokens = set(network.outputs), set()
+    reached, tokens = set(network.outputs), set[int]()
     for call in reversed(network.calls):
         if call.looks_up:
             tokens.update(call.inputs)
             continue
-        for numbers in (reached, tokens):
-            if numbers.intersection(call.outputs):
-                numbers.update(call.inputs)
+        for some in (reached, tokens):
+            if some.intersection(call.outputs):
+                some.update(call.inputs)
     lookups = [call for call in network.calls if call.looks_up]
     rows = [number for call in lookups for number in call.outputs if number in reached]
     first = [number for number in network.inputs if number in reached or number not in tokens]
@@ -93,8 +93,8 @@ def real_inputs(network: Network) -> RealInputs:
     for call in before:
         if isinstance(call.layer, keras.layers.Lambda):
             raise NotAnalyzeableModelException(
-                f"layer '{call.name}' is a Lambda, and what it does to tokens before they are looked up is unknown: "
-                f"build the model without it, for example with x = {keras_graph.CAST}; x[:, 0] for a part of them"
+                f"layer '{call.name}' is a Lambda in front of an embedding, so it is not known what it does: "
+                f"build the model without it. For a part of them take x = {keras_graph.CAST}, then x[:, 0]"
             )
     front = Network(before, network.inputs, tuple(call.inputs[0] for call in lookups))
     planned = plan(front)

@@ -21,7 +21,7 @@ def reverse(
     inputs: Sequence[tf.Tensor],
     begin: Begin,
     back: Back,
-    ends: Sequence[int] | None = None,
+    ends: Sequence[int] = (),
 ) -> Tensors:
     """What arrives at the network's inputs, or at other tensors, by the rule `back` at every call.
 
@@ -30,7 +30,7 @@ def reverse(
         inputs: the network's input tensors.
         begin: what is sent back, see `rap_keras.engine.beginning`.
         back: the rule, such as `gradient`.
-        ends: the numbers of the tensors at which it ends; None for the network's inputs.
+        ends: the numbers of tensors at which it ends; the network's inputs if there are none.
     """
     values = network.values(inputs)
     beginning = begin(network, values, Call.run)
@@ -41,7 +41,7 @@ def reverse(
         return parts[0] if len(parts) == 1 else tf.add_n(parts)
 
     for call in reversed(network.calls):
-        if call.name in beginning.calls:
+        if call.name in beginning.calls or set(ends).issuperset(call.outputs):
             continue
         Rs = [complete(number) for number in call.outputs]
         Xs = call.cast([values[number] for number in call.inputs])
@@ -49,11 +49,11 @@ def reverse(
         for number, R in zip(call.inputs, found):
             dtype = values[number].dtype
             arriving.setdefault(number, []).append(tf.cast(R, dtype) if dtype.is_floating else R)
-    return [complete(number) for number in (network.inputs if ends is None else ends)]
+    return [complete(number) for number in ends or network.inputs]
 
 
 def gradient(call: Call, Xs: Tensors, Ys: Tensors, Rs: Tensors) -> Tensors:
-    """The vector-Jacobian product of a call; for a token, whose number has no gradient, the sum over its vector."""
+    """The vector-Jacobian product of a call; for tokens, which have no gradient, the sum over their vectors."""
     if call.looks_up:
         return [tf.reduce_sum(Rs[0], axis=-1)]
     return transposed(lambda *xs: call.run(list(xs)), Xs, Rs)

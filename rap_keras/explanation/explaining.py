@@ -69,13 +69,13 @@ def explain(
             given by its name has its own. The photo is resized to the network's input.
         against: The class to compare with, for contrastive methods.
         region: For networks whose output is a map, such as segmentation: boolean, (H, W), True where the class is
-            explained; for a class at each time step (steps,). The default is where it is the highest of all classes.
+            explained; for classes of each time step (steps,). The default is where it is the highest of all.
         classes: The names of the classes, or a text file with one on each line; or "imagenet". Networks given by
             name have theirs.
         output: The output to explain, by name or number, of a model that has several.
         patterns: What "pattern.attribution" and "pattern.net" need.
-        steps: The number of steps of "integrated_gradients"; None for its default of 64. More steps take longer and
-            make the sum more exact; a warning says how many are needed.
+        steps: The number of steps of "integrated_gradients"; None for its default of 64. More steps take longer
+            and make the sum more exact; a warning says how many are needed.
 
     Returns:
         An `Explanation`; with several methods or targets, `Explanations`, a tuple of them.

@@ -117,7 +117,7 @@ def require_steps(names: Collection[str]) -> None:
 
 
 def _own_options(name: str, patterns: Any, steps: int | None) -> dict[str, Any]:
-    """The options that only some methods have; raises ValueError if there are no patterns for one that needs them."""
+    """The options that only some methods have; raises ValueError if one needs patterns and there are none."""
     if name == "integrated_gradients" and steps is not None:
         return {"steps": require_positive("steps", steps)}
     if not needs_patterns(name):

@@ -13,7 +13,8 @@ def class_activation(maps: Sequence[tuple[tf.Tensor, tf.Tensor]], image: tf.Tens
     Source: Selvaraju et al., Grad-CAM, ICCV 2017, arXiv 1610.02391, Eq. 1 and 2.
 
     Args:
-        maps: feature maps A and the gradients dz/dA, each (N, h, w, K). Several are added in the size of the largest.
+        maps: feature maps A and the gradients dz/dA, each (N, h, w, K); several are added in the largest
+            size.
         image: (N, H, W, C); its channels get equal parts.
 
     Returns:

@@ -1,8 +1,9 @@
 """The gradient, the methods based on it, and two controls, without iNNvestigate.
 
 For a token, which has no gradient, they end at the vector that an embedding looks up for it, see
-`engine.real_inputs`. Products with the input are summed over the vector, so that they keep their sum; of a gradient
-the token gets the length, since the sign and the sum of its components depend on the axes that training chose.
+`engine.real_inputs`. The token gets one number: of products with the vector their sum, so that the total stays the
+same, and of a gradient its length. The sum of a gradient's components depends on the axes of the vectors, which
+training leaves to chance; their length does not.
 """
 
 from __future__ import annotations
@@ -111,8 +112,8 @@ class InputTimesGradient(Gradient):
 class Averaged(Gradient):
     """The mean gradient over several inputs made from each sample, always of the neuron selected for the sample.
 
-    The inputs are explained one after the other, so they need no more memory than the samples themselves. The graph
-    takes the sample and, after it, the real inputs that are made from it.
+    The inputs are explained one after the other, so they need no more memory than the samples themselves. The
+    graph takes the samples, and after them the real inputs that are made from them.
     """
 
     _times: int
@@ -231,6 +232,7 @@ class SmoothGrad(Averaged):
 
 
 def total(vectors: tf.Tensor) -> tf.Tensor:
+    """What a token gets of the products at its vector, (..., size) to (...): their sum."""
     return tf.reduce_sum(vectors, axis=-1)
 
 

@@ -24,9 +24,9 @@ _MOST_STEPS = 2**16
 class IntegratedGradients(Averaged):
     """The mean gradient on the line from a reference to the input, times their difference.
 
-    Relevance sums to the selected logit minus that of the reference, as far as there are enough steps. The steps are
-    evenly spaced; as in iNNvestigate, the reference is one of them and the input is not. A token's line begins at
-    the vector of zeros and ends at the vector that an embedding looks up; the token gets the sum over the vector.
+    Relevance sums to the selected logit minus that of the reference, if there are enough steps. The steps are
+    evenly spaced; as in iNNvestigate, the reference is one of them and the input is not. The line of a token
+    begins at the vector of zeros and ends at the one that an embedding looks up; it gets the sum over the vector.
 
     Source: Sundararajan et al., arXiv 1703.01365.
 
@@ -75,12 +75,14 @@ class IntegratedGradients(Averaged):
             ValueError: as in `analyze`.
             TypeError: as in `analyze`.
         """
-        return self._differences(self.samples(X, neuron_selection))
+        with self._at_home():
+            return self._differences(self.samples(X, neuron_selection))
 
     def warn_if_incomplete(self, X: Any, relevance: Any, neuron_selection: Any = None) -> None:
         """Warns as `analyze` does, of relevance of X that was calculated elsewhere in as many steps."""
         arrays = relevance if isinstance(relevance, list) else [relevance]
-        self._warn_if_incomplete(self.samples(X, neuron_selection), arrays, 0)
+        with self._at_home():
+            self._warn_if_incomplete(self.samples(X, neuron_selection), arrays, 0)
 
     def _relevance_of(self, samples: Samples, first: int) -> list[np.ndarray]:
         found = super()._relevance_of(samples, first)
@@ -98,9 +100,10 @@ class IntegratedGradients(Averaged):
             return
         worst = max(incomplete, key=lambda sample: gaps[sample])
         warnings.warn(
-            f"the Integrated Gradients of sample {numbered(incomplete + first)} are not complete with {self._times} "
-            f"steps: those of sample {worst + first} sum to {sums[worst]:.4g}, but the logit differs from that of the "
-            f"reference by {differences[worst]:.4g}. {_way_out(self._times, gaps[incomplete], allowed[incomplete])}",
+            f"the Integrated Gradients of sample {numbered(incomplete + first)} are not complete with "
+            f"{self._times} steps: for sample {worst + first} they sum to {sums[worst]:.4g}, but its logit and "
+            f"that of the reference differ by {differences[worst]:.4g}. "
+            + _way_out(self._times, gaps[incomplete], allowed[incomplete]),
             stacklevel=5,
         )
 

@@ -55,7 +55,7 @@ def create(
                 )
     is_lrp = issubclass(cls, ianalyzer.LRP)
     copy = _copy(model, _for_lrp if is_lrp else _copied)
-    own = {} if steps is None else {"steps": steps}
+    own: dict[str, Any] = {} if steps is None else {"steps": steps}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # iNNvestigate also raises what it warns of, see below
@@ -69,8 +69,9 @@ def create(
     except (TypeError, ValueError) as error:
         raise ValueError(f"iNNvestigate cannot create {name} ({error}): use another method") from error
     if name == "integrated_gradients":
-        options = {"neuron_selection_mode": neuron_selection_mode, **own}
-        analyzer.native = integrated_gradients.IntegratedGradients(flat_output(model), **options)
+        analyzer.native = integrated_gradients.IntegratedGradients(
+            flat_output(model), neuron_selection_mode=neuron_selection_mode, **own
+        )
     try:
         return _built(build_quickly(analyzer))
     # Here iNNvestigate finds layers that it cannot reverse; it raises no particular type.
