@@ -22,6 +22,8 @@ from rap_keras.engine.plan import PlannedCall, kind_name, plan
 from rap_keras.engine.propagation import propagate
 from rap_keras.engine.rules.unweighted import Tensors
 
+_BEHIND = "explain the layers behind it as a model of their own, whose keras.Input takes the output"
+
 
 class RealInputs(NamedTuple):
     """The tensors at which a gradient ends, and the way from there to the network's inputs.
@@ -114,8 +116,7 @@ def _require_moved(planned: list[PlannedCall], lookups: list[Call]) -> None:
         if call in from_weights or rows.intersection(call.inputs):
             raise NotAnalyzeableModelException(
                 f"an embedding looks up numbers that the network calculates in layer '{call.name}', and no "
-                "gradient leads back through them: explain the network behind that embedding, keras.Model(rows, "
-                "model.output), where rows is the embedding's output"
+                f"gradient leads back through them: {_BEHIND} of the embedding"
             )
 
 
@@ -147,9 +148,8 @@ def require_gradients(
         )
         if len(ends) == len(real.numbers):
             raise NotAnalyzeableModelException(
-                f"{reason}. If that layer only moves them or calculates with them, build the model with "
-                f"{keras_graph.CAST} before it; else explain the network behind it, keras.Model(y, model.output), "
-                "where y is the layer's output"
+                f"{reason}. If it only moves or scales them, build the model with "
+                f"{keras_graph.CAST} before it; else {_BEHIND} of that layer"
             )
         warnings.warn(f"{reason} or as a mask, so it gets no relevance", stacklevel=2)
 
