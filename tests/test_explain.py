@@ -198,6 +198,25 @@ def test_a_region_of_a_map():
         rap_keras.explain(linear(), pixels, region=mask, preprocessing=unit)
 
 
+def test_a_class_that_is_the_highest_at_no_step():
+    """What the message asks for works, also for a network that gives classes for each of several steps."""
+    x = np.random.default_rng(0).normal(size=(5, 2)).astype(np.float32)
+    kernel = np.array([[1.0, -1, 0], [0.5, 0.5, 0]], np.float32)
+    model = keras.Sequential([keras.Input((5, 2)), layers.Dense(3, activation="softmax")])
+    model.set_weights([kernel, np.array([0, 0, -9], np.float32)])
+    with pytest.raises(
+        ValueError, match=r"class 2 is the highest .* nowhere: .*region=mask, booleans of shape \(5,\)$"
+    ):
+        rap_keras.explain(model, x, target=2)
+    steps, z = np.arange(5) % 2 == 0, x @ kernel + [0, 0, -9]
+    found = rap_keras.explain(model, x, "gradient", target=1, region=steps)
+    assert found.logit == pytest.approx(z[steps, 1].sum(), rel=1e-5)
+    np.testing.assert_allclose(found.relevance, steps[:, None] * kernel[:, 1], rtol=1e-5)
+    assert rap_keras.explain(model, x, target=2, region=steps).logit == pytest.approx(z[steps, 2].sum(), rel=1e-5)
+    with pytest.raises(ValueError, match=r"shape \(5, 1\): give booleans, with 1 axes, such as \(5,\)"):
+        rap_keras.explain(model, x, region=steps[:, None])
+
+
 def test_images_of_pillow_are_treated_as_files_are():
     turned = Image.fromarray(photo(shape=(SIZE, 2 * SIZE, 3)))
     turned.getexif()[0x0112] = 6  # the photo lies on its side

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from contrastive_networks import dense_head, gradient_of_score, inputs_of, lively, log_odds_weights, pooled_head
+from host import value_of
 from tensorflow import keras
 from tensorflow.keras import layers
 
 import rap_keras
 from rap_keras.engine import registered_rules
+from rap_keras.engine.equations.class_activation import class_activation
 from rap_keras.engine.errors import NotAnalyzeableModelException
 from rap_keras.engine.network import predictor
 from rap_keras.engine.rules.unweighted import moved
@@ -34,7 +37,7 @@ def test_by_hand():
 
 @pytest.mark.parametrize("kind", ["log_odds", "logit"])
 def test_equals_numpy(kind):
-    """Weights come from differences of the head's logits; the map is as large as the image without a border."""
+    """Weights come from differences of the head's logits; the positive part of the map is enlarged."""
     model = lively(dense_head)
     x, target = inputs_of(model), np.array([0, 3, 1])
     features = predictor(keras.Model(model.inputs, model.get_layer("conv").output))(x)
@@ -52,7 +55,7 @@ def test_equals_numpy(kind):
     )
     assert found.shape == x.shape
     rows, columns = (_bilinear(small, large) for small, large in zip(cam.shape[1:], x.shape[1:3]))
-    np.testing.assert_allclose(found.sum(-1), np.maximum(rows @ cam @ columns.T, 0), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(found.sum(-1), rows @ np.maximum(cam, 0) @ columns.T, rtol=1e-4, atol=1e-6)
     assert found.any()
 
 
@@ -68,6 +71,50 @@ def test_against_another_class():
     analyzer = rap_keras.create_analyzer("grad_cam", model, neuron_selection_mode="index")
     alone, compared = analyzer.analyze(x, neuron_selection=0), analyzer.analyze(x, neuron_selection=0, against=2)
     assert np.abs(alone - compared).max() > 1e-3 * np.abs(alone).max()
+
+
+def test_at_another_layer():
+    """The gradient there is that of the rest of the network, as a model of its own."""
+    model, first = lively(two_maps), {}
+    x, target = inputs_of(model), np.array([0, 3, 1])
+    features = predictor(keras.Model(model.inputs, model.get_layer("first").output))(x)
+    y = rest_input = keras.Input(features.shape[1:])
+    for layer in model.layers[2:]:
+        y = layer(y)
+    rest = keras.Model(rest_input, y)
+    for name, contrast in (("grad_cam", "logit"), ("grad_cam.contrastive", "log_odds")):
+        a = log_odds_weights(predictor(model)(x), target) if contrast == "log_odds" else np.eye(4)[target]
+        weights = gradient_of_score(rest, features, a).mean((1, 2))
+        cam = np.maximum((features * weights[:, None, None]).sum(-1), 0)
+        rows, columns = (_bilinear(small, large) for small, large in zip(cam.shape[1:], x.shape[1:3]))
+        analyzer = rap_keras.create_analyzer(name, model, neuron_selection_mode="index", layer="first")
+        first[name] = analyzer.analyze(x, target).sum(-1)
+        np.testing.assert_allclose(first[name], rows @ cam @ columns.T, rtol=1e-3, atol=1e-6)
+    with pytest.raises(KeyError, match=r"no layer 'frist' in the network; its layers are first, "):
+        rap_keras.create_analyzer("grad_cam", model, layer="frist")
+    with pytest.raises(
+        NotAnalyzeableModelException, match=r"that of 'logits' has another.* layer=, of first, pool, "
+    ):
+        rap_keras.create_analyzer("grad_cam", model, layer="logits").analyze(x)
+
+
+def two_maps():
+    x = keras.Input((12, 12, 2))
+    y = layers.Conv2D(3, 3, activation="relu", name="first")(x)
+    y = layers.Conv2D(4, 3, activation="relu", name="second")(layers.MaxPooling2D(name="pool")(y))
+    return keras.Model(x, layers.Dense(4, name="logits")(layers.GlobalAveragePooling2D()(y)))
+
+
+def test_maps_of_several_layers_are_added_in_the_size_of_the_largest():
+    small, large = np.array([[1.0, -2.0], [3.0, -4.0]]), np.random.default_rng(0).normal(size=(4, 4))
+    maps = [
+        (one[None, ..., None].astype("float32"), np.ones((1, *one.shape, 1), "float32")) for one in (small, large)
+    ]
+    wide = _bilinear(2, 4)
+    cam = np.maximum(wide @ small @ wide.T + large, 0)
+    found = value_of(lambda: class_activation([tuple(map(tf.constant, m)) for m in maps], tf.zeros((1, 8, 8, 2))))
+    again = _bilinear(4, 8)
+    np.testing.assert_allclose(found[0].sum(-1), again @ cam @ again.T, rtol=1e-5, atol=1e-6)
 
 
 def test_refuses_what_is_no_image():

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+import warnings
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable
@@ -223,6 +224,8 @@ def benchmark(
             "Give both --model and --dataset, or neither, for the network and the images of this package."
         )
     start_tensorflow()
+    # The methods are compared with their default options, as iNNvestigate has them.
+    warnings.filterwarnings("ignore", message="the Integrated Gradients of sample")
     from rap_keras.benchmark import DEFAULT_METRICS, PAIR_METRICS, Options
     from rap_keras.models import is_network_name
 

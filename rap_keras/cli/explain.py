@@ -39,7 +39,7 @@ _OPACITY = 0.8  # of --overlay
     groups={
         "Network": ["--model", "--custom-objects", "--output-layer"],
         "Photos": ["--preprocessing", "--resize", "--crop"],
-        "Methods": ["--method", "--patterns"],
+        "Methods": ["--method", "--patterns", "--steps"],
         "What is explained": ["--target", "--against", "--region", "--classes", "--layers"],
         "Figures": ["--format", "--dpi", "--width", "--overlay", "--scale"],
         "Output": ["--output"],
@@ -81,6 +81,13 @@ _OPACITY = 0.8  # of --overlay
     metavar="FILE",
     help="Patterns of the network, for --method pattern.attribution and pattern.net; `rap-keras fit-patterns` "
     "makes them. The networks of this package have theirs.",
+)
+@click.option(
+    "--steps",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Steps of --method integrated_gradients; 64 by default. More steps take longer and make the sum more "
+    "exact. A warning says how many are needed.",
 )
 @click.option(
     "--target",
@@ -137,6 +144,7 @@ def explain(
     output_layer: str | None,
     methods: tuple[str, ...],
     patterns: Path | None,
+    steps: int | None,
     targets: tuple[str, ...],
     against: str | None,
     region: Path | None,
@@ -215,6 +223,7 @@ def explain(
         against=against,
         region=region,
         classes=classes,
+        steps=steps,
         output=output,
     )
     options: dict[str, Any] = {"scale": scale, "width": width, "overlay": _OPACITY if overlay else None}

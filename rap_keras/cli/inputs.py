@@ -59,6 +59,7 @@ def prepare(
     against: str | None,
     region: Path | None,
     classes: str | None,
+    steps: int | None,
     output: Path,
 ) -> tuple[Explainer, np.ndarray | None]:
     """The network, which `build` makes, with its analyzers, and the region asked about; the folder for results.
@@ -74,6 +75,9 @@ def prepare(
     with blaming("--method"):
         for name in methods:
             known_methods.find(name)
+    with blaming("--steps"):
+        if steps is not None:
+            known_methods.require_steps(methods)
     with blaming("--region"):
         where = None if region is None else maps.read_region(region)
     if patterns is None and any(map(known_methods.needs_patterns, methods)):
@@ -97,7 +101,7 @@ def prepare(
     for name in methods:
         click.echo(f"building {name} ...", err=True)
         with blaming(*(["--patterns"] if known_methods.needs_patterns(name) else ["--model", "--method"])):
-            built[name] = analyzer_of(name, classifier, by_index, patterns)
+            built[name] = analyzer_of(name, classifier, by_index, patterns, steps)
     logits, probabilities = predictor(classifier.scores), classifier.probabilities()
     return Explainer(classifier, logits, probabilities, built, numbers, other, names), where
 

@@ -139,7 +139,7 @@ def _without_weights_behind(network: Network, head: set[str], weighted: Collecti
 
 def _has_gradient(call: Call) -> bool:
     """Whether a call has a gradient; a call that takes integers, such as an embedding, has none."""
-    return not isinstance(call.layer, keras.layers.Embedding) and not any(d.is_integer for d in call.dtypes)
+    return not call.looks_up and not any(d.is_integer for d in call.dtypes)
 
 
 def has_places(value: tf.Tensor) -> bool:

@@ -12,6 +12,9 @@ from tensorflow import keras
 from rap_keras.engine import keras_graph
 from rap_keras.engine.opened_layers import Constant, OfShape
 
+_OF_REAL_NUMBERS = ("divide", "truedivide")
+"""The operations that make real numbers of integers, and calculate the same of real numbers."""
+
 
 class Ref(NamedTuple):
     """Stands for tensor number `number` in the arguments of a call."""
@@ -67,12 +70,15 @@ class Call:
         would be lost.
         """
         layer, args, kwargs = self.filled(xs)
-        return tf.nest.flatten(layer.call(*args, **kwargs))
+        ys = tf.nest.flatten(layer.call(*args, **kwargs))
+        if keras_graph.operation_name(layer) == "cast" and ys[0].dtype.is_floating:
+            return [tf.cast(self.cast(xs)[0], ys[0].dtype)]  # the same number, with a gradient
+        return ys
 
     def filled(self, xs: list[tf.Tensor]) -> tuple[Any, tuple, dict[str, Any]]:
         """The layer at the precision in which it runs, and its arguments at inference for input tensors."""
         xs = self.cast(xs)
-        if self.dtypes:
+        if self.dtypes and keras_graph.operation_name(self.layer) not in _OF_REAL_NUMBERS:
             xs = [tf.cast(x, dtype) if dtype.is_integer else x for x, dtype in zip(xs, self.dtypes)]
         for x, mask in zip(xs, self.held):
             x._keras_mask = mask
@@ -88,6 +94,14 @@ class Call:
         if keras_graph.is_operation(layer):
             return layer, args, kwargs
         return layer, *keras_graph.at_inference(layer, args, kwargs)
+
+    @property
+    def looks_up(self) -> bool:
+        """Whether it takes the numbers of rows in a table, as an embedding does: these have no gradient."""
+        # A user's subclass with a call of its own may do anything else.
+        library = type(self.layer).call.__module__.split(".")[0] in ("keras", "keras_hub")
+        is_lookup = isinstance(self.layer, keras.layers.Embedding) and library
+        return is_lookup and not self.arguments().get("reverse", False)
 
     def arguments(self) -> dict[str, Any]:
         """The arguments by their names in the layer's `call`."""

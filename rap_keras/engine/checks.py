@@ -55,7 +55,7 @@ def require_loaded(model: object) -> None:
 
 
 def require_model_of_this_mode(model: keras.Model) -> None:
-    """Raises RuntimeError if a model was built with eager execution on and it is off now, or the reverse."""
+    """Raises RuntimeError if a model was built with eager execution on and it is off now, or in another graph."""
     keras_graph.require_tensorflow()
     if keras_graph.KERAS_3 and not tf.executing_eagerly():
         raise RuntimeError(
@@ -72,6 +72,14 @@ def require_model_of_this_mode(model: keras.Model) -> None:
         raise RuntimeError(
             f"model '{model.name}' was built while eager execution was off: load or build it again with eager "
             "execution on"
+        )
+    if of_graph and any(tensor.graph is not tf.compat.v1.get_default_graph() for tensor in model.inputs or []):
+        raise RuntimeError(
+            f"model '{model.name}' belongs to another graph than this thread's: with eager execution off, each "
+            "thread has its own graph and session. Create the analyzer in the thread that built the model; "
+            "analyze() then works in any. Or give this thread the other's: "
+            "with graph.as_default(), session.as_default(): ..., where graph is model.inputs[0].graph and "
+            "session is tf.compat.v1.keras.backend.get_session(), called in the thread that built the model"
         )
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,32 @@ from tensorflow import keras
 from rap_keras.engine.errors import NotAnalyzeableModelException
 
 Function = Callable[..., Any]
+
+BUILDING = threading.RLock()
+"""Held while a graph is built: neither Keras' layers nor the graphs of Keras 2 are made for several threads."""
+
+
+def here() -> Callable[[], AbstractContextManager[None]]:
+    """Gives every thread the current graph and session of this one, which Keras 2 keeps for each thread.
+
+    Returns:
+        A context for the time of a calculation, empty with eager execution on. With it off, threads take turns,
+        and where the graph is the current one already, its current session is kept.
+    """
+    if tf.executing_eagerly():
+        return nullcontext
+    graph, session = tf.compat.v1.get_default_graph(), tf.compat.v1.keras.backend.get_session()
+
+    @contextmanager
+    def back() -> Iterator[None]:
+        with BUILDING:
+            if tf.compat.v1.get_default_graph() is graph:
+                yield
+                return
+            with graph.as_default(), session.as_default():
+                yield
+
+    return back
 
 
 def compiled(function: Function, specs: Sequence[tf.TensorSpec]) -> Callable[[Sequence[np.ndarray]], Any]:
@@ -29,8 +56,11 @@ def compiled(function: Function, specs: Sequence[tf.TensorSpec]) -> Callable[[Se
     Raises:
         NotAnalyzeableModelException: a layer cannot be part of a graph for samples of any size.
     """
-    if not tf.executing_eagerly():
-        return _in_session(function, specs)
+    with BUILDING:
+        return _function(function, specs) if tf.executing_eagerly() else _in_session(function, specs)
+
+
+def _function(function: Function, specs: Sequence[tf.TensorSpec]) -> Callable[[Sequence[np.ndarray]], Any]:
     source = tf.function(function, autograph=False)
     # TensorFlow warns of retracing when it builds many functions of one name, but not for concrete functions.
     try:

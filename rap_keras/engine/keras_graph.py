@@ -29,6 +29,9 @@ HOW_TO_BUILD = (
 )
 """How a model that is not a graph of layers becomes one."""
 
+CAST = 'keras.ops.cast(x, "float32")' if KERAS_3 else "tf.cast(x, tf.float32)"
+"""What makes real numbers of integers in a model, for messages."""
+
 
 class Node(NamedTuple):
     """One use of a layer in a model.

@@ -15,6 +15,7 @@ import tensorflow as tf
 from tensorflow import keras
 
 from rap_keras.engine.calls import Call
+from rap_keras.engine.execution import BUILDING
 from rap_keras.engine.network import Network, as_float, flatten, specs
 
 # The lengths of all axes of samples that were large enough, by model.
@@ -44,7 +45,8 @@ def require_large_enough(model: keras.Model, arrays: Sequence[np.ndarray]) -> No
     network = flatten(model)
     one = [tf.TensorSpec([1, *array.shape[1:]], spec.dtype) for array, spec in zip(arrays, given)]
     # TensorFlow finds the shapes of all tensors when it builds the graph; nothing is computed.
-    tf.function(lambda *xs: _build(network, xs), autograph=False).get_concrete_function(*one)
+    with BUILDING:
+        tf.function(lambda *xs: _build(network, xs), autograph=False).get_concrete_function(*one)
     known.append(lengths)
 
 

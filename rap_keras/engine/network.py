@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -32,9 +32,22 @@ class Network:
     outputs: tuple[int, ...]
     masked: bool = False
 
-    def values(self, inputs: Iterable[tf.Tensor]) -> dict[int, tf.Tensor]:
-        """Every tensor by its number, calculated from the network's inputs by the layers' own calls."""
-        return self.passed(inputs)[0]
+    def values(
+        self, inputs: Iterable[tf.Tensor], given: Mapping[int, tf.Tensor] | None = None
+    ) -> dict[int, tf.Tensor]:
+        """Every tensor by its number, calculated from the network's inputs by the layers' own calls.
+
+        What is `given`, by tensor number, takes the place of what the calls give. Masks are those of the inputs.
+        """
+        if not given:
+            return self.passed(inputs)[0]
+        inputs = list(inputs)
+        network = self.passed(inputs)[1] if self.masked else self
+        values = {**dict(zip(self.inputs, inputs)), **given}
+        for call in network.calls:
+            ys = call.run([values[number] for number in call.inputs])
+            values.update((number, given.get(number, y)) for number, y in zip(call.outputs, ys))
+        return values
 
     def passed(
         self, inputs: Iterable[tf.Tensor], run: Callable[[Call, list[tf.Tensor]], list[tf.Tensor]] = Call.run

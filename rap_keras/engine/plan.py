@@ -117,10 +117,9 @@ def _with_rule(call: Call, allow_lambda: bool, own: Rule | None) -> PlannedCall:
 def _refuse_unknown(planned: list[PlannedCall]) -> None:
     for p in planned:
         if p.rule in _BY_GRADIENT and any(dtype.is_integer for dtype in p.call.dtypes):
-            cast = 'keras.ops.cast(x, "float32")' if keras_graph.KERAS_3 else "tf.cast(x, tf.float32)"
             raise NotAnalyzeableModelException(
                 f"operation '{p.call.name}' calculates with integers, which relevance cannot follow: build the "
-                f"model with {cast} before that operation"
+                f"model with {keras_graph.CAST} before that operation"
             )
     unknown = [p.call for p in planned if not p.mixes and p.rule is None]
     for call in unknown:
@@ -130,7 +129,7 @@ def _refuse_unknown(planned: list[PlannedCall]) -> None:
                 "Lambda layers anyway, use rap_keras.create_analyzer with allow_lambda_layers=True"
             )
     if unknown:
-        names = ", ".join(f"'{call.name}' ({_kind_name(call)})" for call in unknown)
+        names = ", ".join(f"'{call.name}' ({kind_name(call)})" for call in unknown)
         raise NotAnalyzeableModelException(
             f"there is no rule for {_plural(unknown)}: {names}. Give a rule for all layers of a kind with "
             "rap_keras.register_rule(LayerClass, rule), which a module given by --custom-objects may call, or for "
@@ -146,7 +145,8 @@ def _plural(calls: list[Call]) -> str:
     return "this layer" if len(calls) == 1 else "these layers"
 
 
-def _kind_name(call: Call) -> str:
+def kind_name(call: Call) -> str:
+    """The kind of a call's layer, with the operation that it is."""
     operation = keras_graph.operation_text(call.layer)
     return f"{type(call.layer).__name__}{f' {operation}' if operation else ''}"
 

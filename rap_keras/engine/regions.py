@@ -72,9 +72,11 @@ def region(model: keras.Model, target_class: int, mask: Any) -> np.ndarray:
 
 
 def resized(mask: np.ndarray, size: Sequence[int]) -> np.ndarray:
-    """Resizes a mask (..., H, W) to the size (height, width) by nearest neighbour."""
-    rows, columns = (((np.arange(new) + 0.5) * old / new).astype(int) for old, new in zip(mask.shape[-2:], size))
-    return mask[..., rows[:, None], columns]
+    """Resizes a mask (..., H, W) to the size (height, width) by nearest neighbour; so with other axes."""
+    old_size = mask.shape[mask.ndim - len(size) :]
+    for axis, (old, new) in enumerate(zip(old_size, size), mask.ndim - len(size)):
+        mask = mask.take(((np.arange(new) + 0.5) * old / new).astype(int), axis)
+    return mask
 
 
 def _require_places(places: np.ndarray, given: np.ndarray) -> None:

@@ -28,8 +28,8 @@ class Explanation:
         logit: The logit of the class; of a map, the sum of its logits at `places`.
         probability: The probability of the class, or None where the network makes none of its logits.
         score: What the method shares out: the logit, and for contrastive methods the logit minus the mean of the
-            others, weighted by their softmax, or minus that of `against`. None for methods that share out nothing,
-            such as the gradient.
+            others, weighted by their softmax, or minus that of `against`; for Integrated Gradients the logit minus
+            that of an input of zeros. None for methods that share out nothing, such as the gradient.
         places: Where a map was explained, boolean, in the shape of its places; None for other networks.
         relevances: Relevance at each input, by the name of the input, in the shape of the sample, float32.
         sample: What was explained.
@@ -63,7 +63,7 @@ class Explanation:
         """The part of the score that does not arrive at the input, or None where there is no score.
 
         For RAP this is rounding. For contrastive RAP it is also what the biases of the network's head hold, and
-        for LRP what any bias takes.
+        for LRP what any bias takes. For Integrated Gradients it shrinks with more steps.
         """
         return None if self.score is None else self.score - self.sum
 

@@ -77,8 +77,10 @@ class Explainer(NamedTuple):
         import numpy as np
 
         start = perf_counter()
-        found = self.analyzers[method].analyze(sample.x, **self.choice(question))
+        analyzer, choice = self.analyzers[method], self.choice(question)
+        found = analyzer.analyze(sample.x, **choice)
         milliseconds = 1000 * (perf_counter() - start)
+        of_path = hasattr(analyzer, "differences")
         arrays = found if isinstance(found, list) else [found]
         return Explanation(
             method=method,
@@ -87,7 +89,7 @@ class Explainer(NamedTuple):
             against=None if self.against is None else name_of(self.against, self.names),
             logit=question.logit,
             probability=None if probabilities is None else float(probabilities[question.target]),
-            score=_score(method, question),
+            score=float(analyzer.differences(sample.x, **choice)[0]) if of_path else _score(method, question),
             places=question.places,
             relevances={name: np.asarray(array[0], np.float32) for name, array in zip(sample.inputs, arrays)},
             sample=sample,
@@ -111,7 +113,13 @@ def _score(method: str, question: Question) -> float | None:
     return question.score if method.endswith(".contrastive") else question.logit
 
 
-def analyzer_of(name: str, classifier: Classifier, by_index: bool, patterns: Patterns | str | Path | None) -> Any:
+def analyzer_of(
+    name: str,
+    classifier: Classifier,
+    by_index: bool,
+    patterns: Patterns | str | Path | None,
+    steps: int | None = None,
+) -> Any:
     """An analyzer of a method for a classifier.
 
     Raises:
@@ -121,7 +129,7 @@ def analyzer_of(name: str, classifier: Classifier, by_index: bool, patterns: Pat
     from rap_keras.hosts import methods
 
     if classifier.map is not None:
-        return methods.create_native(name, classifier.map, patterns)
+        return methods.create_native(name, classifier.map, patterns, steps)
     if by_index and len(classifier.model.inputs) > 1:
-        return methods.create_native(name, classifier.model, patterns)
-    return methods.create(name, classifier.model, "index" if by_index else "max_activation", patterns)
+        return methods.create_native(name, classifier.model, patterns, steps)
+    return methods.create(name, classifier.model, "index" if by_index else "max_activation", patterns, steps=steps)

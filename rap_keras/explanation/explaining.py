@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +19,14 @@ from rap_keras.explanation import class_names, maps
 from rap_keras.explanation.answers import Explanation, Explanations
 from rap_keras.explanation.classifiers import Classifier, PhotoClassifier, classifier_of, warn_if_scaled_twice
 from rap_keras.explanation.explainer import Explainer, analyzer_of, is_by_index
+from rap_keras.explanation.kept import at_home
 from rap_keras.explanation.photos_and_arrays import Sample, arrays_of, load_arrays, of_arrays, of_photo
+from rap_keras.hosts.methods import needs_patterns, require_steps
+from rap_keras.hosts.titles import RAP_METHODS
+from rap_keras.patterns.stored import Patterns, digest_of, weights_digest
 
 if TYPE_CHECKING:
     from rap_keras.datasets.images import Preprocessing
-    from rap_keras.patterns import Patterns
 
 
 def explain(
@@ -37,6 +41,7 @@ def explain(
     classes: Sequence[str] | str | Path | None = None,
     output: str | int | None = None,
     patterns: Patterns | str | Path | None = None,
+    steps: int | None = None,
 ) -> Explanation | Explanations:
     """Explains a network's decision about one photo, or about one sample of any other kind.
 
@@ -64,11 +69,13 @@ def explain(
             given by its name has its own. The photo is resized to the network's input.
         against: The class to compare with, for contrastive methods.
         region: For networks whose output is a map, such as segmentation: boolean, (H, W), True where the class is
-            explained. The default is where it is the highest of all classes.
+            explained; for classes of each time step (steps,). The default is where it is the highest of all.
         classes: The names of the classes, or a text file with one on each line; or "imagenet". Networks given by
             name have theirs.
         output: The output to explain, by name or number, of a model that has several.
         patterns: What "pattern.attribution" and "pattern.net" need.
+        steps: The number of steps of "integrated_gradients"; None for its default of 64. More steps take longer
+            and make the sum more exact; a warning says how many are needed.
 
     Returns:
         An `Explanation`; with several methods or targets, `Explanations`, a tuple of them.
@@ -83,22 +90,53 @@ def explain(
             samples; a photo has no preprocessing; or an option does not fit the network.
     """
     methods, targets = _several(method), _several(target)
-    whole = models.one_output(models.load_model(model) if isinstance(model, (str, Path)) else model, output)
-    if preprocessing is None and isinstance(model, (str, Path)) and (_is_photo(sample) or _is_uint8(sample)):
-        preprocessing = models.own_preprocessing(str(model))
-    classifier = classifier_of(whole)
-    one = _sample(classifier, sample, preprocessing, _mask(region, classifier))
-    count = maps.count_classes(classifier.scores)
-    names = class_names.given_names(classes, model, count)
-    numbers = [None if one is None else _number(one, names, count) for one in targets]
-    other = None if against is None else _number(against, names, count)
-    _require_contrast(other, methods, classifier)
-    by_index = is_by_index(classifier, numbers, other)
-    analyzers = {name: analyzer_of(name, classifier, by_index, patterns) for name in methods}
-    logits, probabilities = predictor(classifier.scores), classifier.probabilities()
-    found = Explainer(classifier, logits, probabilities, analyzers, numbers, other, names).answers(one)
+    if steps is not None:
+        require_steps(methods)
+    with at_home(model) as keep:
+        given = models.load_model(model) if isinstance(model, (str, Path)) else model
+        chosen = repr(output)
+        whole = keep(chosen, lambda: models.one_output(given, output))
+        if preprocessing is None and isinstance(model, (str, Path)) and (_is_photo(sample) or _is_uint8(sample)):
+            preprocessing = models.own_preprocessing(str(model))
+        classifier = keep((chosen, "logits"), lambda: classifier_of(whole), lambda: _copied_for_logits(whole))
+        one = _sample(classifier, sample, preprocessing, _mask(region, classifier))
+        count = maps.count_classes(classifier.scores)
+        names = class_names.given_names(classes, model, count)
+        numbers = [None if one is None else _number(one, names, count) for one in targets]
+        other = None if against is None else _number(against, names, count)
+        _require_contrast(other, methods, classifier)
+        by_index = is_by_index(classifier, numbers, other)
+        analyzers = {
+            name: keep(
+                (chosen, name, by_index, steps),
+                partial(analyzer_of, name, classifier, by_index, patterns, steps),
+                lambda name=name: (classifier, _copied(name, whole, patterns)),
+            )
+            for name in methods
+        }
+        logits, probabilities = keep(
+            (chosen, "values"),
+            lambda: (predictor(classifier.scores), classifier.probabilities()),
+            lambda: classifier,
+        )
+        found = Explainer(classifier, logits, probabilities, analyzers, numbers, other, names).answers(one)
     is_one = isinstance(method, str) and (target is None or isinstance(target, (int, str, np.integer)))
     return found[0] if is_one else found
+
+
+def _copied_for_logits(whole: keras.Model) -> str | None:
+    """A digest of the weights, if `classifier_of` may copy some of them: those of one unit or channel."""
+    return weights_digest(whole) if 1 in tuple(whole.outputs[0].shape)[1:] else None
+
+
+def _copied(method: str, whole: keras.Model, patterns: Any) -> tuple[Any, ...]:
+    """Digests of what an analyzer may copy or compare when it is made: weights, except RAP, and patterns."""
+    if method in RAP_METHODS:
+        return ()
+    if patterns is None or not needs_patterns(method):
+        return (weights_digest(whole),)
+    found = Patterns.load(patterns) if isinstance(patterns, (str, Path)) else patterns
+    return weights_digest(whole), digest_of(found.arrays.values())
 
 
 def _several(given: Any) -> list[Any]:
@@ -206,12 +244,13 @@ def _mask(region: Any, classifier: Classifier) -> np.ndarray | None:
     """The region, if there is one and the network can be asked about it."""
     if region is None:
         return None
-    if classifier.map is None or len(maps.places_of(classifier.map)) != 2:
-        raise ValueError("region is for networks whose output is a map of height and width: leave region out")
-    mask = np.asarray(region)
-    if mask.dtype != bool or mask.ndim != 2:
+    if classifier.map is None:
+        raise ValueError("region is for networks whose output is a map, with scores at every place: leave it out")
+    mask, places = np.asarray(region), maps.places_of(classifier.map)
+    if mask.dtype != bool or mask.ndim != len(places):
+        wanted = "(H, W)" if len(places) == 2 else f"with {len(places)} axes, such as {places}"
         raise ValueError(
-            f"region has data type {mask.dtype} and shape {mask.shape}: give booleans, (H, W), such as mask > 0"
+            f"region has data type {mask.dtype} and shape {mask.shape}: give booleans, {wanted}, such as mask > 0"
         )
     if not mask.any():
         raise ValueError("region is False everywhere: set the places to explain to True")

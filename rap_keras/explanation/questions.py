@@ -75,7 +75,7 @@ def of_places(
     Args:
         logits: of the sample, in the shape of the network's output.
         targets: classes; None is the class that is the highest at most places.
-        region: boolean, (H, W) in any size, or None.
+        region: boolean, with an axis for each of the map's, such as (H, W), in any size; or None.
         names: of the classes, or None.
         sample: what errors call the sample.
 
@@ -100,9 +100,10 @@ def of_places(
     for target in dict.fromkeys(first if given is None else given for given in targets):
         places = within if region is not None else highest == target
         if not places.any():
+            file = "--region mask.png or " if within.ndim == 2 else ""
             raise ValueError(
                 f"{sample}: {name_of(target, names)} is the highest of all classes nowhere: give the "
-                "region to explain it in, --region mask.png or in Python region=mask"
+                f"region to explain it in, {file}in Python region=mask, booleans of shape {within.shape}"
             )
         neurons = np.moveaxis(places[..., np.newaxis] & (numbers == target), -1, axis)
         logit = float(z[places, target].sum(dtype=float))

@@ -8,7 +8,8 @@ from typing import Any
 
 from tensorflow import keras
 
-from rap_keras.engine.checks import require_loaded, require_model_of_this_mode
+from rap_keras.engine import keras_graph
+from rap_keras.engine.checks import require_loaded, require_model_of_this_mode, require_positive
 from rap_keras.engine.network import flatten
 from rap_keras.hosts import choice
 from rap_keras.hosts.titles import RAP_METHODS, TITLES, require_known, title
@@ -59,6 +60,7 @@ def create(
     neuron_selection_mode: str = "max_activation",
     patterns: Patterns | str | Path | None = None,
     output: str | int | None = None,
+    steps: int | None = None,
 ) -> Any:
     """Creates an analyzer that is ready to use: a native one, or in the plugin one of iNNvestigate's.
 
@@ -66,6 +68,7 @@ def create(
     iNNvestigate's analyzers have their graph built quickly (`rap_keras.build_quickly`). They get a copy of the
     model and its weights, since two of them on one model can disturb each other. For iNNvestigate's LRP every ReLU
     layer becomes an Activation layer, the only type that it knows: relevance passes it even where it is saturated.
+    iNNvestigate has no gradient for integers, such as tokens: there methods based on it are native.
 
     Args:
         name: one of `names()`.
@@ -73,6 +76,7 @@ def create(
         neuron_selection_mode: "max_activation", "index" or "all".
         patterns: patterns of this model, for "pattern.net" and "pattern.attribution"; other methods ignore them.
         output: the output to explain, by name or number, if the model has several.
+        steps: of "integrated_gradients", None for its default; other methods ignore it.
 
     Raises:
         RuntimeError: the model was built with eager execution on and it is off now, or the other way round.
@@ -83,10 +87,11 @@ def create(
     """
     find(name)
     require_loaded(model)
-    own = _patterns_for(name, patterns)
+    own = _own_options(name, patterns, steps)
     from rap_keras.hosts import native
 
-    if choice.is_plugin() and (name in RAP_METHODS or name not in native.BEYOND_INNVESTIGATE):
+    is_theirs = name in RAP_METHODS or name not in native.BEYOND_INNVESTIGATE
+    if choice.is_plugin() and is_theirs and not (name in native.BY_GRADIENT and _takes_integers(model)):
         from rap_keras.hosts.plugin import innvestigate_methods
 
         return innvestigate_methods.create(name, model, neuron_selection_mode, output, **own)
@@ -96,8 +101,25 @@ def create(
     return _native(name, model if name in RAP_METHODS else flat_output(model), neuron_selection_mode, **own)
 
 
-def _patterns_for(name: str, patterns: Any) -> dict[str, Any]:
-    """The option of a method that needs patterns; raises ValueError if there are none."""
+def _takes_integers(model: keras.Model) -> bool:
+    """Whether a model takes tokens or other integers, which have no gradient in iNNvestigate."""
+    dtypes = map(keras_graph.dtype, model.inputs)
+    return not all(dtype.is_floating for dtype in dtypes) or any(call.looks_up for call in flatten(model).calls)
+
+
+def require_steps(names: Collection[str]) -> None:
+    """Raises ValueError if no method of these names has steps."""
+    if "integrated_gradients" not in names:
+        raise ValueError(
+            f"steps are those of integrated_gradients, and {', '.join(names)} has none: leave steps out, or give "
+            "integrated_gradients as a method"
+        )
+
+
+def _own_options(name: str, patterns: Any, steps: int | None) -> dict[str, Any]:
+    """The options that only some methods have; raises ValueError if one needs patterns and there are none."""
+    if name == "integrated_gradients" and steps is not None:
+        return {"steps": require_positive("steps", steps)}
     if not needs_patterns(name):
         return {}
     if patterns is None:
@@ -114,7 +136,9 @@ def _native(name: str, model: keras.Model, neuron_selection_mode: str, **own: An
     return native.create_analyzer(name, model, neuron_selection_mode=neuron_selection_mode, **own)
 
 
-def create_native(name: str, model: keras.Model, patterns: Patterns | str | Path | None = None) -> Any:
+def create_native(
+    name: str, model: keras.Model, patterns: Patterns | str | Path | None = None, steps: int | None = None
+) -> Any:
     """Creates a native analyzer, in both hosts, with neuron_selection_mode="index".
 
     It takes regions of a map, and a chosen class of a model with several inputs. iNNvestigate's own analyzers
@@ -124,6 +148,7 @@ def create_native(name: str, model: keras.Model, patterns: Patterns | str | Path
         name: one of `names()`.
         model: as for `create`.
         patterns: as for `create`.
+        steps: as for `create`.
 
     Raises:
         ValueError: as for `create`; or only iNNvestigate has the method.
@@ -137,7 +162,7 @@ def create_native(name: str, model: keras.Model, patterns: Patterns | str | Path
             f"{name} is only in iNNvestigate, which takes neither a region of a map nor a chosen class of a model "
             f"with several inputs: use one of {', '.join(native.NAMES)}"
         )
-    return _native(name, model, "index", **_patterns_for(name, patterns))
+    return _native(name, model, "index", **_own_options(name, patterns, steps))
 
 
 def explains_single_images(analyzer: Any) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,8 +78,13 @@ class Patterns:
 
 def weights_digest(model: keras.Model) -> str:
     """A digest of all weights, which no other network has."""
+    return digest_of(model.get_weights())
+
+
+def digest_of(arrays: Iterable[np.ndarray]) -> str:
+    """A digest of arrays, of their shapes and their data types."""
     digest = hashlib.sha256()
-    for weight in model.get_weights():
-        digest.update(repr((weight.shape, weight.dtype.str)).encode())
-        digest.update(np.ascontiguousarray(weight).data)
+    for array in arrays:
+        digest.update(repr((array.shape, array.dtype.str)).encode())
+        digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()

@@ -1,5 +1,11 @@
 """The native host: analyzers that need only TensorFlow and Keras."""
 
-from rap_keras.hosts.native.creation import BEYOND_INNVESTIGATE, NAMES, WITHOUT_DEFAULTS, create_analyzer
+from rap_keras.hosts.native.creation import (
+    BEYOND_INNVESTIGATE,
+    BY_GRADIENT,
+    NAMES,
+    WITHOUT_DEFAULTS,
+    create_analyzer,
+)
 
-__all__ = ["BEYOND_INNVESTIGATE", "NAMES", "WITHOUT_DEFAULTS", "create_analyzer"]
+__all__ = ["BEYOND_INNVESTIGATE", "BY_GRADIENT", "NAMES", "WITHOUT_DEFAULTS", "create_analyzer"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from rap_keras.engine.beginning import Begin, at_output, behind_head
 from rap_keras.engine.calls import Call
 from rap_keras.engine.equations import contrast, seed
 from rap_keras.engine.errors import NotAnalyzeableModelException
-from rap_keras.engine.execution import compiled
+from rap_keras.engine.execution import BUILDING, compiled, here
 from rap_keras.engine.input_scaling import may_be_unprepared, scaling_layer
 from rap_keras.engine.network import Network, flatten, specs
 from rap_keras.engine.plan import PlannedCall
@@ -75,12 +75,25 @@ class Analyzer:
         self._disable_model_checks = disable_model_checks
         if not disable_model_checks:
             refuse_final_activation(self.network)
-        self._graph: Any = None
+        self._functions: dict[Hashable, Callable] = {}
+        self._at_home = here()
 
     def __repr__(self) -> str:
         options = ", ".join(f"{name}={value!r}" for name, value in self._options().items())
         layers = len(self.network.calls)
         return f"<{type(self).__name__} of model {self._model.name!r}: {layers} layers, {options}>"
+
+    def __copy__(self) -> Analyzer:
+        other = object.__new__(type(self))
+        vars(other).update({**vars(self), "_functions": {}})
+        return other
+
+    def __reduce__(self) -> Any:
+        saved = ", or save it with save_npz and load it with load_npz" if hasattr(self, "save_npz") else ""
+        raise TypeError(
+            f"{type(self).__name__} cannot be pickled or deep-copied, since TensorFlow's graphs belong to one "
+            f"process: create it again where it is needed, from the model{saved}"
+        )
 
     def _options(self) -> dict[str, Any]:
         """The options that the analyzer's text shows."""
@@ -127,13 +140,15 @@ class Analyzer:
             if batch_size is not None:
                 raise ValueError("batch_size is for arrays: a generator, Sequence or Dataset has its own batches")
             return _concatenated(self.analyze_batches(X, neuron_selection, against))
-        samples = self.samples(X, neuron_selection, against)
-        results: list[np.ndarray] = []
-        for batch, start in zip(samples.batches(batch_size), range(0, len(samples), batch_size or len(samples))):
-            found = self._relevance_of(batch, start)
-            results = results or [np.empty((len(samples), *array.shape[1:]), array.dtype) for array in found]
-            for result, array in zip(results, found):
-                result[start : start + len(batch)] = array
+        with self._at_home():
+            samples = self.samples(X, neuron_selection, against)
+            results: list[np.ndarray] = []
+            starts = range(0, len(samples), batch_size or len(samples))
+            for batch, start in zip(samples.batches(batch_size), starts):
+                found = self._relevance_of(batch, start)
+                results = results or [np.empty((len(samples), *array.shape[1:]), array.dtype) for array in found]
+                for result, array in zip(results, found):
+                    result[start : start + len(batch)] = array
         return samples.like_given(results)
 
     def analyze_batches(
@@ -151,8 +166,15 @@ class Analyzer:
         Raises:
             ValueError: as in `analyze`; the message begins with the number of the batch.
         """
-        for samples in each_batch(X, lambda batch: self.samples(batch, neuron_selection, against)):
-            yield samples.like_given(self._relevance_of(samples, 0))
+
+        def valid(batch: Any) -> Samples:
+            with self._at_home():
+                return self.samples(batch, neuron_selection, against)
+
+        for samples in each_batch(X, valid):
+            with self._at_home():
+                found = self._relevance_of(samples, 0)
+            yield samples.like_given(found)
 
     def _relevance_of(self, samples: Samples, first: int) -> list[np.ndarray]:
         """Attributions of each input; warnings name samples, counted from `first`, whose heatmap says nothing."""
@@ -162,7 +184,7 @@ class Analyzer:
         outputs = self._run(samples)
         finite = np.all([np.isfinite(array.reshape(len(array), -1)).all(axis=1) for array in outputs], axis=0)
         if not finite.all():
-            numbers = _numbered(np.flatnonzero(~finite) + first)
+            numbers = numbered(np.flatnonzero(~finite) + first)
             warnings.warn(
                 f"the heatmap of sample {numbers} is not finite, so it says nothing: the network or the method "
                 "divides by 0, or a value is beyond float32. Look at the model's own output and weights",
@@ -170,7 +192,7 @@ class Analyzer:
             )
         empty = ~np.any([array.reshape(len(array), -1).any(axis=1) for array in outputs], axis=0)
         if empty.any():
-            numbers = _numbered(np.flatnonzero(empty) + first)
+            numbers = numbered(np.flatnonzero(empty) + first)
             warnings.warn(
                 f"the heatmap of sample {numbers} is zero everywhere: {self._reason_for_zeros}",
                 stacklevel=4,
@@ -182,13 +204,30 @@ class Analyzer:
         return False
 
     def _run(self, samples: Samples) -> list[np.ndarray]:
-        if self._graph is None:
-            self._graph = compiled(lambda *tensors: self._attributions(list(tensors)), self.specs())
-        return self._graph(samples.feeds())
+        return self._heatmaps()(samples.feeds())
+
+    def _heatmaps(self) -> Callable:
+        """The function from `Samples.feeds` to the attributions."""
+        return self._once("heatmaps", lambda *tensors: self._attributions(list(tensors)), self.specs())
+
+    def _once(self, key: Hashable, function: Callable, of: list[tf.TensorSpec]) -> Callable:
+        """A function of tensors as one of arrays, compiled in the first call, whichever thread that is in."""
+        found = self._functions.get(key)
+        if found is None:
+            with BUILDING:
+                if key not in self._functions:
+                    self._functions[key] = compiled(function, of)
+                found = self._functions[key]
+        return found
 
     def _attributions(self, tensors: list[tf.Tensor]) -> list[tf.Tensor]:
         """The attributions of the model's inputs, given these and the other tensors of `specs`."""
         raise NotImplementedError
+
+    @property
+    def _mode_of_graph(self) -> str:
+        """How the graph selects neurons."""
+        return self._neuron_selection_mode
 
     def specs(self) -> list[tf.TensorSpec]:
         """Types and shapes of `Samples.feeds`.
@@ -197,7 +236,7 @@ class Analyzer:
         of the neurons to compare with.
         """
         position = tf.TensorSpec([None, len(self._model.outputs[0].shape)], tf.int32)
-        positions = (self._neuron_selection_mode == "index") + (self._contrast is not None)
+        positions = (self._mode_of_graph == "index") + (self._contrast is not None)
         return specs(self._model) + [position] * positions
 
     def _begin(self, positions: list[tf.Tensor], planned: Collection[PlannedCall] = ()) -> Begin:
@@ -230,9 +269,9 @@ class Analyzer:
         return tf.where(given, chosen - seed.at_index(ones, tf.maximum(other, 0)), of_all)
 
     def _seed(self, output: tf.Tensor, index: list[tf.Tensor]) -> tf.Tensor:
-        if self._neuron_selection_mode == "index":
+        if self._mode_of_graph == "index":
             return seed.at_index(output, index[0])
-        return seed.max_activation(output) if self._neuron_selection_mode == "max_activation" else output
+        return seed.max_activation(output) if self._mode_of_graph == "max_activation" else output
 
     def samples(self, X: Any, neuron_selection: Any = None, against: Any = None) -> Samples:
         """Checks X and the neurons to explain and to compare with, and returns them as samples.
@@ -289,7 +328,8 @@ class Analyzer:
 _ON_WRAPPERS = ". Wrappers of iNNvestigate, such as SmoothGrad, need an unused analyzer"
 
 
-def _numbered(samples: np.ndarray) -> str:
+def numbered(samples: np.ndarray) -> str:
+    """Numbers of samples as text, at most ten of them."""
     more = f" and {len(samples) - 10} more" if len(samples) > 10 else ""
     return ", ".join(map(str, samples[:10])) + more
 

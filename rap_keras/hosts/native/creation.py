@@ -13,6 +13,7 @@ from rap_keras.hosts.native import gradients, lrp_methods
 from rap_keras.hosts.native.base import Analyzer
 from rap_keras.hosts.native.contrastive_rap import ContrastiveRAP
 from rap_keras.hosts.native.grad_cam import GradCAM
+from rap_keras.hosts.native.integrated_gradients import IntegratedGradients
 from rap_keras.hosts.native.pattern_methods import PatternAttribution, PatternNet
 from rap_keras.hosts.native.rap import RAP
 from rap_keras.hosts.titles import require_known
@@ -64,7 +65,7 @@ _ANALYZERS: dict[str, Callable[..., Analyzer]] = {
     "rap.contrastive": ContrastiveRAP,
     "gradient": gradients.Gradient,
     "input_t_gradient": gradients.InputTimesGradient,
-    "integrated_gradients": gradients.IntegratedGradients,
+    "integrated_gradients": IntegratedGradients,
     "smoothgrad": gradients.SmoothGrad,
     "guided_backprop": gradients.GuidedBackprop,
     "deconvnet": gradients.Deconvnet,
@@ -100,6 +101,13 @@ NAMES = tuple(_ANALYZERS)
 
 BEYOND_INNVESTIGATE = ("grad_cam", *(name for name in NAMES if name.endswith(".contrastive")))
 """The methods that iNNvestigate does not have. They are native in both hosts."""
+
+BY_GRADIENT = tuple(
+    name
+    for name, create in _ANALYZERS.items()
+    if isinstance(create, type) and issubclass(create, (gradients.Gradient, lrp_methods.DeepTaylor))
+)
+"""The methods that follow the gradient to the input."""
 
 WITHOUT_DEFAULTS = {
     "deep_taylor.bounded": "low=0, high=255",

@@ -1,19 +1,25 @@
-"""The gradient, the methods based on it, and two controls, without iNNvestigate."""
+"""The gradient, the methods based on it, and two controls, without iNNvestigate.
+
+For a token, which has no gradient, they end at the vector that an embedding looks up for it, see
+`engine.real_inputs`. The token gets one number: of products with the vector their sum, so that the total stays the
+same, and of a gradient its length. The sum of a gradient's components depends on the axes of the vectors, which
+training leaves to chance; their length does not.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
-from rap_keras.engine import checks
+from rap_keras.engine import checks, keras_graph
 from rap_keras.engine.calls import Call
 from rap_keras.engine.equations.numerics import transposed
-from rap_keras.engine.execution import compiled
-from rap_keras.engine.network import Network, as_float, specs
+from rap_keras.engine.network import as_float, specs
+from rap_keras.engine.real_inputs import real_inputs, require_gradients
 from rap_keras.engine.reversal import gradient, reverse
 from rap_keras.engine.rules.unweighted import Tensors
 from rap_keras.engine.samples import Samples
@@ -22,6 +28,9 @@ from rap_keras.hosts.native.base import Analyzer, is_relu, require_relus
 
 class Gradient(Analyzer):
     """The gradient of the selected logit. Source: Simonyan et al., arXiv 1312.6034.
+
+    A token gets the length of the gradient at its vector, of which it is the 2-norm; with `postprocess` the sum of
+    the absolute values, or of the squares.
 
     Args:
         model: a functional or Sequential model that ends in logits, see `rap_keras.to_logits`.
@@ -44,27 +53,38 @@ class Gradient(Analyzer):
         if postprocess is not None:
             checks.require_choice("postprocess", postprocess, ("abs", "square"))
         self._postprocess: Callable = {None: tf.identity, "abs": tf.abs, "square": tf.square}[postprocess]
+        self._of_vector = _length if postprocess is None else total
+        self._real = real_inputs(self.network)
 
-    def _attributions(self, tensors: list[tf.Tensor]) -> list[tf.Tensor]:
+    def _attributions(self, tensors: Tensors) -> Tensors:
         inputs = [as_float(x) for x in tensors[: len(self.network.inputs)]]
-        return [self._postprocess(g) for g in self._gradients(inputs, tensors[len(inputs) :])]
+        found = self._at_real_inputs(inputs, self._real.tensors(inputs), tensors[len(inputs) :])
+        return self._real.at_inputs(inputs, found, self._of_vector)
 
-    def _gradients(self, inputs: list[tf.Tensor], index: list[tf.Tensor]) -> list[tf.Tensor]:
-        return self._gradients_of(self.network, inputs, index)
+    def _at_real_inputs(self, inputs: Tensors, real: Tensors, index: Tensors) -> Tensors:
+        """The attributions of each of the real inputs, whose values are `real`."""
+        require_gradients(self.network, self._real, inputs, keras_graph.input_names(self._model))
+        return [self._postprocess(g) for g in self._gradients(inputs, real, index)]
 
-    def _gradients_of(self, network: Network, inputs: list[tf.Tensor], index: list[tf.Tensor]) -> list[tf.Tensor]:
+    def _gradients(self, inputs: Tensors, real: Tensors, index: Tensors) -> Tensors:
         def output(*xs: tf.Tensor) -> tf.Tensor:
-            return network.values(xs)[network.outputs[0]]
+            return self._output(inputs, xs)
 
-        return transposed(output, inputs, lambda y: self._selected(y, index))
+        return transposed(output, real, lambda y: self._selected(y, index))
 
-    def _selected(self, output: tf.Tensor, index: list[tf.Tensor]) -> tf.Tensor:
+    def _output(self, inputs: Sequence[tf.Tensor], real: Sequence[tf.Tensor]) -> tf.Tensor:
+        """The network's output for values of the real inputs."""
+        return self.network.values(inputs, dict(zip(self._real.numbers, real)))[self.network.outputs[0]]
+
+    def _selected(self, output: tf.Tensor, index: Tensors) -> tf.Tensor:
         """1 at the selected neurons, 0 elsewhere."""
         return transposed(lambda y: self._seed(y, index), [output], tf.ones_like(output))[0]
 
 
 class InputTimesGradient(Gradient):
     """The gradient times the input, see `Gradient`. Source: Shrikumar et al., arXiv 1605.01713.
+
+    A token gets the sum over its vector.
 
     Args:
         model: as for `Gradient`.
@@ -77,50 +97,87 @@ class InputTimesGradient(Gradient):
 
     def __init__(self, model: keras.Model, contrast: str | None = None, **options: Any) -> None:
         super().__init__(model, None, **options)
+        self._of_vector = total
         self._set_contrast(contrast)
 
-    def _selected(self, output: tf.Tensor, index: list[tf.Tensor]) -> tf.Tensor:
+    def _selected(self, output: tf.Tensor, index: Tensors) -> tf.Tensor:
         if self._contrast is None:
             return super()._selected(output, index)
         return self._score_weights(output, index)
 
-    def _gradients(self, inputs: list[tf.Tensor], index: list[tf.Tensor]) -> list[tf.Tensor]:
-        return [x * g for x, g in zip(inputs, super()._gradients(inputs, index))]
+    def _gradients(self, inputs: Tensors, real: Tensors, index: Tensors) -> Tensors:
+        return [x * g for x, g in zip(real, super()._gradients(inputs, real, index))]
 
 
-class _Averaged(Gradient):
+class Averaged(Gradient):
     """The mean gradient over several inputs made from each sample, always of the neuron selected for the sample.
 
-    The inputs are explained one after the other, so they need no more memory than the samples themselves. They
-    have the masks of the sample: noise would unmask its padding, and the reference may be masked everywhere.
+    The inputs are explained one after the other, so they need no more memory than the samples themselves. The
+    graph takes the samples, and after them the real inputs that are made from them. Masks are those of the
+    samples: noise would unmask the padding, and the reference may be masked everywhere.
     """
 
     _times: int
-    _highest: Any = None
 
     def _run(self, samples: Samples) -> list[np.ndarray]:
-        if self._graph is None:
-            mode, self._neuron_selection_mode = self._neuron_selection_mode, self._inner_mode()
-            given = specs(self._model) if self.network.masked else []
-            self._graph = compiled(lambda *tensors: self._attributions(list(tensors)), [*self.specs(), *given])
-            self._neuron_selection_mode = mode
-        arrays = _floats(samples)
-        index = [*self._index(samples), *(arrays if self.network.masked else [])]
-        total: list[np.ndarray] = []
+        gradients = self._heatmaps()
+        given, index = list(samples.arrays.values()), self._index(samples)
+        made = self._made_from(given)
+        sums: list[np.ndarray] = []
         for number in range(self._times):
-            found = self._graph([*self._inputs(arrays, number), *index])
-            total = [a + b for a, b in zip(total, found)] if total else found
-        return self._reduced([array / self._times for array in total], arrays)
+            found = gradients([*given, *self._inputs(made, number), *index])
+            sums = [a + b for a, b in zip(sums, found)] if sums else found
+        return self._brought_back(given, self._reduced([array / self._times for array in sums], made))
 
-    def _gradients(self, inputs: list[tf.Tensor], index: list[tf.Tensor]) -> list[tf.Tensor]:
-        if not self.network.masked:
-            return super()._gradients(inputs, index)
-        index, given = index[: -len(inputs)], index[-len(inputs) :]
-        _, network = self.network.passed([as_float(x) for x in given])
-        return self._gradients_of(network, inputs, index)
+    def specs(self) -> list[tf.TensorSpec]:
+        """Types and shapes of what the graph takes: the model's inputs, the real inputs, and positions."""
+        own, count = super().specs(), len(self.network.inputs)
+        return [*own[:count], *self._specs_of_real(), *own[count:]]
 
-    def _inner_mode(self) -> str:
+    def _specs_of_real(self) -> list[tf.TensorSpec]:
+        return [tf.TensorSpec(None, keras.backend.floatx())] * len(self._real.numbers)
+
+    def _split(self, tensors: Sequence[tf.Tensor]) -> tuple[Tensors, Tensors, Tensors]:
+        """The tensors of `specs`: the model's inputs, the real inputs in their types and shapes, and positions."""
+        inputs = [as_float(x) for x in tensors[: len(self.network.inputs)]]
+        real, end = [], len(inputs) + len(self._real.numbers)
+        for x, like in zip(tensors[len(inputs) : end], self._real.tensors(inputs)):
+            x = tf.cast(x, like.dtype)
+            x.set_shape(like.shape)
+            real.append(x)
+        return inputs, real, list(tensors[end:])
+
+    def _attributions(self, tensors: Tensors) -> Tensors:
+        return self._at_real_inputs(*self._split(tensors))
+
+    @property
+    def _mode_of_graph(self) -> str:
         return "all" if self._neuron_selection_mode == "all" else "index"
+
+    def _made_from(self, given: list[np.ndarray]) -> list[Any]:
+        """What `_inputs` needs of the samples: the values of the real inputs."""
+        return self._real_arrays(given)
+
+    def _real_arrays(self, given: list[np.ndarray]) -> list[np.ndarray]:
+        """The values of the real inputs, for arrays that the model takes."""
+        if not self._real.lookups:
+            return [np.asarray(array).astype(keras.backend.floatx()) for array in given]
+
+        def real(*tensors: tf.Tensor) -> Tensors:
+            return self._real.tensors([as_float(x) for x in tensors])
+
+        return self._once("real inputs", real, specs(self._model))(given)
+
+    def _brought_back(self, given: list[np.ndarray], found: list[np.ndarray]) -> list[np.ndarray]:
+        """What was found at the real inputs, at the model's inputs."""
+        if not self._real.lookups:
+            return found
+
+        def back(*tensors: tf.Tensor) -> Tensors:
+            inputs, at_real, _ = self._split(tensors)
+            return self._real.at_inputs(inputs, at_real, self._of_vector)
+
+        return self._once("back", back, [*specs(self._model), *self._specs_of_real()])([*given, *found])
 
     def _index(self, samples: Samples) -> list[np.ndarray]:
         """What the graph takes after the inputs: the positions of the selected neurons."""
@@ -128,89 +185,22 @@ class _Averaged(Gradient):
             return []
         if self._neuron_selection_mode == "index":
             return samples.feeds()[-1:]
-        if self._highest is None:
 
-            def output(*tensors: tf.Tensor) -> tf.Tensor:
-                return self.network.values(map(as_float, tensors))[self.network.outputs[0]]
+        def output(*tensors: tf.Tensor) -> tf.Tensor:
+            return self.network.values(map(as_float, tensors))[self.network.outputs[0]]
 
-            self._highest = compiled(output, super().specs()[: len(self.network.inputs)])
-        y = self._highest(list(samples.arrays.values()))
+        y = self._once("logits", output, specs(self._model))(list(samples.arrays.values()))
         positions = np.unravel_index(y.reshape(len(y), -1).argmax(1), y.shape[1:])
         return [np.stack([np.arange(len(y)), *positions], axis=1).astype(np.int32)]
 
-    def _inputs(self, arrays: list[np.ndarray], number: int) -> list[np.ndarray]:
+    def _inputs(self, made: list[Any], number: int) -> list[np.ndarray]:
         raise NotImplementedError
 
-    def _reduced(self, means: list[np.ndarray], arrays: list[np.ndarray]) -> list[np.ndarray]:
+    def _reduced(self, means: list[np.ndarray], made: list[Any]) -> list[np.ndarray]:
         return means
 
 
-class IntegratedGradients(_Averaged):
-    """The mean gradient on the line from a reference to the input, times their difference.
-
-    The steps are evenly spaced; as in iNNvestigate, the reference is one of them and the input is not.
-
-    Source: Sundararajan et al., arXiv 1703.01365.
-
-    Args:
-        model: as for `Gradient`.
-        steps: number of inputs on the line.
-        reference_inputs: the reference of all samples: a number, or an array that broadcasts to one sample; for a
-            model with several inputs one of these, or a list of one for each.
-        postprocess: as for `Gradient`.
-        **options: as for `Gradient`.
-
-    Raises:
-        ValueError: `steps` is not a positive integer; `reference_inputs` do not fit the inputs or are not finite.
-    """
-
-    def __init__(
-        self,
-        model: keras.Model,
-        steps: int = 64,
-        reference_inputs: Any = 0,
-        postprocess: str | None = None,
-        **options: Any,
-    ) -> None:
-        super().__init__(model, postprocess, **options)
-        self._times = checks.require_positive("steps", steps)
-        self._references = _valid_references(reference_inputs, self.model)
-
-    def _inputs(self, arrays: list[np.ndarray], number: int) -> list[np.ndarray]:
-        part = number / self._times
-        return [r + (x - r) * x.dtype.type(part) for x, r in self._pairs(arrays)]
-
-    def _reduced(self, means: list[np.ndarray], arrays: list[np.ndarray]) -> list[np.ndarray]:
-        return [mean * (x - r) for mean, (x, r) in zip(means, self._pairs(arrays))]
-
-    def _pairs(self, arrays: list[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
-        return [(x, np.asarray(r).astype(x.dtype)) for x, r in zip(arrays, self._references)]
-
-
-def _valid_references(value: Any, model: keras.Model) -> list[np.ndarray]:
-    """The reference of each input, in the model's order."""
-    several = isinstance(value, (list, tuple)) and len(model.inputs) > 1
-    values = list(value) if several else [value] * len(model.inputs)
-    if len(values) != len(model.inputs):
-        raise ValueError(
-            f"reference_inputs has {len(values)} references, but the model has {len(model.inputs)} inputs"
-        )
-    found = [np.asarray(reference) for reference in values]
-    for reference, x in zip(found, model.inputs):
-        sample = (1, *x.shape[1:])
-        ends = zip(reference.shape[::-1], sample[::-1])
-        fits = reference.ndim <= len(sample) and all(r == 1 or s in (None, r) for r, s in ends)
-        if not fits:
-            raise ValueError(
-                f"reference_inputs of shape {reference.shape} does not fit a sample of shape {sample[1:]}: give "
-                "one reference for all samples, a number or an array of this shape"
-            )
-        if not np.isfinite(reference.astype(np.float64)).all():
-            raise ValueError("reference_inputs has NaN or Inf: give finite numbers")
-    return found
-
-
-class SmoothGrad(_Averaged):
+class SmoothGrad(Averaged):
     """The mean gradient over inputs with Gaussian noise, the same noise in every call.
 
     iNNvestigate ignores `noise_scale`; here it has an effect. Source: Smilkov et al., arXiv 1706.03825.
@@ -238,8 +228,17 @@ class SmoothGrad(_Averaged):
         self._times = checks.require_positive("augment_by_n", augment_by_n)
         self._noise_scale = checks.require_number("noise_scale", noise_scale, 0)
 
-    def _inputs(self, arrays: list[np.ndarray], number: int) -> list[np.ndarray]:
-        return _noisy(arrays, self._noise_scale, number)
+    def _inputs(self, made: list[Any], number: int) -> list[np.ndarray]:
+        return _noisy(made, self._noise_scale, number)
+
+
+def total(vectors: tf.Tensor) -> tf.Tensor:
+    """What a token gets of the products at its vector, (..., size) to (...): their sum."""
+    return tf.reduce_sum(vectors, axis=-1)
+
+
+def _length(vectors: tf.Tensor) -> tf.Tensor:
+    return tf.norm(vectors, axis=-1)
 
 
 def _floats(samples: Samples) -> list[np.ndarray]:
@@ -256,6 +255,8 @@ def _noisy(arrays: list[np.ndarray], stddev: float, seed: int) -> list[np.ndarra
 class GuidedBackprop(Gradient):
     """The gradient, but every ReLU stops negative values on the way back.
 
+    It keeps its sign, so a token gets the sum over its vector.
+
     Source: Springenberg et al., arXiv 1412.6806.
 
     Args:
@@ -268,11 +269,12 @@ class GuidedBackprop(Gradient):
 
     def __init__(self, model: keras.Model, **options: Any) -> None:
         super().__init__(model, None, **options)
+        self._of_vector = total
         require_relus(self.network, type(self).__name__)
 
-    def _gradients(self, inputs: list[tf.Tensor], index: list[tf.Tensor]) -> list[tf.Tensor]:
+    def _gradients(self, inputs: Tensors, real: Tensors, index: Tensors) -> Tensors:
         # As in iNNvestigate, it begins with the selected logit, while the gradient begins with 1.
-        return reverse(self.network, inputs, self._begin(index), self._back)
+        return reverse(self.network, inputs, self._begin(index), self._back, self._real.numbers)
 
     def _back(self, call: Call, Xs: Tensors, Ys: Tensors, Rs: Tensors) -> Tensors:
         return gradient(call, Xs, Ys, [tf.nn.relu(R) for R in Rs] if is_relu(call) else Rs)
@@ -299,7 +301,7 @@ class Input(Analyzer):
         **options: as for `Gradient`.
     """
 
-    def _attributions(self, tensors: list[tf.Tensor]) -> list[tf.Tensor]:
+    def _attributions(self, tensors: Tensors) -> Tensors:
         return [as_float(x) for x in tensors[: len(self.network.inputs)]]
 
 

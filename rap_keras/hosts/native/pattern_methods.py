@@ -50,7 +50,7 @@ class _PatternMethod(Analyzer):
             RuntimeError: `analyze` has been called before.
             ValueError: X is not what the model takes.
         """
-        if self._graph is not None:
+        if self._functions:
             raise RuntimeError("the analyzer already uses other patterns: create a new one and fit that")
         self._patterns = PatternComputer(self.model, self._pattern_type).compute(X, batch_size)
 
@@ -60,15 +60,15 @@ class _PatternMethod(Analyzer):
                 f"{type(self).__name__} needs patterns: call fit(X), or create it with patterns=, computed by "
                 "rap_keras.patterns.PatternComputer or `rap-keras fit-patterns`"
             )
-        if self._graph is None:
-            # Constants would make the graph too large to be sent to TensorFlow.
-            make = tf.Variable if tf.executing_eagerly() else keras.backend.variable
-            self._variables = {name: make(array) for name, array in self._patterns.arrays.items()}
         return super()._run(samples)
 
     def _attributions(self, tensors: list[tf.Tensor]) -> list[tf.Tensor]:
         inputs = [as_float(x) for x in tensors[: len(self.network.inputs)]]
         index = tensors[len(inputs) :]
+        with tf.init_scope():  # constants within the graph would make it too large to be sent to TensorFlow
+            assert self._patterns is not None  # as `_run` knows
+            make = tf.constant if tf.executing_eagerly() else keras.backend.variable
+            self._variables = {name: make(array) for name, array in self._patterns.arrays.items()}
         return reverse(self.network, inputs, self._begin(index), self._back)
 
     def _back(self, call: Call, Xs: Tensors, Ys: Tensors, Rs: Tensors) -> Tensors:

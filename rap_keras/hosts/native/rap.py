@@ -12,7 +12,6 @@ import tensorflow as tf
 from tensorflow import keras
 
 from rap_keras.engine import checks, input_bounds, keras_graph
-from rap_keras.engine.execution import compiled
 from rap_keras.engine.input_bounds import InputRule
 from rap_keras.engine.keras_graph import input_names
 from rap_keras.engine.network import as_float
@@ -114,7 +113,6 @@ class RAP(Analyzer):
             rules=self._rules,
         )
         self._warn_of_unused_bounds()
-        self._layer_functions: dict[tuple[str, ...], Callable] = {}
 
     def _options(self) -> dict[str, Any]:
         own = {"variant": self.variant, "batch_norm": self._batch_norm, "input_rule": self._input_rule}
@@ -187,16 +185,17 @@ class RAP(Analyzer):
         names = known if layers is None else list(layers)
         checks.require_layers(names, known)
         key = tuple(name for name in known if name in names)
-        if key not in self._layer_functions:
 
-            def back(*tensors: tf.Tensor) -> list[list[tf.Tensor]]:
-                relevance = self.propagate(list(tensors))
-                return [relevance.calls[name] for name in key]
+        def back(*tensors: tf.Tensor) -> list[list[tf.Tensor]]:
+            relevance = self.propagate(list(tensors))
+            return [relevance.calls[name] for name in key]
 
-            self._layer_functions[key] = compiled(back, self.specs())
-        samples = self.samples(X, neuron_selection, against)
+        with self._at_home():
+            function = self._once(key, back, self.specs())
+            samples = self.samples(X, neuron_selection, against)
+            arrays_by_layer = function(samples.feeds())
         found = {}
-        for name, values in zip(key, self._layer_functions[key](samples.feeds())):
+        for name, values in zip(key, arrays_by_layer):
             # Within a TimeDistributed every time step is a sample.
             arrays = [R if len(R) == len(samples) else R.reshape(len(samples), -1, *R.shape[1:]) for R in values]
             found[name] = arrays[0] if len(arrays) == 1 else arrays

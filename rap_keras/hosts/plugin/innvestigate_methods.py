@@ -5,9 +5,11 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import innvestigate.analyzer as ianalyzer
 import innvestigate.backend.checks as ichecks
+import numpy as np
 from innvestigate.analyzer.reverse_base import ReverseAnalyzerBase
 from tensorflow import keras
 
@@ -15,6 +17,7 @@ from rap_keras.engine.checks import require_batch_of, require_graph_execution, r
 from rap_keras.engine.errors import NotAnalyzeableModelException
 from rap_keras.engine.network import flatten
 from rap_keras.engine.rules.kinds import is_augmentation
+from rap_keras.hosts.native import integrated_gradients
 from rap_keras.hosts.plugin.quick_build import build_quickly
 from rap_keras.hosts.titles import RAP_METHODS
 from rap_keras.models.final_activation import refuse_final_activation
@@ -28,11 +31,12 @@ def create(
     neuron_selection_mode: str,
     output: str | int | None,
     patterns: Patterns | str | Path | None = None,
+    steps: int | None = None,
 ) -> ianalyzer.AnalyzerBase:
     """Like `rap_keras.methods.create`, for a key of `innvestigate.analyzer.analyzers`."""
     require_graph_execution()
     require_model_of_this_mode(model)
-    cls = ianalyzer.analyzers[name]
+    cls = IntegratedGradients if name == "integrated_gradients" else ianalyzer.analyzers[name]
     model = one_output(model, output)
     refuse_final_activation(flatten(model))
     require_batch_of(model, None)
@@ -51,10 +55,11 @@ def create(
                 )
     is_lrp = issubclass(cls, ianalyzer.LRP)
     copy = _copy(model, _for_lrp if is_lrp else _copied)
+    own: dict[str, Any] = {} if steps is None else {"steps": steps}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # iNNvestigate also raises what it warns of, see below
-            analyzer = cls(flat_output(copy), neuron_selection_mode=neuron_selection_mode)
+            analyzer = cls(flat_output(copy), neuron_selection_mode=neuron_selection_mode, **own)
     except NotImplementedError as error:
         odd = {type(layer).__name__ for layer in copy.layers if not ichecks.is_convnet_layer(layer)}
         raise NotAnalyzeableModelException(
@@ -63,11 +68,32 @@ def create(
         ) from error
     except (TypeError, ValueError) as error:
         raise ValueError(f"iNNvestigate cannot create {name} ({error}): use another method") from error
+    if name == "integrated_gradients":
+        analyzer.native = integrated_gradients.IntegratedGradients(
+            flat_output(model), neuron_selection_mode=neuron_selection_mode, **own
+        )
     try:
         return _built(build_quickly(analyzer))
     # Here iNNvestigate finds layers that it cannot reverse; it raises no particular type.
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise NotAnalyzeableModelException(f"iNNvestigate cannot build {name} for this model: {error}") from error
+
+
+class IntegratedGradients(ianalyzer.IntegratedGradients):
+    """iNNvestigate's own, which warns where its relevance is not complete, as `native` does."""
+
+    native: integrated_gradients.IntegratedGradients
+
+    def analyze(self, X: Any, neuron_selection: Any = None) -> Any:
+        """Relevance of X, as in iNNvestigate."""
+        chosen = {} if neuron_selection is None else {"neuron_selection": neuron_selection}
+        found = super().analyze(X, **chosen)
+        self.native.warn_if_incomplete(X, found, neuron_selection)
+        return found
+
+    def differences(self, X: Any, neuron_selection: Any = None) -> np.ndarray:
+        """What relevance of each sample should sum to, see `native`."""
+        return self.native.differences(X, neuron_selection)
 
 
 def _built(analyzer: ianalyzer.AnalyzerBase) -> ianalyzer.AnalyzerBase:

@@ -11,6 +11,7 @@ from tensorflow import keras
 
 from rap_keras.engine import checks
 from rap_keras.engine.network import flatten
+from rap_keras.hosts.native.base import Analyzer
 from rap_keras.hosts.plugin.quick_build import build_quickly
 from rap_keras.models.final_activation import refuse_final_activation
 from rap_keras.models.outputs import one_output
@@ -45,6 +46,8 @@ class _PatternAnalyzer(ReverseAnalyzerBase):
             self._patterns.require_made_for(self._model)
             self._patterns.require_fit(self._maps)
         build_quickly(self)
+
+    __reduce__ = Analyzer.__reduce__
 
     def fit(self, X: Any, batch_size: int = 16) -> None:
         """Computes the patterns from data, as `PatternComputer.compute` does; replaces the option `patterns`.
