@@ -41,3 +41,23 @@ def mean_shares(
     (from_values,) = transposed(pool, [x], divide(tf.where(empty, zeros, R), pool(weight)))
     (from_empty,) = transposed(pool, [x], divide(tf.where(empty, R, zeros), pool(ones)))
     return weight * from_values + from_empty
+
+
+def shares_of_map(
+    function: Callable[[list[tf.Tensor]], list[tf.Tensor]], xs: Sequence[tf.Tensor], Rs: Sequence[tf.Tensor]
+) -> list[tf.Tensor]:
+    """Relevance at the inputs of a map with non-negative weights: sum_j R_j w_ij |x_i| / sum_i w_ij |x_i|.
+
+    An output whose inputs are all 0 gives its relevance in proportion to the weights.
+    """
+
+    def back(sizes: list[tf.Tensor], Rs: list[tf.Tensor]) -> list[tf.Tensor]:
+        parts = [divide(R, total) for R, total in zip(Rs, function(sizes))]
+        return [size * g for size, g in zip(sizes, transposed(lambda *fresh: function(list(fresh)), sizes, parts))]
+
+    sizes, ones = [tf.abs(x) for x in xs], [tf.ones_like(x) for x in xs]
+    empty = [tf.equal(total, 0) for total in function(sizes)]
+    zeros = [tf.zeros_like(R) for R in Rs]
+    from_values = back(sizes, [tf.where(e, zero, R) for e, zero, R in zip(empty, zeros, Rs)])
+    from_empty = back(ones, [tf.where(e, R, zero) for e, zero, R in zip(empty, zeros, Rs)])
+    return [a + b for a, b in zip(from_values, from_empty)]

@@ -23,6 +23,11 @@ def unchanged(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> T
     return Rs
 
 
+def with_constant(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
+    """One tensor and constants: unchanged, and summed along the axes along which the tensor was broadcast."""
+    return [sum_to_shape(R, x) for x, R in zip(Xs, Rs)]
+
+
 def moved(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
     """Relevance follows its value back to where it came from; what was cut off or padded gets none.
 
@@ -31,12 +36,6 @@ def moved(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tenso
     """
     run = state["call"].run
     return transposed(lambda *xs: run(list(xs)), Xs, Rs)
-
-
-def unchanged_or_moved(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
-    """A Lambda that the user allows: `unchanged` where it keeps the shape, else `moved`."""
-    same = len(Xs) == len(Ys) == 1 and Xs[0].shape[1:] == Ys[0].shape[1:]
-    return unchanged(Xs, Ys, Rs, state) if same else moved(Xs, Ys, Rs, state)
 
 
 def averaged(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
