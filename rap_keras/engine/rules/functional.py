@@ -26,8 +26,8 @@ _MOVED = set(
         "split splitv unstack unpack pack stack tile broadcast_to broadcastto resize resizebilinear "
         "resizenearestneighbor resizebicubic resizearea depth_to_space depthtospace space_to_depth "
         "spacetodepth reverse reversev2 max reduce_max gather gatherv2 maxpool maxpool3d max_pool max_pool1d "
-        "max_pool2d max_pool3d repeat flip fliplr flipud rot90 roll moveaxis swapaxes take concatenate append "
-        "hstack vstack ravel amax"
+        "max_pool2d max_pool3d repeat flip fliplr rot90 roll moveaxis swapaxes take concatenate "
+        "hstack ravel amax"
     ).split()
 )
 _AVERAGED = set(

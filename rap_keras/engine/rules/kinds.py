@@ -134,7 +134,7 @@ _OPERATIONS = {
     "kept": _KEPT,
     "affine": replace(_AFFINE, rule=with_constant),
     "moved": _MOVED,
-    "padded": Kind(moved_evenly, **_KEEPS_ALL),
+    "padded": Kind(padded, **_KEEPS_ALL),
     "averaged": Kind(averaged, **_KEEPS_ALL),
     "added": _ADDED,
     "subtracted": Kind(subtracted),
