@@ -113,7 +113,7 @@ def _of_keras(names: str, value: Value) -> dict[type, Value]:
 _LAYERS = {layer: kind for names, kind in _GROUPS for layer, kind in _of_keras(names, kind).items()}
 # What these do to values depends on their options, so it is measured.
 _MEASURED = _of_keras("ELU LeakyReLU ReLU ThresholdedReLU", True)
-_ACTIVATIONS = _of_keras("ELU LeakyReLU PReLU ReLU Softmax ThresholdedReLU", True)
+_ACTIVATIONS: dict[type, bool] = _of_keras("ELU LeakyReLU PReLU ReLU Softmax ThresholdedReLU", True)
 # With a constant instead of a second tensor these are what the operations are, see `functional.operation`.
 _SUMS, _CHOSEN = _of_keras("Add Average Multiply Subtract", True), _of_keras("Maximum Minimum", True)
 
@@ -204,16 +204,14 @@ def activation_of(call: Call) -> Kind | None:
     if activation is not None:
         identity = activation is keras.activations.linear
         return None if identity else activation_kind(activation, keras_graph.sample_shape(call.layer))
-    is_one = functional.operation(call) in ("elementwise", "shares", "normalized")
-    is_one = is_one or bool(lookup(call.layer, _ACTIVATIONS)) or (len(call.inputs) == 1 and lookup(call.layer, _CHOSEN))
+    of_one = len(call.inputs) == 1 and lookup(call.layer, _CHOSEN)
+    known = functional.operation(call) in ("elementwise", "shares", "normalized")
+    is_one = of_one or known or lookup(call.layer, _ACTIVATIONS)
     return _kind_of(call) if is_one else None
 
 
 def refuse_misplacing(call: Call) -> None:
-    """Raises NotAnalyzeableModelException if an activation of a call is not known to leave values in their places.
-
-    Relevance passes activations unchanged, so it would be in the wrong place behind one that moves or mixes values.
-    """
+    """Raises NotAnalyzeableModelException if an activation moves or mixes values: relevance would not follow."""
     cell = getattr(call.layer, "cell", None)
     for part in (call.layer, cell, *getattr(cell, "cells", [])):
         for activation in (getattr(part, name, None) for name in ("activation", "recurrent_activation")):
@@ -226,8 +224,8 @@ def refuse_misplacing(call: Call) -> None:
             how = ", written with keras.ops" if keras_graph.KERAS_3 else ""
             raise NotAnalyzeableModelException(
                 f"the activation of layer '{call.name}', {getattr(activation, '__name__', activation)}, {found}, "
-                "so relevance cannot pass it unchanged: leave the activation out of the layer, and build the model "
-                f"with the function called on the layer's output{how}"
+                "so relevance cannot pass it unchanged: leave the activation out of the layer, and build the "
+                f"model with the function called on the layer's output{how}"
             )
 
 

@@ -1,4 +1,4 @@
-"""The rule of Lambda layers that the user allows. What they calculate is unknown, so rules are tried on numbers."""
+"""The rule of Lambda layers that the user allows: found by trials, as what they calculate is unknown."""
 
 from __future__ import annotations
 
@@ -48,9 +48,11 @@ def shared(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tens
 
 
 def _numbers(tensors: Tensors, seed: int) -> list[np.ndarray]:
-    random = np.random.default_rng(seed)
-    shapes = [(_SAMPLES, *(length or _LENGTH for length in tensor.shape[1:])) for tensor in tensors]
-    return [random.normal(size=shape).astype(tensor.dtype.as_numpy_dtype) for shape, tensor in zip(shapes, tensors)]
+    random, found = np.random.default_rng(seed), []
+    for tensor in tensors:
+        shape = (_SAMPLES, *(length or _LENGTH for length in tensor.shape[1:]))
+        found.append(random.normal(size=shape).astype(tensor.dtype.as_numpy_dtype))
+    return found
 
 
 def _specs(tensors: Tensors) -> list[tf.TensorSpec]:

@@ -18,10 +18,10 @@ Function = Callable[[tf.Tensor], Any]
 Shape = Optional[tuple[int, ...]]
 
 ELEMENTWISE, SYMMETRIC, MOVES = "elementwise", "symmetric", "moves"
-"""What becomes of places. SYMMETRIC: each output is its own input, scaled and shifted by a statistic that treats all
-values along an axis alike, as in a softmax. MOVES: anything else, such as reversing, sorting, smoothing."""
+"""What becomes of places. SYMMETRIC: each output is its own input, scaled and shifted by a statistic that treats
+all values along an axis alike, as in a softmax. MOVES: anything else, such as reversing, sorting, smoothing."""
 
-_SHAPES = ((4,), (5, 4), (5, 6, 4), (3, 5, 6, 4))  # of a sample, in all ranks
+_SHAPES: list[tuple[int, ...]] = [(4,), (5, 4), (5, 6, 4), (3, 5, 6, 4)]  # of a sample, in all ranks
 _MOST = 4_000_000  # numbers at a time
 _ROUNDING = 1e-5
 
@@ -108,7 +108,7 @@ def _takes(function: Function, shape: tuple[int, ...]) -> bool:
 
 def _same(a: np.ndarray, b: np.ndarray) -> bool:
     """Whether values are equal except for rounding, which depends on the place in the memory."""
-    return np.allclose(a, b, rtol=_ROUNDING, atol=_ROUNDING * np.abs(np.nan_to_num(b)).max(initial=0), equal_nan=True)
+    return np.allclose(a, b, _ROUNDING, _ROUNDING * np.abs(np.nan_to_num(b)).max(initial=0), equal_nan=True)
 
 
 def _keeps_samples_apart(function: Function, shape: tuple[int, ...]) -> bool:

@@ -74,7 +74,9 @@ def _paddings(call: Any, rank: int) -> Any:
         return padding
     given = [*(keras_graph.constants(layer) or {}).values(), getattr(layer, "pad_width", None), *call.args[1:]]
     arrays = [np.reshape(value, (rank, 2)) for value in given if np.size(value) == 2 * rank]
-    zeros = name in ("pad", "padv2") and getattr(layer, "mode", "constant") == "constant" and not call.has_constants()
+    zeros = (
+        name in ("pad", "padv2") and getattr(layer, "mode", "constant") == "constant" and not call.has_constants()
+    )
     return arrays[0] if zeros and arrays else None
 
 
