@@ -1,4 +1,4 @@
-"""LRP and deep Taylor decomposition without iNNvestigate but with its numbers, including its peculiarities."""
+"""LRP and deep Taylor decomposition without iNNvestigate but with its numbers, wherever these are right."""
 
 from __future__ import annotations
 
@@ -276,8 +276,9 @@ def _first(network: Network) -> set[str]:
 class DeepTaylor(LRP):
     """Deep Taylor decomposition of the positive part of the logit, for networks of ReLUs.
 
-    Weighted layers use LRP alpha-1 beta-0 without biases, everything else its gradient. This is what iNNvestigate
-    does: its w^2 rule for layers without an activation and for BatchNormalization is never reached. Source:
+    Weighted layers use LRP alpha-1 beta-0 without biases, as in iNNvestigate, whose w^2 rule for layers without an
+    activation is never reached. Sums share in proportion to their positive addends, averages in equal parts,
+    and BatchNormalization takes its gradient. Source:
     Montavon et al., Explaining Nonlinear Classification Decisions with Deep Taylor Decomposition, Pattern
     Recognition 2017.
 
