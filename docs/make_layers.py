@@ -31,8 +31,7 @@ def rules() -> dict[str, str]:
 _NOT_IN_MODELS = {"Layer", "Wrapper", "InputLayer", "AbstractRNNCell", "StackedRNNCells", "DenseFeatures"}
 _BY_NAME = {
     "Activation": "unchanged",
-    "ReLU": "unchanged",
-    "Lambda": "only with `allow_lambda_layers=True`: unchanged, or moved where the shape changes",
+    "Lambda": "only with `allow_lambda_layers=True`: unchanged, moved or shared, as a trial on numbers shows",
     "Masking": "none: relevance does not follow masks",
 }
 
@@ -49,6 +48,8 @@ def _rule(layer: type) -> str:
         return conservation._GATED[recurrent.recurrent]
     if layer in attention._LAYERS:
         return conservation._GATED[attention._LAYERS[layer]]
+    if layer in kinds._MEASURED:
+        return "unchanged"
     if layer in kinds._LAYERS:
         kind = kinds._LAYERS[layer]
         return conservation._RULES[kind.rule].format(x="\\|x\\|")
@@ -60,20 +61,8 @@ def operations() -> dict[str, list[str]]:
     table = {
         kind: conservation._RULES[known.rule].format(x="\\|x\\|") for kind, known in kinds._OPERATIONS.items()
     }
-    groups = {
-        "elementwise": functional._ACTIVATIONS,
-        "affine": functional._AFFINE,
-        "moved": functional._MOVED | functional._CHOSEN,
-        "padded": functional._PADDED,
-        "averaged": functional._AVERAGED,
-        "added": functional._ADDED,
-        "subtracted": functional._SUBTRACTED,
-        "squared difference": functional._SQUARED_DIFFERENCE,
-        "multiplied": functional._MULTIPLIED,
-        "divided": functional._DIVIDED,
-    }
     found: dict[str, list[str]] = {}
-    for kind, names in groups.items():
+    for kind, names in functional.NAMES.items():
         found.setdefault(table[kind], []).extend(sorted(names))
     found[conservation._GATED[attention.product]] = sorted(functional.PRODUCTS)
     return found

@@ -65,10 +65,12 @@ def test_a_rule_that_gives_relevance_to_the_wrong_place(function):
     assert found.passed()
 
 
-def test_a_mirrored_heatmap_without_rules_of_the_users():
-    """A Lambda that keeps the shape passes relevance unchanged: wrong here. Replacing one half shows it all."""
-    found = influence.check(RAP(network_with(mirrored), allow_lambda_layers=True), samples(12, 12, 3))
-    assert found.layers["own"] == pytest.approx(1)
+@pytest.mark.parametrize("function", [mirrored, swapped_channels, shifted])
+def test_a_lambda_that_moves_values_has_them_followed(function):
+    x = samples(12, 12, 3)
+    found = RAP(network_with(function), allow_lambda_layers=True)
+    np.testing.assert_array_equal(found.analyze(x), RAP(network_with(function), rules={"own": moved}).analyze(x))
+    assert influence.check(found, x).layers["own"] == 0
 
 
 @pytest.mark.parametrize(

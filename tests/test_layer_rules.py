@@ -100,6 +100,12 @@ def test_passes_unchanged(name):
         (lambda: layers.GlobalAveragePooling1D(keepdims=True), [[1], [-3]], [[8]], [[2], [6]]),
         # Relevance on the padding falls back on the nearest value.
         (lambda: layers.ZeroPadding1D((2, 1)), [[7], [8]], [[1], [2], [4], [8], [16]], [[6], [25]]),
+        (
+            lambda: lambda x: ops.pad(x, [[0, 0], [2, 1], [0, 0]]),
+            [[7], [8]],
+            [[1], [2], [4], [8], [16]],
+            [[6], [25]],
+        ),
         (lambda: lambda x: ops.mean(x, axis=1), [[1], [-3]], [8], [[2], [6]]),
         (lambda: lambda x: ops.sum(x, axis=1), [[1], [-3]], [8], [[2], [6]]),
         (lambda: lambda x: ops.average_pool(x, 2, 2), [[1], [-3]], [[8]], [[2], [6]]),
@@ -173,7 +179,8 @@ def test_relevance_on_a_constant_is_spread_evenly():
     assert through(lambda x: ones - x, [3, -1], [8, 10]) == [8, 10]
     assert through(lambda x: layers.Multiply()([x, ones]), [3, -1], [8, 10]) == [8, 10]
     assert through(lambda x: layers.Concatenate()([x, ones]), [3, -1], [1, 2, 3, 4]) == [4.5, 5.5]
-    assert through(lambda x: layers.Maximum()([x, ones]), [3, -1], [8, 10]) == [13, 5]
+    assert through(lambda x: layers.Maximum()([x, ones]), [3, -1], [8, 10]) == [8, 10]  # as at ReLU
+    assert through(lambda x: layers.Multiply()([x[:, :1], ones]), [3, -1], [8, 10]) == [18, 0]
     assert through(lambda x: ops.concatenate([x, ones], 1), [3, -1], [1, 2, 3, 4]) == [4.5, 5.5]
     assert through(lambda x: ops.concatenate([ones, x], 1), [3, -1], [1, 2, 3, 4]) == [4.5, 5.5]
 

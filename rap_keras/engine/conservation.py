@@ -25,7 +25,7 @@ from rap_keras.engine.execution import compiled
 from rap_keras.engine.explained import Explained
 from rap_keras.engine.network import Network, flatten
 from rap_keras.engine.plan import PlannedCall
-from rap_keras.engine.rules import attention, recurrent, unweighted
+from rap_keras.engine.rules import attention, lambdas, recurrent, unweighted
 from rap_keras.engine.rules.gated import GatedRule
 from rap_keras.engine.rules.weighted import Position
 
@@ -227,7 +227,8 @@ def _sums_in_graph(R: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
 
 _RULES = {
     unweighted.unchanged: "unchanged",
-    unweighted.unchanged_or_moved: "unchanged, or moved where the shape changes",
+    unweighted.with_constant: "unchanged",
+    lambdas.by_trial: "as a trial on numbers shows: unchanged, moved or shared",
     unweighted.moved: "moved to where the value came from",
     unweighted.padded: "moved to where the value came from",
     unweighted.moved_evenly: "moved to where the value came from",

@@ -318,6 +318,13 @@ def twin(layer: Any, **attributes: Any) -> Any:
     return result
 
 
+def sample_shape(layer: Any) -> tuple[int, ...] | None:
+    """The shape of one sample of a layer's first output where it was first used; None if it is not known."""
+    nodes = getattr(layer, "_inbound_nodes", None)
+    shape = tuple(tf.nest.flatten(nodes[0].outputs)[0].shape)[1:] if nodes else (None,)
+    return None if None in shape else tuple(map(int, shape))
+
+
 def depthwise_kernel(layer: Any) -> Any:
     """The kernel of a depthwise convolution."""
     return layer.depthwise_kernel if hasattr(layer, "depthwise_kernel") else layer.kernel

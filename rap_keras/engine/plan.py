@@ -16,9 +16,10 @@ from rap_keras.engine.network import Network
 from rap_keras.engine.registered_rules import is_registered
 from rap_keras.engine.rules import batch_norm
 from rap_keras.engine.rules.gated import GatedRule, gated_rule
-from rap_keras.engine.rules.kinds import Kind, activation_kind, kind_of
+from rap_keras.engine.rules.kinds import Kind, activation_kind, activation_of, kind_of, refuse_misplacing
+from rap_keras.engine.rules.lambdas import by_trial
 from rap_keras.engine.rules.linear_layers import Linear, dot_map, linear_maps
-from rap_keras.engine.rules.unweighted import Rule, averaged, moved, moved_evenly, padded, unchanged_or_moved
+from rap_keras.engine.rules.unweighted import Rule, averaged, moved, moved_evenly, padded
 from rap_keras.engine.rules.weighted import Position
 
 
@@ -72,7 +73,7 @@ def plan(
             layers. A warning names a layer whose rule is the user's if bounds end there.
         fold_batch_norm: make BatchNormalization part of the linear layer before or behind it where that is exact;
             a warning names the layers that stay.
-        allow_lambda: let relevance pass Lambda layers, unchanged if they keep the shape, else moved.
+        allow_lambda: let relevance pass Lambda layers by a rule that fits numbers that are tried.
         rules: rules for single layers by the names of their calls, instead of those of their kind.
 
     Raises:
@@ -110,12 +111,14 @@ def _with_rule(call: Call, allow_lambda: bool, own: Rule | None) -> PlannedCall:
     if kind:
         return PlannedCall(call, rule=kind.rule, kind=kind, own=registered)
     if allow_lambda and isinstance(call.layer, keras.layers.Lambda):
-        return PlannedCall(call, rule=unchanged_or_moved, own=True)
+        return PlannedCall(call, rule=by_trial, own=True)
     return PlannedCall(call)
 
 
 def _refuse_unknown(planned: list[PlannedCall]) -> None:
     for p in planned:
+        if not p.own and (p.mixes or p.rule is not None):
+            refuse_misplacing(p.call)
         if p.rule in _BY_GRADIENT and any(dtype.is_integer for dtype in p.call.dtypes):
             raise NotAnalyzeableModelException(
                 f"operation '{p.call.name}' calculates with integers, which relevance cannot follow: build the "
@@ -205,7 +208,7 @@ def _with_facts(planned: list[PlannedCall], bounded_inputs: Collection[int]) -> 
     bounded = set(bounded_inputs)
     result = []
     for p in planned:
-        kind = activation_kind(p.activation) if p.linears else p.kind
+        kind = activation_of(p.call) or activation_kind(None) if p.linears else p.kind
         identity = p.folded or (not p.linears and kind is not None)
         signs = all(number in nonnegative for number in p.call.inputs)
         saturated = [number in saturating for number in p.call.inputs]

@@ -68,7 +68,7 @@ def _is_free(call: Call) -> bool:
     """Whether a call could mix samples, as far as is known of it."""
     if keras_graph.is_operation(call.layer):
         operation = functional.operation(call)
-        return operation is None or operation.kind in ("moved", "padded")
+        return operation is None or operation in ("moved", "padded")
     return isinstance(call.layer, keras.layers.Lambda) or not keras_graph.is_of_keras(call.layer)
 
 

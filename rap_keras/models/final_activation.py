@@ -24,6 +24,7 @@ from rap_keras.engine.opened_layers import Opened
 from rap_keras.engine.registered_rules import is_registered
 from rap_keras.engine.rules.kinds import kind_of, lookup
 from rap_keras.engine.rules.linear_layers import dot_map, linear_maps
+from rap_keras.engine.rules.trials import calculated
 from rap_keras.engine.rules.unweighted import divided, multiplied
 from rap_keras.models.outputs import as_graph
 
@@ -137,7 +138,7 @@ def _function_kind(function: Callable) -> str | None:
     for rank in (4, 2, 3):
         x = random[(0,) * (4 - rank)]
         try:
-            y, low, middle, high = _values(function, [x, x * 0 - 60, x * 0, x * 0 + 60])
+            y, low, middle, high = (calculated(function, z) for z in (x, x * 0 - 60, x * 0, x * 0 + 60))
         # The user's function may not take numbers of that shape.
         except Exception:
             continue
@@ -149,13 +150,6 @@ def _function_kind(function: Callable) -> str | None:
             return "softmax"
         return "log_softmax" if _adds_up_to_one(np.exp(y)) else None
     return None
-
-
-def _values(function: Callable, xs: list[np.ndarray]) -> list[np.ndarray]:
-    if tf.executing_eagerly():
-        return [np.asarray(function(tf.constant(x))) for x in xs]
-    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
-        return session.run([tf.convert_to_tensor(function(tf.constant(x))) for x in xs])
 
 
 def _adds_up_to_one(y: np.ndarray) -> bool:

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 import tensorflow as tf
 from tensorflow import keras
 
+from rap_keras.engine import keras_graph
 from rap_keras.engine.calls import Call
 from rap_keras.engine.errors import NotAnalyzeableModelException
 from rap_keras.engine.network import Network
-from rap_keras.engine.rules import functional
 from rap_keras.engine.rules.gated import gated_rule
+from rap_keras.engine.rules.kinds import activation_kind, activation_of
 from rap_keras.engine.rules.linear_layers import Linear, linear_maps
-
-_RELUS = ("relu", "relu6")
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ def _all_relu(calls: list[Call]) -> bool:
 
 
 def _is_relu(activation: object) -> bool:
-    return getattr(activation, "__name__", "") in _RELUS
+    return activation_kind(activation).is_relu or getattr(activation, "__name__", "") == "relu6"
 
 
 def _is_relu_call(call: Call) -> bool:
@@ -85,5 +84,5 @@ def _is_relu_call(call: Call) -> bool:
         return not call.layer.negative_slope
     if isinstance(call.layer, keras.layers.Activation):
         return _is_relu(call.layer.activation)
-    operation = functional.operation(call)
-    return operation is not None and operation.activation in _RELUS
+    kind = activation_of(call)
+    return kind is not None and (kind.is_relu or keras_graph.operation_name(call.layer) == "relu6")

@@ -34,10 +34,27 @@ def mean_shares(
     `signed` gives R_j x_i / sum x instead. A window of zeros gets R_j evenly. Window sizes cancel out, so padding,
     which changes them, needs no care.
     """
-    weight = x if signed else tf.abs(x)
-    empty = tf.equal(pool(tf.abs(x)), 0)
-    zeros = tf.zeros_like(R)
-    ones = tf.ones_like(x)
-    (from_values,) = transposed(pool, [x], divide(tf.where(empty, zeros, R), pool(weight)))
-    (from_empty,) = transposed(pool, [x], divide(tf.where(empty, R, zeros), pool(ones)))
-    return weight * from_values + from_empty
+    return shares_of_map(lambda xs: [pool(xs[0])], [x], [R], signed)[0]
+
+
+def shares_of_map(
+    function: Callable[[list[tf.Tensor]], list[tf.Tensor]],
+    xs: Sequence[tf.Tensor],
+    Rs: Sequence[tf.Tensor],
+    signed: bool = False,
+) -> list[tf.Tensor]:
+    """Relevance at the inputs of a map with weights w >= 0: sum_j R_j w_ij |x_i| / sum_i w_ij |x_i|.
+
+    An output whose inputs are all 0 shares by the weights alone; `signed` as in `mean_shares`.
+    """
+
+    def back(sizes: list[tf.Tensor], Rs: list[tf.Tensor]) -> list[tf.Tensor]:
+        each = [divide(R, total) for R, total in zip(Rs, function(sizes))]
+        return transposed(lambda *fresh: function(list(fresh)), sizes, each)
+
+    sizes = [tf.abs(x) for x in xs]
+    weights, ones = list(xs) if signed else sizes, [tf.ones_like(x) for x in xs]
+    empty, zeros = [tf.equal(total, 0) for total in function(sizes)], [tf.zeros_like(R) for R in Rs]
+    from_values = back(weights, [tf.where(e, zero, R) for e, zero, R in zip(empty, zeros, Rs)])
+    from_empty = back(ones, [tf.where(e, R, zero) for e, zero, R in zip(empty, zeros, Rs)])
+    return [weight * a + b for weight, a, b in zip(weights, from_values, from_empty)]

@@ -5,67 +5,37 @@ Their names depend on the Keras version and on where the model comes from, see `
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 
 from rap_keras.engine import keras_graph
 from rap_keras.engine.calls import Call, Ref
 
-
-class Operation(NamedTuple):
-    """The kind of an operation, which decides its rule, and the activation's name if it is one."""
-
-    kind: str
-    activation: str | None = None
-
-
-_ACTIVATIONS = {
-    "relu": "relu",
-    "relu6": "relu6",
-    "sigmoid": "sigmoid",
-    "tanh": "tanh",
-    "softmax": "softmax",
-    "softplus": "softplus",
-    "softsign": "softsign",
-    "exp": "exponential",
-    "elu": "elu",
-    "selu": "selu",
-    "gelu": "gelu",
-    "leaky_relu": "leaky_relu",
-    "silu": "swish",
-    "swish": "swish",
-    "erf": "erf",
-    "clip_by_value": "clip",
-    "clip": "clip",
-    "leakyrelu": "leaky_relu",
-    "hardsigmoid": "hard_sigmoid",
-    "hardsilu": "hard_silu",
-    "hardtanh": "hard_tanh",
-    "abs": "abs",
-    "absolute": "abs",
-    "square": "square",
-    "sqrt": "sqrt",
-    "rsqrt": "rsqrt",
-    "pow": "power",
-    "power": "power",
-    "l2_normalize": "normalize",
-    "normalize": "normalize",
-}
+# What these do to values is measured, see `trials`.
+_ELEMENTWISE = set(
+    (
+        "relu relu6 sigmoid tanh softplus softsign exp elu selu celu gelu leaky_relu leakyrelu silu swish erf "
+        "clip_by_value clip hardsigmoid hardsilu hardtanh hardshrink softshrink tanhshrink threshold logsigmoid "
+        "log_sigmoid squareplus sparseplus sparsesigmoid abs absolute fabs square sqrt rsqrt pow power"
+    ).split()
+)
+_NORMALIZED = {"l2_normalize", "normalize"}
+_SHARES = {"softmax"}
 _MOVED = set(
     (
         "reshape transpose squeeze expand_dims expanddims concat concatv2 stridedslice getitem slice "
         "split splitv unstack unpack pack stack tile broadcast_to broadcastto resize resizebilinear "
         "resizenearestneighbor resizebicubic resizearea depth_to_space depthtospace space_to_depth "
         "spacetodepth reverse reversev2 max reduce_max gather gatherv2 maxpool maxpool3d max_pool max_pool1d "
-        "max_pool2d max_pool3d repeat flip roll moveaxis swapaxes take concatenate ravel"
+        "max_pool2d max_pool3d repeat flip fliplr rot90 roll moveaxis swapaxes take concatenate "
+        "hstack ravel amax"
     ).split()
 )
 _AVERAGED = set(
     "averagepool avgpool avgpool3d avg_pool avg_pool1d avg_pool2d avg_pool3d "
     "mean reduce_mean sum reduce_sum".split()
 )
-_AFFINE = set("identity neg negative cast convert_image_dtype stop_gradient stopgradient biasadd bias_add".split())
+_KEPT = set("identity copy cast stop_gradient stopgradient".split())
+_AFFINE = set("neg negative convert_image_dtype biasadd bias_add".split())
 _PADDED = {"pad", "padv2", "mirrorpad"}
 _KEPT_APART = {"identityn"}  # tf.nn.swish ends in one
 _ADDED = {"add", "addv2", "add_n", "addn"}
@@ -77,21 +47,27 @@ _CHOSEN = {"maximum", "minimum"}
 PRODUCTS = {"matmul", "batchmatmul", "batchmatmulv2", "einsum"}
 """Sums of products of two tensors; their rule is `attention.product`."""
 _FINAL = {"log_softmax", "logsoftmax"}  # without a rule: `to_logits` removes it
-_KNOWN = {*_ACTIVATIONS}.union(
-    _MOVED,
-    _AVERAGED,
-    _AFFINE,
-    _PADDED,
-    _KEPT_APART,
-    _ADDED,
-    _SUBTRACTED,
-    _SQUARED_DIFFERENCE,
-    _MULTIPLIED,
-    _DIVIDED,
-    _CHOSEN,
-    _FINAL,
-    PRODUCTS,
-)
+NAMES = {
+    "elementwise": _ELEMENTWISE,
+    "shares": _SHARES,
+    "normalized": _NORMALIZED,
+    "kept": _KEPT,
+    "affine": _AFFINE,
+    "moved": _MOVED | _CHOSEN,
+    "padded": _PADDED,
+    "kept apart": _KEPT_APART,
+    "averaged": _AVERAGED,
+    "added": _ADDED,
+    "subtracted": _SUBTRACTED,
+    "squared difference": _SQUARED_DIFFERENCE,
+    "multiplied": _MULTIPLIED,
+    "divided": _DIVIDED,
+}
+"""The names of the operations of each kind."""
+_KINDS = {name: kind for kind, names in NAMES.items() for name in names}
+# With a constant instead of a second tensor.
+_OF_ONE = {"added": "affine", "subtracted": "affine", "multiplied": "affine", "squared difference": "elementwise"}
+_KNOWN = {*_KINDS, *_FINAL, *PRODUCTS}
 
 
 def is_known(name: str) -> bool:
@@ -103,39 +79,17 @@ def is_known(name: str) -> bool:
     return name.split(".")[-1].lower() in _KNOWN
 
 
-def operation(call: Call) -> Operation | None:
-    """The kind of a functional layer's operation; None for other layers and operations."""
+def operation(call: Call) -> str | None:
+    """The kind of a functional layer's operation, which decides its rule; None for other layers and operations."""
     name = keras_graph.operation_name(call.layer)
-    tensors = len(call.inputs)
-    if name is None or tensors == 0:
+    if name is None or not call.inputs:
         return None
-    if name == "relu" and getattr(call.layer, "negative_slope", False):  # Keras 3 has one operation for both
-        name = "leaky_relu"
-    if name in _ACTIVATIONS and tensors == 1:  # a power whose exponent is a tensor has no rule
-        return Operation("elementwise", _ACTIVATIONS[name])
-    if name in _AFFINE:
-        return Operation("affine")
-    if name in _MOVED:
-        return Operation("moved")
-    if name in _PADDED:
-        return Operation("padded")
-    if name in _KEPT_APART:
-        return Operation("kept apart")
-    if name in _AVERAGED:
-        return Operation("averaged")
-    if name in _ADDED:
-        return Operation("affine" if tensors == 1 else "added")
-    if name in _SUBTRACTED:
-        return Operation("affine" if tensors == 1 else "subtracted")
-    if name in _SQUARED_DIFFERENCE:
-        return Operation("elementwise" if tensors == 1 else "squared difference")
-    if name in _MULTIPLIED:
-        return Operation("affine" if tensors == 1 else "multiplied")
-    if name in _DIVIDED:
+    kind = _KINDS.get(name)
+    if kind == "divided":
         return _division(call)
-    if name in _CHOSEN:
-        return Operation("elementwise") if tensors == 1 else Operation("moved")
-    return None
+    if len(call.inputs) == 1:
+        return "elementwise" if name in _CHOSEN else _OF_ONE.get(kind or "", kind)
+    return None if kind == "elementwise" else kind  # a power whose exponent is a tensor has no rule
 
 
 def factor(call: Call) -> float:
@@ -151,9 +105,9 @@ def factor(call: Call) -> float:
     return 1 / float(numbers[0].item()) if divides else 1.0
 
 
-def _division(call: Call) -> Operation | None:
+def _division(call: Call) -> str | None:
     if len(call.inputs) == 2:
-        return Operation("divided")
+        return "divided"
     constants = keras_graph.constants(call.layer)
     over_tensor = 0 in constants if constants is not None else not isinstance(call.args[0], Ref)
-    return None if over_tensor else Operation("affine")
+    return None if over_tensor else "affine"

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from tensorflow import keras
 from tensorflow.keras.layers import Layer
 
-from rap_keras.engine import masks, registered_rules, wrappers
+from rap_keras.engine import keras_graph, masks, registered_rules, wrappers
 from rap_keras.engine.calls import Call
-from rap_keras.engine.rules import functional
+from rap_keras.engine.errors import NotAnalyzeableModelException
+from rap_keras.engine.rules import functional, trials
 from rap_keras.engine.rules.unweighted import (
     Rule,
     added,
@@ -25,6 +27,7 @@ from rap_keras.engine.rules.unweighted import (
     squared_difference,
     subtracted,
     unchanged,
+    with_constant,
 )
 
 Value = TypeVar("Value")
@@ -41,6 +44,7 @@ class Kind:
         keeps_saturation: its output is bounded where its inputs are.
         nonnegative: its output is never negative, whatever its inputs.
         saturates: its output is bounded, whatever its inputs: it may be a gate.
+        is_relu: it is max(0, x).
     """
 
     rule: Rule
@@ -49,10 +53,14 @@ class Kind:
     keeps_saturation: bool = False
     nonnegative: bool = False
     saturates: bool = False
+    is_relu: bool = False
 
 
 _KEEPS_ALL = {"keeps_sign": True, "keeps_order": True, "keeps_saturation": True}
-_ELEMENTWISE = Kind(unchanged)
+_UNCHANGED = Kind(unchanged)
+_WITH_CONSTANT = Kind(with_constant)
+_KEPT = Kind(unchanged, **_KEEPS_ALL)
+_SHARES = Kind(unchanged, keeps_sign=True, nonnegative=True, saturates=True)
 _AFFINE = Kind(unchanged, keeps_order=True, keeps_saturation=True)
 _MOVED = Kind(moved, **_KEEPS_ALL)
 _ADDED = Kind(added, **_KEEPS_ALL)
@@ -66,17 +74,16 @@ _AUGMENTATION = (
 )
 
 _GROUPS: list[tuple[str, Kind]] = [
-    ("ELU LeakyReLU PReLU", _ELEMENTWISE),
-    ("Softmax", Kind(unchanged, nonnegative=True, saturates=True)),
-    ("ThresholdedReLU", Kind(unchanged, nonnegative=True)),
-    ("LayerNormalization RMSNormalization GroupNormalization UnitNormalization", _ELEMENTWISE),
+    ("PReLU", Kind(unchanged, keeps_sign=True)),
+    ("Softmax", _SHARES),
+    ("LayerNormalization RMSNormalization GroupNormalization UnitNormalization", _UNCHANGED),
     ("BatchNormalization Rescaling Normalization", _AFFINE),
     (
         "Identity ActivityRegularization AlphaDropout Dropout GaussianDropout GaussianNoise SpatialDropout1D "
         "SpatialDropout2D SpatialDropout3D",
-        Kind(unchanged, **_KEEPS_ALL),
+        _KEPT,
     ),
-    (_AUGMENTATION, Kind(unchanged, **_KEEPS_ALL)),
+    (_AUGMENTATION, _KEPT),
     (
         "Concatenate Cropping1D Cropping2D Cropping3D Flatten Masking Permute RepeatVector Reshape UpSampling1D "
         "UpSampling3D CenterCrop MaxPooling1D MaxPooling2D MaxPooling3D GlobalMaxPooling1D GlobalMaxPooling2D "
@@ -96,33 +103,39 @@ _GROUPS: list[tuple[str, Kind]] = [
     ("Multiply", Kind(multiplied, keeps_sign=True)),
     ("Embedding", Kind(embedded)),
 ]
-# Some kinds are newer than the oldest TensorFlow that iNNvestigate supports.
-_LAYERS: dict[type, Kind] = {
-    getattr(keras.layers, name): kind
-    for names, kind in _GROUPS
-    for name in names.split()
-    if hasattr(keras.layers, name)
-}
+
+
+def _of_keras(names: str, value: Value) -> dict[type, Value]:
+    """The value for each layer class; some are newer than the oldest TensorFlow that iNNvestigate supports."""
+    return {getattr(keras.layers, name): value for name in names.split() if hasattr(keras.layers, name)}
+
+
+_LAYERS = {layer: kind for names, kind in _GROUPS for layer, kind in _of_keras(names, kind).items()}
+# What these do to values depends on their options, so it is measured.
+_MEASURED = _of_keras("ELU LeakyReLU ReLU ThresholdedReLU", True)
+_ACTIVATIONS: dict[type, bool] = _of_keras("ELU LeakyReLU PReLU ReLU Softmax ThresholdedReLU", True)
+# With a constant instead of a second tensor these are what the operations are, see `functional.operation`.
+_SUMS, _CHOSEN = _of_keras("Add Average Multiply Subtract", True), _of_keras("Maximum Minimum", True)
 
 _LAYERS.update(dict.fromkeys(wrappers.HELPERS, _MOVED))
-_LAYERS.update(dict.fromkeys((masks.WithMask, masks.MaskedAs), Kind(unchanged, **_KEEPS_ALL)))
+_LAYERS.update(dict.fromkeys((masks.WithMask, masks.MaskedAs), _KEPT))
 
 
 # Layers that keras.applications defines for itself, which cannot be imported.
 _OF_APPLICATIONS = {
     "LayerScale": _AFFINE,
-    "StochasticDepth": Kind(unchanged, **_KEEPS_ALL),
+    "StochasticDepth": _KEPT,
     "CustomScaleLayer": Kind(added),
 }
 
-_NONNEGATIVE = {"relu", "relu6", "sigmoid", "hard_sigmoid", "softmax", "softplus", "exponential", "abs", "square"}
-_SATURATING = {"sigmoid", "hard_sigmoid", "softmax", "tanh", "softsign", "relu6"}
-
 _OPERATIONS = {
-    "elementwise": _ELEMENTWISE,
-    "affine": _AFFINE,
+    "elementwise": _WITH_CONSTANT,
+    "shares": _SHARES,
+    "normalized": _UNCHANGED,
+    "kept": _KEPT,
+    "affine": replace(_AFFINE, rule=with_constant),
     "moved": _MOVED,
-    "padded": Kind(moved_evenly, **_KEEPS_ALL),
+    "padded": Kind(padded, **_KEEPS_ALL),
     "averaged": Kind(averaged, **_KEEPS_ALL),
     "added": _ADDED,
     "subtracted": Kind(subtracted),
@@ -140,43 +153,81 @@ def kind_of(call: Call) -> Kind | None:
         rule = registered_rules.RULES[type(call.layer)]
         # The user's rule changes what happens to relevance, not what a known layer does to values.
         return replace(kind, rule=rule) if kind else Kind(rule)
-    if kind and (call.has_constants() or _fills(call.layer)):
+    if kind and kind.rule not in (unchanged, with_constant) and (call.has_constants() or _fills(call.layer)):
         return replace(kind, rule=moved_evenly if kind.rule is moved else kind.rule, keeps_sign=False)
     return kind
 
 
 def _kind_of(call: Call) -> Kind | None:
-    layer = call.layer
-    if isinstance(layer, keras.layers.ReLU) and lookup(layer, {keras.layers.ReLU: True}):
-        bounded = layer.max_value is not None
-        return Kind(unchanged, keeps_order=True, nonnegative=not layer.negative_slope, saturates=bounded)
+    layer, of_one = call.layer, len(call.inputs) == 1
     if isinstance(layer, keras.layers.Activation):
-        return activation_kind(layer.activation)
+        own = lookup(layer, {keras.layers.Activation: True})
+        return activation_kind(layer.activation, keras_graph.sample_shape(layer)) if own else None
+    if lookup(layer, _MEASURED):
+        return _measured(_UNCHANGED, layer.call, layer)
+    operation = functional.operation(call)
+    if operation == "elementwise" or (of_one and lookup(layer, _CHOSEN)):
+        whole = any(dtype.is_integer for dtype in call.dtypes)
+        return _WITH_CONSTANT if whole else _measured(_WITH_CONSTANT, lambda x: call.run([x])[0], layer)
     if type(layer).__name__ in ("UpSampling2D", "Resizing"):
         # Cubic and Lanczos interpolation overshoot.
         sign = str(layer.get_config()["interpolation"]).lower() in ("nearest", "bilinear", "area")
         return replace(_MOVED, keeps_sign=sign, keeps_order=sign) if lookup(layer, _LAYERS) else None
-    operation = functional.operation(call)
     if operation is not None:
-        if operation.activation:
-            return activation_kind(operation.activation)
-        return _OPERATIONS[operation.kind]
+        return _OPERATIONS[operation]
     if type(layer).__module__.startswith("keras") and ".applications." in type(layer).__module__:
         return _OF_APPLICATIONS.get(type(layer).__name__)
-    return lookup(layer, _LAYERS)
+    return _OPERATIONS["affine"] if of_one and lookup(layer, _SUMS) else lookup(layer, _LAYERS)
+
+
+def _measured(kind: Kind, function: Callable, key: Any) -> Kind:
+    return replace(kind, **trials.measured(function, key)._asdict())
 
 
 def _fills(layer: Layer) -> bool:
-    """Whether a resize keeps the aspect ratio by a border of a value other than 0."""
-    return bool(getattr(layer, "pad_to_aspect_ratio", False) and getattr(layer, "fill_value", 0))
+    """Whether a layer's output may have a value of its own: a border around a resized photo, a lowest maximum."""
+    border = getattr(layer, "pad_to_aspect_ratio", False) and getattr(layer, "fill_value", 0)
+    return bool(border) or getattr(layer, "initial", None) is not None
 
 
-def activation_kind(activation: Any) -> Kind:
-    """What is known of an activation function or its name; None is the identity."""
-    name = activation if isinstance(activation, str) else getattr(activation, "__name__", "")
-    if activation is None or name == "linear":
-        return Kind(unchanged, **_KEEPS_ALL)
-    return Kind(unchanged, nonnegative=name in _NONNEGATIVE, saturates=name in _SATURATING)
+def activation_kind(activation: Any, own_shape: tuple[int, ...] | None = None) -> Kind:
+    """What is known of an activation function; None is the identity. `own_shape` as in `trials.tried`."""
+    if activation is None or activation is keras.activations.linear:
+        return _KEPT
+    if isinstance(activation, Layer):
+        return _measured(_UNCHANGED, activation.call, activation)
+    return replace(_UNCHANGED, **trials.tried(activation, own_shape).facts._asdict())
+
+
+def activation_of(call: Call) -> Kind | None:
+    """What is known of the activation that a call is or ends in; None without one."""
+    activation = getattr(call.layer, "activation", None)
+    if activation is not None:
+        identity = activation is keras.activations.linear
+        return None if identity else activation_kind(activation, keras_graph.sample_shape(call.layer))
+    of_one = len(call.inputs) == 1 and lookup(call.layer, _CHOSEN)
+    known = functional.operation(call) in ("elementwise", "shares", "normalized")
+    is_one = of_one or known or lookup(call.layer, _ACTIVATIONS)
+    return _kind_of(call) if is_one else None
+
+
+def refuse_misplacing(call: Call) -> None:
+    """Raises NotAnalyzeableModelException if an activation moves or mixes values: relevance would not follow."""
+    cell = getattr(call.layer, "cell", None)
+    for part in (call.layer, cell, *getattr(cell, "cells", [])):
+        for activation in (getattr(part, name, None) for name in ("activation", "recurrent_activation")):
+            if not callable(activation) or isinstance(activation, Layer):
+                continue
+            places = trials.tried(activation, keras_graph.sample_shape(call.layer)).places
+            if places in (trials.ELEMENTWISE, trials.SYMMETRIC):
+                continue
+            found = "moves or mixes values" if places else "cannot be tried on numbers"
+            how = ", written with keras.ops" if keras_graph.KERAS_3 else ""
+            raise NotAnalyzeableModelException(
+                f"the activation of layer '{call.name}', {getattr(activation, '__name__', activation)}, {found}, "
+                "so relevance cannot pass it unchanged: leave the activation out of the layer, and build the "
+                f"model with the function called on the layer's output{how}"
+            )
 
 
 def is_augmentation(layer: Layer) -> bool:

@@ -13,7 +13,7 @@ from rap_keras.engine.calls import Call
 from rap_keras.engine.equations import gates
 from rap_keras.engine.equations.gates import Cell, Step, Tensors, Way
 from rap_keras.engine.errors import NotAnalyzeableModelException
-from rap_keras.engine.rules.kinds import lookup
+from rap_keras.engine.rules.kinds import activation_kind, lookup
 from rap_keras.engine.rules.linear_layers import convolution_of
 
 _OPTIONAL = "ConvLSTM1D ConvLSTM2D ConvLSTM3D LSTM GRU SimpleRNN RNN"
@@ -119,8 +119,7 @@ def _is_begun(call: Call) -> bool:
 
 
 def _goes_below_0(cell: Any) -> bool:
-    name = getattr(cell.recurrent_activation, "__name__", "")
-    return name not in ("sigmoid", "hard_sigmoid", "relu", "softmax", "softplus", "exponential")
+    return not activation_kind(cell.recurrent_activation).nonnegative
 
 
 def _step(layer: Any, x: tf.Tensor) -> tuple[Step, list[tf.Tensor]]:

@@ -11,6 +11,7 @@ from typing import Any, Callable
 import numpy as np
 import tensorflow as tf
 
+from rap_keras.engine import keras_graph
 from rap_keras.engine.equations.numerics import as_rank, sample_sum, sum_to_shape, transposed
 from rap_keras.engine.equations.shares import mean_shares, sum_shares
 
@@ -23,6 +24,11 @@ def unchanged(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> T
     return Rs
 
 
+def with_constant(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
+    """One tensor and constants: unchanged, and summed along the axes along which the tensor was broadcast."""
+    return [sum_to_shape(R, x) for x, R in zip(Xs, Rs)]
+
+
 def moved(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
     """Relevance follows its value back to where it came from; what was cut off or padded gets none.
 
@@ -31,12 +37,6 @@ def moved(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tenso
     """
     run = state["call"].run
     return transposed(lambda *xs: run(list(xs)), Xs, Rs)
-
-
-def unchanged_or_moved(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
-    """A Lambda that the user allows: `unchanged` where it keeps the shape, else `moved`."""
-    same = len(Xs) == len(Ys) == 1 and Xs[0].shape[1:] == Ys[0].shape[1:]
-    return unchanged(Xs, Ys, Rs, state) if same else moved(Xs, Ys, Rs, state)
 
 
 def averaged(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
@@ -57,13 +57,27 @@ def padded(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tens
     lose relevance, so it goes to the mirror image of its position.
     """
     (x,) = Xs
-    layer = state["layer"]
-    spatial = slice(2, None) if getattr(layer, "data_format", None) == "channels_first" else slice(1, -1)
-    padding = [[0, 0] for _ in range(x.shape.rank)]
-    padding[spatial] = [list(pair) for pair in np.reshape(layer.padding, (-1, 2)).tolist()]
-    if not x.shape[1:].is_fully_defined() or any(max(p) > s for p, s in zip(padding[1:], x.shape[1:])):
+    padding = _paddings(state["call"], x.shape.rank)
+    known = padding is not None and x.shape[1:].is_fully_defined()
+    if not known or any(max(p) > s for p, s in zip(padding[1:], x.shape[1:])):
         return moved_evenly(Xs, Ys, Rs, state)  # there is no mirror image
     return transposed(lambda fresh: tf.pad(fresh, padding, mode="SYMMETRIC"), Xs, Rs[0])
+
+
+def _paddings(call: Any, rank: int) -> Any:
+    """How many zeros a padding adds along each axis, (rank, 2); None if it is unknown, or adds something else."""
+    layer, name = call.layer, keras_graph.operation_name(call.layer)
+    if name is None:
+        spatial = slice(2, None) if getattr(layer, "data_format", None) == "channels_first" else slice(1, -1)
+        padding = np.zeros((rank, 2), int)
+        padding[spatial] = np.reshape(layer.padding, (-1, 2))
+        return padding
+    given = [*(keras_graph.constants(layer) or {}).values(), getattr(layer, "pad_width", None), *call.args[1:]]
+    arrays = [np.reshape(value, (rank, 2)) for value in given if np.size(value) == 2 * rank]
+    zeros = (
+        name in ("pad", "padv2") and getattr(layer, "mode", "constant") == "constant" and not call.has_constants()
+    )
+    return arrays[0] if zeros and arrays else None
 
 
 def moved_evenly(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:

@@ -19,8 +19,8 @@ from rap_keras.engine.execution import BUILDING, compiled, here
 from rap_keras.engine.input_scaling import may_be_unprepared, scaling_layer
 from rap_keras.engine.network import Network, flatten, specs
 from rap_keras.engine.plan import PlannedCall
-from rap_keras.engine.rules import functional
 from rap_keras.engine.rules.gated import gated_rule
+from rap_keras.engine.rules.kinds import activation_of
 from rap_keras.engine.sample_independence import require_independent
 from rap_keras.engine.samples import (
     Arrays,
@@ -336,13 +336,8 @@ def numbered(samples: np.ndarray) -> str:
 
 def is_relu(call: Call) -> bool:
     """Whether a call is a ReLU or ends in one."""
-    if isinstance(call.layer, keras.layers.ReLU):
-        return not call.layer.negative_slope
-    operation = functional.operation(call)
-    if operation is not None:
-        return operation.activation == "relu"
-    # Not by its name, which a user's own function may have, too.
-    return getattr(call.layer, "activation", None) in (keras.activations.relu, tf.nn.relu)
+    kind = activation_of(call)
+    return kind is not None and kind.is_relu
 
 
 def require_relus(network: Network, method: str) -> None:
@@ -353,20 +348,12 @@ def require_relus(network: Network, method: str) -> None:
                 f"{method} is not for recurrent layers, attention and products of tensors, but layer "
                 f"'{call.name}' is one: use rap, gradient or an lrp method"
             )
-        operation = functional.operation(call)
-        activation = getattr(call.layer, "activation", None)
-        other = operation is not None and operation.activation is not None
-        other = other or activation not in (None, keras.activations.linear)
-        other = other or isinstance(call.layer, _ACTIVATION_LAYERS)
-        if other and not is_relu(call):
+        kind = activation_of(call)
+        if kind is not None and not kind.is_relu:
             raise NotAnalyzeableModelException(
                 f"{method} is only for networks of ReLUs, but layer '{call.name}' has another activation: use "
                 "rap, gradient or an lrp method"
             )
-
-
-_ACTIVATIONS = ("ELU", "LeakyReLU", "PReLU", "ReLU", "Softmax", "ThresholdedReLU")  # not every Keras has them all
-_ACTIVATION_LAYERS = tuple(getattr(keras.layers, name) for name in _ACTIVATIONS if hasattr(keras.layers, name))
 
 
 def _concatenated(parts: Iterable[Arrays]) -> Arrays:

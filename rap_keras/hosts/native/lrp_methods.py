@@ -1,4 +1,4 @@
-"""LRP and deep Taylor decomposition without iNNvestigate but with its numbers, including its peculiarities."""
+"""LRP and deep Taylor decomposition without iNNvestigate but with its numbers, wherever these are right."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from rap_keras.engine.calls import Call
 from rap_keras.engine.equations import lrp as equations
 from rap_keras.engine.equations.gates import Way
 from rap_keras.engine.equations.linear import LinearMap, z_b
+from rap_keras.engine.equations.numerics import transposed
+from rap_keras.engine.equations.shares import sum_shares
 from rap_keras.engine.network import Network, as_float
 from rap_keras.engine.plan import PlannedCall, plan
 from rap_keras.engine.reversal import gradient, reverse
@@ -27,11 +29,8 @@ Rule = Callable[[LinearMap, tf.Tensor, tf.Tensor, Any, tf.Tensor, bool], tf.Tens
 """A rule of weighted layers: takes a linear map, its input, weights and bias, the relevance of its output, and
 whether its input is never below 0; returns the relevance of its input."""
 
-# Relevance passes these as in RAP: activations, what moves values, and what iNNvestigate ignores.
-_AS_RAP = (
-    *(unweighted.unchanged, unweighted.moved, unweighted.embedded, unweighted.kept_apart),
-    *(unweighted.multiplied, unweighted.divided, unweighted.unchanged_or_moved),
-)
+# LRP-z takes relevance through sums, in proportion to the addends with their signs.
+_SUMS = (unweighted.added, unweighted.averaged, unweighted.subtracted, unweighted.squared_difference)
 
 Condition = Union[type, str, Callable[[Any], bool]]
 Composite = Sequence[tuple[Condition, Rule]]
@@ -143,19 +142,24 @@ class LRP(Analyzer):
             return p.gated(call, Xs, Rs, self._way(call), p.gates)
         if isinstance(call.layer, keras.layers.BatchNormalization):
             return [self._through_batch_norm(call, Xs[0], Rs[0])]
-        if p.rule is unweighted.squared_difference:
-            return _shares([Xs[0], -Xs[1]], Rs[0])
-        if isinstance(call.layer, keras.layers.Average) and not p.own:
+        if isinstance(call.layer, keras.layers.Average) and p.rule is unweighted.added and not p.own:
             # In equal parts, while Add shares in proportion, as in iNNvestigate.
             return gradient(call, Xs, Ys, Rs)
-        if p.rule in (unweighted.added, unweighted.averaged):
-            scaled = [equations.safe_divide(R, Y) for R, Y in zip(Rs, call.run(Xs))]
-            return [x * back for x, back in zip(Xs, gradient(call, Xs, Ys, scaled))]
-        if p.rule in _AS_RAP or p.own:
-            assert p.rule is not None
-            state = {"layer": call.layer, "call": call, "gates": p.gates, "reference": False}
-            return p.rule(Xs, Ys, Rs, state)
-        return gradient(call, Xs, Ys, Rs)
+        if p.rule in _SUMS:
+            return self._through_sum(p, Xs, Rs)
+        # Everything else as in RAP.
+        assert p.rule is not None
+        state = {"layer": call.layer, "call": call, "gates": p.gates, "reference": False}
+        return list(p.rule(Xs, Ys, Rs, state))
+
+    def _through_sum(self, p: PlannedCall, Xs: Tensors, Rs: Tensors) -> Tensors:
+        """Back through sums, differences and means."""
+        run = _difference if p.rule is unweighted.squared_difference else p.call.run
+        sums = run(Xs)
+        if p.call.has_constants():  # which get nothing
+            sums = [Y - constant for Y, constant in zip(sums, run([tf.zeros_like(x) for x in Xs]))]
+        scaled = [equations.safe_divide(R, Y) for R, Y in zip(Rs, sums)]
+        return [x * back for x, back in zip(Xs, transposed(lambda *xs: run(list(xs)), Xs, scaled))]
 
     def _way(self, call: Call) -> Way:
         """The way through a layer with gates: its rule at linear maps, LRP-z at sums."""
@@ -186,6 +190,10 @@ class LRP(Analyzer):
         shape = [1] * x.shape.rank
         shape[axis] = -1
         return self._rules[call.name](_scaled, x, tf.reshape(w, shape), tf.reshape(b, shape), R, False)
+
+
+def _difference(xs: Tensors) -> Tensors:
+    return [xs[0] - xs[1]]
 
 
 def _shares(xs: Sequence[tf.Tensor], R: tf.Tensor) -> Tensors:
@@ -268,8 +276,9 @@ def _first(network: Network) -> set[str]:
 class DeepTaylor(LRP):
     """Deep Taylor decomposition of the positive part of the logit, for networks of ReLUs.
 
-    Weighted layers use LRP alpha-1 beta-0 without biases, everything else its gradient. This is what iNNvestigate
-    does: its w^2 rule for layers without an activation and for BatchNormalization is never reached. Source:
+    Weighted layers use LRP alpha-1 beta-0 without biases, as in iNNvestigate, whose w^2 rule for layers without an
+    activation is never reached. Sums share in proportion to their positive addends, averages in equal parts,
+    and BatchNormalization takes its gradient. Source:
     Montavon et al., Explaining Nonlinear Classification Decisions with Deep Taylor Decomposition, Pattern
     Recognition 2017.
 
@@ -292,9 +301,19 @@ class DeepTaylor(LRP):
         return super()._seed(tf.nn.relu(output), index)
 
     def _back(self, call: Call, Xs: Tensors, Ys: Tensors, Rs: Tensors) -> Tensors:
-        if not self._planned[call.name].linears:
+        p = self._planned[call.name]
+        if isinstance(call.layer, keras.layers.BatchNormalization) and not p.own:
             return gradient(call, Xs, Ys, Rs)
+        if p.rule is unweighted.averaged and not p.own:
+            return gradient(call, Xs, Ys, [R / count for R, count in zip(Rs, call.run([tf.ones_like(Xs[0])]))])
         return super()._back(call, Xs, Ys, Rs)
+
+    def _through_sum(self, p: PlannedCall, Xs: Tensors, Rs: Tensors) -> Tensors:
+        """In proportion to the positive addends, as LRP alpha-1 beta-0 without biases."""
+        first, *others = Xs
+        if p.rule is not unweighted.added:
+            others = [-x for x in others]
+        return sum_shares([tf.nn.relu(x) for x in (first, *others)], Rs[0])
 
 
 class BoundedDeepTaylor(DeepTaylor):

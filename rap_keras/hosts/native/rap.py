@@ -56,8 +56,8 @@ class RAP(Analyzer):
             `rap_keras.register_rule` for what a rule is.
         output: the output to explain, by its name in `model.output_names` or its number, if the model has several.
         neuron_selection_mode: "max_activation", "index" (give `neuron_selection` to `analyze`) or "all".
-        allow_lambda_layers: pass relevance through Lambda layers: unchanged where they keep the shape, else as
-            their gradient moves it. What they calculate is unknown: `rap_keras.influence.check` checks whether
+        allow_lambda_layers: pass relevance through Lambda layers: unchanged, moved, or shared in proportion to
+            |x|, by the first rule that keeps its sum on random numbers. `rap_keras.influence.check` checks whether
             relevance lies where the input has an influence.
         disable_model_checks: accept a model that ends in a softmax, log-softmax or sigmoid.
 

@@ -13,10 +13,12 @@ import numpy as np
 from innvestigate.analyzer.reverse_base import ReverseAnalyzerBase
 from tensorflow import keras
 
+from rap_keras.engine.calls import Call
 from rap_keras.engine.checks import require_batch_of, require_graph_execution, require_model_of_this_mode
 from rap_keras.engine.errors import NotAnalyzeableModelException
 from rap_keras.engine.network import flatten
-from rap_keras.engine.rules.kinds import is_augmentation
+from rap_keras.engine.rules.kinds import is_augmentation, refuse_misplacing
+from rap_keras.hosts import native
 from rap_keras.hosts.native import integrated_gradients
 from rap_keras.hosts.plugin.quick_build import build_quickly
 from rap_keras.hosts.titles import RAP_METHODS
@@ -32,8 +34,15 @@ def create(
     output: str | int | None,
     patterns: Patterns | str | Path | None = None,
     steps: int | None = None,
-) -> ianalyzer.AnalyzerBase:
-    """Like `rap_keras.methods.create`, for a key of `innvestigate.analyzer.analyzers`."""
+) -> Any:
+    """Like `rap_keras.methods.create`, for a key of `innvestigate.analyzer.analyzers`.
+
+    Where iNNvestigate's LRP or deep Taylor is wrong, the analyzer is the native one.
+
+    Raises:
+        ValueError: as for `rap_keras.methods.create`.
+        NotAnalyzeableModelException: as for `rap_keras.methods.create`.
+    """
     require_graph_execution()
     require_model_of_this_mode(model)
     cls = IntegratedGradients if name == "integrated_gradients" else ianalyzer.analyzers[name]
@@ -54,6 +63,14 @@ def create(
                     "build the model without nesting"
                 )
     is_lrp = issubclass(cls, ianalyzer.LRP)
+    misjudged = _misjudged(model, is_lrp) if is_lrp or issubclass(cls, ianalyzer.DeepTaylor) else None
+    if misjudged and name in native.NAMES:
+        return native.create_analyzer(name, flat_output(model), neuron_selection_mode=neuron_selection_mode)
+    if misjudged:
+        raise NotAnalyzeableModelException(
+            f"iNNvestigate's {name} does not keep the sum of relevance at layer '{misjudged.name}' "
+            f"({type(misjudged.layer).__name__}): use lrp.z or lrp.alpha_1_beta_0"
+        )
     copy = _copy(model, _for_lrp if is_lrp else _copied)
     own: dict[str, Any] = {} if steps is None else {"steps": steps}
     try:
@@ -94,6 +111,25 @@ class IntegratedGradients(ianalyzer.IntegratedGradients):
     def differences(self, X: Any, neuron_selection: Any = None) -> np.ndarray:
         """What relevance of each sample should sum to, see `native`."""
         return self.native.differences(X, neuron_selection)
+
+
+def _misjudged(model: keras.Model, is_lrp: bool) -> Call | None:
+    """The first call at which iNNvestigate's relevance propagation is wrong: it takes the gradient there.
+
+    Raises:
+        NotAnalyzeableModelException: an activation moves or mixes values.
+    """
+    kinds = _BY_GRADIENT if is_lrp else (*_BY_GRADIENT, keras.layers.Add)
+    found = []
+    for call in flatten(model).calls:
+        refuse_misplacing(call)
+        if isinstance(call.layer, kinds) or len(set(call.inputs)) < len(call.inputs):
+            found.append(call)
+    return found[0] if found else None
+
+
+# Both sides of a difference would get all relevance, with one sign turned, and a factor times the other factor.
+_BY_GRADIENT = tuple(getattr(keras.layers, name) for name in "Subtract Multiply Dot ELU LeakyReLU PReLU".split())
 
 
 def _built(analyzer: ianalyzer.AnalyzerBase) -> ianalyzer.AnalyzerBase:
