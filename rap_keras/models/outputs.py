@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from tensorflow import keras
 
+from rap_keras.engine.checks import require_model
 from rap_keras.engine.errors import NotAnalyzeableModelException
 from rap_keras.engine.keras_graph import output_names, producer
 from rap_keras.engine.regions import class_axis
@@ -20,8 +21,10 @@ def one_output(model: keras.Model, output: str | int | None = None) -> keras.Mod
 
     Raises:
         NotAnalyzeableModelException: the model has several outputs and none is chosen.
+        TypeError: it is not a Keras model.
         ValueError: there is no such output.
     """
+    require_model(model)
     names = output_names(model)
     if output is None:
         if len(names) > 1:
