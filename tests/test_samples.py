@@ -268,7 +268,9 @@ def test_sparse_samples():
     with pytest.raises(TypeError, match=r"the samples are a SparseTensor: .*sparse\.to_dense\("):
         analyzer.analyze(tf.sparse.from_dense(x))
     if tf.executing_eagerly():
-        np.testing.assert_array_equal(analyzer.analyze(tf.sparse.to_dense(tf.sparse.from_dense(x))), analyzer.analyze(x))
+        np.testing.assert_array_equal(
+            analyzer.analyze(tf.sparse.to_dense(tf.sparse.from_dense(x))), analyzer.analyze(x)
+        )
 
 
 def test_ragged_samples_are_explained_one_by_one():
@@ -304,7 +306,7 @@ class Tensor:
 NO_NUMBERS = {
     "texts": (np.array([["a", "b", "c", "d"]]), ValueError, "such as StringLookup or TextVectorization"),
     "categories": (pd.DataFrame([["a", 1, 2, 3]]), ValueError, "encoded as in the network's training"),
-    "missing": (np.array([[None, 1, 2, 3]], object), ValueError, "encoded as in the network's training"),
+    "mixed": (np.array([[[], 1, 2, 3]], object), ValueError, "encoded as in the network's training"),
     "dates": (np.array([["2026-01-01"] * 4], "M8[D]"), ValueError, r"such as x\.astype\('int64'\)"),
     "complex": (np.ones((1, 4), complex), ValueError, r"such as numpy\.abs\(x\)"),
     "records": (np.zeros((1, 4), [("a", "f4")]), ValueError, "one array of real numbers"),
@@ -346,7 +348,7 @@ def test_a_network_of_texts_is_explained_behind_the_layer_that_looks_them_up():
         rap_keras.explain(model, given)
     behind = keras.Model([lookup.output, numbers], model.output)
     explanation = rap_keras.explain(behind, [lookup(tf.constant(given["texts"])).numpy(), given["numbers"]])
-    right = model([tf.constant(given["texts"]), given["numbers"]]).numpy().max()
+    right = model([tf.constant(given["texts"]), tf.constant(given["numbers"])]).numpy().max()
     assert sum(map(np.sum, explanation.relevance.values())) == pytest.approx(right, rel=1e-4)
 
 

@@ -58,7 +58,8 @@ def _way_to_a_model(thing: Any) -> str:
     if isinstance(thing, (str, Path)):
         return f"the model is a name: load it first, with rap_keras.models.load_model({str(thing)!r})"
     kind, bases = type(thing).__name__, {base.__module__.split(".")[0] for base in type(thing).__mro__}
-    inner = [name for name in ("model_", "model", "__self__") if isinstance(getattr(thing, name, None), keras.Model)]
+    holders = ("model_", "model", "__self__")
+    inner = [name for name in holders if isinstance(getattr(thing, name, None), keras.Model)]
     way = "give a Keras model, or load one with rap_keras.models.load_model"
     if isinstance(thing, type):
         kind, way = f"class {thing.__name__}", "give a model, which is an object of a class"

@@ -279,7 +279,8 @@ def as_array(values: Any) -> np.ndarray:
     try:
         array = np.asarray(values)
     except Exception as error:  # tensors of other libraries, lists of different lengths
-        way = "x.detach().cpu().numpy()" if hasattr(values, "detach") else "numpy.array of numbers, of one shape each"
+        is_torch = hasattr(values, "detach")
+        way = "x.detach().cpu().numpy()" if is_torch else "numpy.array of numbers, of one shape each"
         raise TypeError(f"the samples are a {type(values).__name__} without an array in it: give {way}") from error
     if array.dtype == object and not array.ndim:
         raise TypeError(f"the samples are a {type(values).__name__}: give an array of numbers, (N, ...)")
@@ -299,8 +300,8 @@ def not_numbers(array: np.ndarray) -> str:
             return "Python objects: give numbers, x.astype('float32')"
     if kind in "USO":
         return (
-            "texts, categories or other objects: give numbers, encoded as in the network's training. If a layer of "
-            "the network looks texts up, such as StringLookup or TextVectorization, explain what comes behind it, "
+            "texts, categories or other objects: give numbers, encoded as in the network's training. If a layer "
+            "of the network looks texts up, such as StringLookup or TextVectorization, explain what comes behind it, "
             "keras.Model(layer.output, model.output), and give that layer's output"
         )
     if kind in "Mm":

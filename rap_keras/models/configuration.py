@@ -91,12 +91,14 @@ def require_no_code(config: Any) -> None:
     if found:
         what = "lambda function of" if found[0].content.get("class_name") == "__lambda__" else "Lambda layer"
         names = ", ".join(dict.fromkeys(repr(entry.layer) for entry in found))
-        instead = "Build the model here with Keras layers in its place, such as Rescaling, and load_weights of a .h5 file"
+        instead = "with Keras layers in its place, such as Rescaling, and load_weights of a .h5 file"
         if what.startswith("lambda"):
-            instead = "Use Keras layers instead; if only the training needs it, load the model with compile=False and save it again"
+            instead = (
+                "without it; if only the training needs it, load the model with compile=False and save it again"
+            )
         raise ValueError(
             f"{what} {names:.60} is Python code, which loading would run and which has no relevance rule. "
-            f"{instead}. If you trust it, and the same Python and Keras wrote it, {_TRUSTED}"
+            f"Build the model here {instead}. If you trust it, and the same Python and Keras wrote it, {_TRUSTED}"
         )
 
 
@@ -133,8 +135,8 @@ def require_known(config: Any) -> None:
         elif not (isinstance(name, str) and _is_known(entry.content, name)):
             raise ValueError(
                 f"{_place(entry)} needs {_shown(entry.content)}, which is not part of Keras {_VERSION} and not "
-                "registered with it. If you trust its author, name the module that defines it with --custom-objects MODULE, "
-                "or in Python use load_model(path, custom_objects={'NAME': CLASS}), or for an analyzer's file "
+                "registered with it. If you trust its author, name the module that defines it with --custom-objects "
+                "MODULE, or in Python use load_model(path, custom_objects={'NAME': CLASS}), or for an analyzer's file "
                 "`with keras.utils.custom_object_scope({'NAME': CLASS}):`"
                 + (
                     ". If it is a model with a call of its own, build it with the functional API instead"
@@ -172,7 +174,7 @@ def require_one_axis(config: Any) -> None:
         axes = inner.get("axis") if isinstance(inner, dict) else None
         if isinstance(axes, list) and len(axes) > 1:
             raise ValueError(
-                f"{_place(Entry(entry.content, _name(entry.content)))} is along the axes {axes!r:.30}, which Keras 3 "
+                f"layer {_name(entry.content)!r:.60} is along the axes {axes!r:.30}, which Keras 3 "
                 "does not read from an HDF5 file: save the model as .keras, with model.save('model.keras')"
             )
 
@@ -231,7 +233,8 @@ def _require_no_file(entry: Entry) -> None:
 
 def _require_full_precision(entry: Entry) -> None:
     inner = entry.content.get("config")
-    if str(entry.content.get("class_name")).endswith("DTypePolicy") and isinstance(inner, dict) and "mode" in inner:
+    is_policy = str(entry.content.get("class_name")).endswith("DTypePolicy")
+    if is_policy and isinstance(inner, dict) and "mode" in inner:
         raise ValueError(QUANTIZED.format(entry.layer[:60], str(inner["mode"])[:20]))
 
 

@@ -57,8 +57,8 @@ def _object(entry: dict[str, Any]) -> Any:
     kind, config = entry["class_name"], entry["config"]
     if kind in _OPERATIONS:
         raise ValueError(
-            f"layer {str(entry.get('name'))!r:.60} is an operation of TensorFlow, and Keras 3 has none of these in "
-            f"its files: {WITH_KERAS_2}"
+            f"layer {str(entry.get('name'))!r:.60} is an operation of TensorFlow, and Keras 3 has none of these "
+            f"in its files: {WITH_KERAS_2}"
         )
     if kind == "Sequential" and isinstance(config, list):  # before Keras 2.2.3
         config = {"name": "sequential", "layers": config}
@@ -140,7 +140,8 @@ def _connected(config: dict[str, Any]) -> dict[str, Any]:
 
         def tensor(name: str, number: int, place: int, given: dict[str, Any] | None = None) -> dict[str, Any]:
             options.update(given or {})
-            there = {"shape": [None], "dtype": "float32", "keras_history": [_spelled(name), number - first[name], place]}
+            history = [_spelled(name), number - first[name], place]
+            there = {"shape": [None], "dtype": "float32", "keras_history": history}
             return {"class_name": "__keras_tensor__", "config": there}
 
         inputs = _mapped(node, kinds, tensor)
@@ -155,7 +156,9 @@ def _connected(config: dict[str, Any]) -> dict[str, Any]:
     calls = [[call(node) for node in layer.get("inbound_nodes") or []] for layer in config["layers"]]
     layers = [{**layer, "inbound_nodes": nodes} for layer, nodes in zip(config["layers"], calls)]
     ends = {"input_layers": _mapped(inputs, kinds, output), "output_layers": _mapped(outputs, kinds, output)}
-    return {**config, "layers": layers, **ends}
+    # A list of one tensor would make Keras 3 return a list.
+    single = {key: end[0] for key, end in ends.items() if isinstance(end, list) and len(end) == 1}
+    return {**config, "layers": layers, **ends, **single}
 
 
 def _spelled(name: str) -> str:
@@ -164,7 +167,7 @@ def _spelled(name: str) -> str:
 
 
 def _mapped(value: Any, names: Collection[str], function: Callable[..., Any]) -> Any:
-    """A structure with `function` called on what stands for a tensor: [layer, its call, place, perhaps options]."""
+    """A structure with `function` called on what stands for a tensor: [layer, call, place, perhaps options]."""
     if isinstance(value, dict):
         return {key: _mapped(inner, names, function) for key, inner in value.items()}
     if not isinstance(value, list):
