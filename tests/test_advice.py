@@ -78,6 +78,64 @@ def test_a_model_that_is_no_graph_of_layers_is_built_as_one(build):
     build(keras.Sequential([keras.Input((6, 6, 3)), *unbuilt]))
 
 
+class Wrapper:
+    """A network in the form that scikit-learn takes."""
+
+    def __init__(self, model):
+        self.model_ = model
+
+
+def things_that_are_no_model() -> dict:
+    """What is given in place of a model, what the message says, and the way to the model."""
+    model, history = network(), keras.callbacks.History()
+    history.set_model(model)
+    return {
+        "name": ("model.h5", r"rap_keras\.models\.load_model\('model\.h5'\)", None),
+        "wrapper": (Wrapper(model), "its attribute model_", lambda thing: thing.model_),
+        "history": (history, "its attribute model$", lambda thing: thing.model),
+        "method": (model.predict, "its attribute __self__", lambda thing: thing.__self__),
+        "nothing": (None, "NoneType.*give a Keras model", None),
+        "class": (Subclassed, "class Subclassed.*an object of a class", None),
+        "list": ([model, model], "one of these models at a time", lambda thing: thing[0]),
+        "layer": (
+            layers.Flatten(),
+            r"keras\.Sequential\(\[keras\.Input\(shape\), layer\]\)",
+            lambda thing: keras.Sequential([keras.Input((6, 6, 3)), thing]),
+        ),
+        "tensor": (
+            model.output,
+            r"keras\.Model\(inputs, tensor\)",
+            lambda thing: keras.Model(model.inputs, thing),
+        ),
+        "function": (tf.function(lambda x: x), "its layers are unknown: give the Keras model", None),
+        "module": (tf.Module(), "its layers are unknown: give the Keras model", None),
+    }
+
+
+@pytest.mark.parametrize("name", things_that_are_no_model())
+def test_what_is_no_model(name):
+    thing, message, way = things_that_are_no_model()[name]
+    for door in (lambda given: rap_keras.create_analyzer("rap", given), rap_keras.to_logits, RAP):
+        with pytest.raises(TypeError, match=message):
+            door(thing)
+    if name != "name":
+        with pytest.raises(TypeError, match=message):
+            rap_keras.explain(thing, x_of(1))
+    if way:
+        assert rap_keras.create_analyzer("rap", way(thing)).analyze(x_of()).shape == (2, 6, 6, 3)
+
+
+def test_a_model_of_another_keras_is_carried_over_in_a_file(tmp_path):
+    tf_keras = pytest.importorskip("tf_keras")
+    other = tf_keras.Sequential([tf_keras.Input((6, 6, 3)), tf_keras.layers.Flatten(), tf_keras.layers.Dense(3)])
+    with pytest.raises(TypeError, match=r"of another Keras \(tf_keras\).*model\.save\('model\.h5'\), and load it"):
+        rap_keras.explain(other, x_of(1))
+    other.save(tmp_path / "model.h5")
+    loaded = models.load_model(tmp_path / "model.h5")
+    np.testing.assert_allclose(loaded.predict_on_batch(x_of()), other.predict_on_batch(x_of()), rtol=1e-5)
+    assert explains(loaded)
+
+
 def test_half_precision():
     inputs = keras.Input((6, 6, 3), dtype="float16")
 

@@ -240,7 +240,7 @@ def test_bad_input():
         analyzer.analyze(np.zeros((12, 12, 3)))
     with pytest.raises(ValueError, match="empty batch"):
         analyzer.analyze(np.zeros((0, 12, 12, 3)))
-    with pytest.raises(ValueError, match="not numbers"):
+    with pytest.raises(ValueError, match="no real numbers"):
         analyzer.analyze(np.full((1, 12, 12, 3), "a"))
     x = batch(4)
     x[1, 0, 0, 0], x[3, 5, 5, 1] = np.nan, np.inf

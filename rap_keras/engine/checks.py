@@ -48,14 +48,40 @@ def require_number(option: str, value: Any, least: float) -> float:
     return float(value)
 
 
-def require_loaded(model: object) -> None:
-    """Raises TypeError if a model is the name of a file."""
-    if isinstance(model, (str, Path)):
-        raise TypeError(f"the model is a name: load it first, with rap_keras.models.load_model({str(model)!r})")
+def require_model(model: object) -> None:
+    """Raises TypeError unless `model` is a model of the Keras that runs here; the message says what to give."""
+    if not isinstance(model, keras.Model):
+        raise TypeError(_way_to_a_model(model))
+
+
+def _way_to_a_model(thing: Any) -> str:
+    if isinstance(thing, (str, Path)):
+        return f"the model is a name: load it first, with rap_keras.models.load_model({str(thing)!r})"
+    kind, bases = type(thing).__name__, {base.__module__.split(".")[0] for base in type(thing).__mro__}
+    holders = ("model_", "model", "__self__")
+    inner = [name for name in holders if isinstance(getattr(thing, name, None), keras.Model)]
+    way = "give a Keras model, or load one with rap_keras.models.load_model"
+    if isinstance(thing, type):
+        kind, way = f"class {thing.__name__}", "give a model, which is an object of a class"
+    elif inner:
+        way = f"give the network in it, its attribute {inner[0]}"
+    elif bases.intersection(("keras", "tf_keras")) and hasattr(thing, "save"):
+        kind = f"{kind} of another Keras ({type(thing).__module__.split('.')[0]})"
+        way = "save it with model.save('model.h5'), and load it with rap_keras.models.load_model('model.h5')"
+    elif isinstance(thing, keras.layers.Layer):
+        way = "make a model of the layer, keras.Sequential([keras.Input(shape), layer])"
+    elif isinstance(thing, (list, tuple)) and any(isinstance(one, keras.Model) for one in thing):
+        way = "give one of these models at a time"
+    elif "KerasTensor" in kind:
+        way = "make a model that ends in it, keras.Model(inputs, tensor)"
+    elif isinstance(thing, tf.Module) or callable(thing):
+        way = "its layers are unknown: give the Keras model that it was made from"
+    return f"the model is a {kind}, not a model of Keras: {way}"
 
 
 def require_model_of_this_mode(model: keras.Model) -> None:
     """Raises RuntimeError if a model was built with eager execution on and it is off now, or in another graph."""
+    require_model(model)
     keras_graph.require_tensorflow()
     if keras_graph.KERAS_3 and not tf.executing_eagerly():
         raise RuntimeError(

@@ -12,3 +12,9 @@ class NotAnalyzeableModelException(_Refusal):
 
     If iNNvestigate is installed, this is also an `innvestigate.NotAnalyzeableModelException`.
     """
+
+
+QUANTIZED = (
+    "layer '{}' is quantized ({}), and relevance needs more digits: explain the model as it was before quantize()"
+)
+"""What is said of a layer that Keras 3 quantized, by its name and mode."""

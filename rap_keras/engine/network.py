@@ -14,7 +14,7 @@ from tensorflow import keras
 
 from rap_keras.engine import batch_axis, keras_graph, masks, opened_layers, wrappers
 from rap_keras.engine.calls import Call, Ref, map_leaves
-from rap_keras.engine.errors import NotAnalyzeableModelException
+from rap_keras.engine.errors import QUANTIZED, NotAnalyzeableModelException
 from rap_keras.engine.execution import compiled
 from rap_keras.engine.keras_graph import Node
 from rap_keras.engine.opened_layers import CannotBeOpenedError, Opened
@@ -482,10 +482,7 @@ def _require_own_call(layer: Any, name: str) -> None:
     """Raises NotAnalyzeableModelException for a layer that Keras 3 quantized: it does not use its `call`."""
     mode = getattr(layer, "quantization_mode", None)
     if mode is not None:
-        raise NotAnalyzeableModelException(
-            f"layer '{name}' is quantized ({mode}), and relevance needs more digits: explain the model as it was "
-            "before quantize()"
-        )
+        raise NotAnalyzeableModelException(QUANTIZED.format(name, mode))
 
 
 def _require_stateless(layer: Any, name: str) -> None:

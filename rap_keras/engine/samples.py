@@ -99,12 +99,12 @@ def valid_samples(X: Any, model: keras.Model, selection: Any = None) -> Samples:
             or differ in size; values are not numbers, are NaN or Inf, or do not fit the input's data type (the
             message names the sample); an index is out of range or not an integer, or the number of indices is not
             that of the samples; a region has another shape, or is False everywhere.
-        TypeError: a tensor has no value because it is part of a graph, or is sparse or ragged.
+        TypeError: an input is not an array, or a tensor without a value, or sparse or ragged.
     """
     names, tensors = keras_graph.input_names(model), model.inputs
     by_name = isinstance(X, Mapping)
     given = _by_name(X, names) if by_name else _in_order(X, tensors)
-    arrays = {name: _valid_array(_as_array(one), name, tensor) for name, tensor, one in zip(names, tensors, given)}
+    arrays = {name: _valid_array(as_array(one), name, tensor) for name, tensor, one in zip(names, tensors, given)}
     sizes = [len(array) for array in arrays.values()]
     if len(set(sizes)) > 1:
         raise ValueError(f"inputs have batches of different size: {sizes}")
@@ -248,25 +248,67 @@ def _in_order(X: Any, tensors: list[tf.Tensor]) -> list[Any]:
     elif len(tensors) > 1:
         given = list(X)
     else:
-        given = [X[0]] if len(X) == 1 and np.ndim(_as_array(X[0])) == len(tensors[0].shape) else [X]
+        given = [X[0]] if len(X) == 1 and np.ndim(as_array(X[0])) == len(tensors[0].shape) else [X]
     if len(given) != len(tensors):
         raise ValueError(f"the model has {len(tensors)} inputs, but {len(given)} arrays were given")
     return given
 
 
-def _as_array(values: Any) -> np.ndarray:
-    if isinstance(values, (tf.SparseTensor, tf.RaggedTensor)):
-        way_out = "tf.sparse.to_dense(x)" if isinstance(values, tf.SparseTensor) else "x.to_tensor()"
-        raise TypeError(f"the samples are a {type(values).__name__}: give them as one dense array, {way_out}")
-    if not tf.is_tensor(values) or hasattr(values, "numpy"):
-        return np.asarray(values)
-    constant = tf.get_static_value(values)
-    if constant is None:
+def as_array(values: Any) -> np.ndarray:
+    """What is given for an input as an array.
+
+    Raises:
+        TypeError: it is something else, or a tensor without a value.
+    """
+    if isinstance(values, (tf.SparseTensor, tf.compat.v1.SparseTensorValue)):
+        raise TypeError("the samples are a SparseTensor: give them as one dense array, tf.sparse.to_dense(x)")
+    if isinstance(values, (tf.RaggedTensor, tf.compat.v1.ragged.RaggedTensorValue)):
         raise TypeError(
-            f"tensor '{values.name}' has no value because it is part of a graph: give arrays, or evaluate it with "
-            "tf.keras.backend.get_value(tensor)"
+            "the samples are a RaggedTensor, and padding would be explained as part of them: explain each on its "
+            "own, numpy.array([row]) for row in x.to_list()"
         )
-    return np.asarray(constant)
+    if "KerasTensor" in type(values).__name__:
+        raise TypeError("the samples are a tensor of a model, which has no values: give arrays")
+    if tf.is_tensor(values) and not hasattr(values, "numpy"):
+        name, values = values.name, tf.get_static_value(values)
+        if values is None:
+            raise TypeError(
+                f"tensor '{name}' has no value because it is part of a graph: give arrays, or evaluate it with "
+                "tf.keras.backend.get_value(tensor)"
+            )
+    try:
+        array = np.asarray(values)
+    except Exception as error:  # tensors of other libraries, lists of different lengths
+        is_torch = hasattr(values, "detach")
+        way = "x.detach().cpu().numpy()" if is_torch else "numpy.array of numbers, of one shape each"
+        raise TypeError(f"the samples are a {type(values).__name__} without an array in it: give {way}") from error
+    if array.dtype == object and not array.ndim:
+        raise TypeError(f"the samples are a {type(values).__name__}: give an array of numbers, (N, ...)")
+    return array
+
+
+def not_numbers(array: np.ndarray) -> str:
+    """What an array holds in place of real numbers, and what to give."""
+    kind = array.dtype.kind
+    if kind == "O":
+        try:
+            array.astype("float32")
+        except (TypeError, ValueError):
+            kinds = {type(value).__name__ for value in array.flat}
+            kind = "U" if kinds & {"str", "bytes"} else kind
+        else:
+            return "Python objects: give numbers, x.astype('float32')"
+    if kind in "USO":
+        return (
+            "texts, categories or other objects: give numbers, encoded as in the network's training. If a layer "
+            "of the network looks texts up, such as StringLookup or TextVectorization, explain what comes behind it, "
+            "keras.Model(layer.output, model.output), and give that layer's output"
+        )
+    if kind in "Mm":
+        return f"{array.dtype}: give numbers as in the network's training, such as x.astype('int64')"
+    if kind == "c":
+        return f"{array.dtype}: give real numbers as in the network's training, such as numpy.abs(x)"
+    return f"{array.dtype}: give one array of real numbers"
 
 
 def _valid_array(array: np.ndarray, name: str, tensor: tf.Tensor) -> np.ndarray:
@@ -281,7 +323,7 @@ def _valid_array(array: np.ndarray, name: str, tensor: tf.Tensor) -> np.ndarray:
     if len(array) == 0:
         raise ValueError(f"input '{name}' is an empty batch")
     if array.dtype.kind not in "fiub":
-        raise ValueError(f"input '{name}' has data type {array.dtype}, not numbers")
+        raise ValueError(f"input '{name}' has no real numbers, but {not_numbers(array)}")
     # One sample at a time, since the array may be larger than memory.
     bad = [i for i, sample in enumerate(array) if not np.isfinite(sample).all()] if array.dtype.kind == "f" else []
     if bad:

@@ -140,21 +140,21 @@ def arrays_of(given: Any, model: keras.Model) -> tuple[dict[str, np.ndarray], bo
         model: what takes them.
 
     Raises:
+        TypeError: one is not an array.
         ValueError: they do not fit the model.
     """
-    import numpy as np
-
     from rap_keras.datasets import array_files
+    from rap_keras.engine.samples import as_array
 
     shapes = _shapes(model)
     if isinstance(given, dict):
-        arrays = {str(name): np.asarray(array) for name, array in given.items()}
+        arrays = {str(name): as_array(array) for name, array in given.items()}
     elif isinstance(given, (list, tuple)) and len(shapes) > 1:
         if len(given) != len(shapes):
             raise ValueError(f"{len(given)} arrays, and the model takes {len(shapes)}: {', '.join(shapes)}")
-        arrays = {name: np.asarray(array) for name, array in zip(shapes, given)}
+        arrays = {name: as_array(array) for name, array in zip(shapes, given)}
     else:
-        arrays = {next(iter(shapes)) if len(shapes) == 1 else "": np.asarray(given)}
+        arrays = {next(iter(shapes)) if len(shapes) == 1 else "": as_array(given)}
     if set(arrays) != set(shapes):
         takes = ", ".join(f"{name!r} {shape}" for name, shape in shapes.items())
         held = ", ".join(

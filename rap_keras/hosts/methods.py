@@ -9,7 +9,7 @@ from typing import Any
 from tensorflow import keras
 
 from rap_keras.engine import keras_graph
-from rap_keras.engine.checks import require_loaded, require_model_of_this_mode, require_positive
+from rap_keras.engine.checks import require_model, require_model_of_this_mode, require_positive
 from rap_keras.engine.network import flatten
 from rap_keras.hosts import choice
 from rap_keras.hosts.titles import RAP_METHODS, TITLES, require_known, title
@@ -83,10 +83,10 @@ def create(
         ValueError: there is no such method or output; the method needs options of its own; or iNNvestigate's
             method would not look into a model that is a layer of `model`.
         NotAnalyzeableModelException: the method cannot explain such a model.
-        TypeError: the model is the name of a file, which must be loaded first.
+        TypeError: the model is not a Keras model.
     """
     find(name)
-    require_loaded(model)
+    require_model(model)
     own = _own_options(name, patterns, steps)
     from rap_keras.hosts import native
 

@@ -15,9 +15,11 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 from tensorflow import keras
 
-from rap_keras.engine.keras_graph import KERAS_3
+from rap_keras.engine.errors import QUANTIZED
+from rap_keras.engine.keras_graph import KERAS_3, version
 from rap_keras.engine.rules import functional
 
+_VERSION = version()
 _FUNCTIONS = "activations constraints initializers losses metrics regularizers".split()
 _CLASSES = (
     "constraints dtype_policies initializers layers layers.experimental layers.experimental.preprocessing losses "
@@ -46,6 +48,9 @@ _TRUSTED = (
     if KERAS_3
     else "load it with tf.keras.models.load_model and create the analyzer with allow_lambda_layers=True; a file "
     "other than .h5 must first be loaded with eager execution on and safe_mode=False, and saved as .h5"
+)
+WITH_KERAS_2 = (
+    'explain the model with Keras 2, installed by pip install "rap-keras[innvestigate]" on Python 3.9 to 3.11'
 )
 
 
@@ -86,12 +91,14 @@ def require_no_code(config: Any) -> None:
     if found:
         what = "lambda function of" if found[0].content.get("class_name") == "__lambda__" else "Lambda layer"
         names = ", ".join(dict.fromkeys(repr(entry.layer) for entry in found))
-        in_training = ""
+        instead = "with Keras layers in its place, such as Rescaling, and load_weights of a .h5 file"
         if what.startswith("lambda"):
-            in_training = "; if only the training needs it, load the model with compile=False and save it again"
+            instead = (
+                "without it; if only the training needs it, load the model with compile=False and save it again"
+            )
         raise ValueError(
-            f"{what} {names:.60} is Python code, which loading would run and which has no relevance rule. Use "
-            f"Keras layers instead{in_training}. If you trust it, {_TRUSTED}"
+            f"{what} {names:.60} is Python code, which loading would run and which has no relevance rule. "
+            f"Build the model here {instead}. If you trust it, and the same Python and Keras wrote it, {_TRUSTED}"
         )
 
 
@@ -109,6 +116,7 @@ def require_known(config: Any) -> None:
     require_no_code(config)
     for entry in _entries(config):
         _require_no_file(entry)
+        _require_full_precision(entry)
         name = entry.content.get("class_name")
         if "class_name" not in entry.content or (isinstance(name, str) and name in _DATA):
             continue
@@ -126,9 +134,9 @@ def require_known(config: Any) -> None:
             )
         elif not (isinstance(name, str) and _is_known(entry.content, name)):
             raise ValueError(
-                f"{_place(entry)} needs {_shown(entry.content)}, which is not part of Keras and not registered "
-                "with it. If you trust its author, name the module that defines it with --custom-objects MODULE, "
-                "or in Python use load_model(path, custom_objects={'NAME': CLASS}), or for an analyzer's file "
+                f"{_place(entry)} needs {_shown(entry.content)}, which is not part of Keras {_VERSION} and not "
+                "registered with it. If you trust its author, name the module that defines it with --custom-objects "
+                "MODULE, or in Python use load_model(path, custom_objects={'NAME': CLASS}), or for an analyzer's file "
                 "`with keras.utils.custom_object_scope({'NAME': CLASS}):`"
                 + (
                     ". If it is a model with a call of its own, build it with the functional API instead"
@@ -151,9 +159,45 @@ def require_same_activations(config: Any) -> None:
         if "hard_sigmoid" in entry.content.values():
             raise ValueError(
                 f"{_place(entry)} has the activation hard_sigmoid. It is 0.2 x + 0.5 in Keras 2, which wrote the "
-                "file, and x / 6 + 0.5 in Keras 3: explain the model with Keras 2, installed by "
-                'pip install "rap-keras[innvestigate]" on Python 3.9 to 3.11'
+                f"file, and x / 6 + 0.5 in Keras 3: {WITH_KERAS_2}"
             )
+
+
+def require_one_axis(config: Any) -> None:
+    """Refuses a layer along several axes: from an HDF5 file Keras 3 would read it as one along the last axis.
+
+    Raises:
+        ValueError: there is one.
+    """
+    for entry in _entries(config):
+        inner = entry.content.get("config")
+        axes = inner.get("axis") if isinstance(inner, dict) else None
+        if isinstance(axes, list) and len(axes) > 1:
+            raise ValueError(
+                f"layer {_name(entry.content)!r:.60} is along the axes {axes!r:.30}, which Keras 3 "
+                "does not read from an HDF5 file: save the model as .keras, with model.save('model.keras')"
+            )
+
+
+def with_names_of_here(config: Any) -> Any:
+    """A configuration by the names of this program.
+
+    A class or function "package>Name" is "Name" where only that is registered; `tf_keras` is Keras under another
+    name.
+    """
+    if isinstance(config, list):
+        return [with_names_of_here(value) for value in config]
+    if not isinstance(config, dict):
+        return config
+    found = {key: with_names_of_here(value) for key, value in config.items()}
+    for key in ("class_name", "registered_name"):
+        name = found.get(key)
+        if isinstance(name, str) and ">" in name and not _is_registered(name):
+            plain = name.split(">")[-1]
+            found[key] = plain if _is_registered(plain) else name
+    if str(found.get("module")).startswith("tf_keras."):
+        found["module"] = found["module"][len("tf_") :]
+    return found
 
 
 def _entries(config: Any) -> Iterator[Entry]:
@@ -185,6 +229,13 @@ def _require_no_file(entry: Entry) -> None:
     file = entry.content.get("vocabulary")
     if isinstance(file, str):
         raise ValueError(f"{_place(entry)} would read its vocabulary from another file, {file!r:.100}")
+
+
+def _require_full_precision(entry: Entry) -> None:
+    inner = entry.content.get("config")
+    is_policy = str(entry.content.get("class_name")).endswith("DTypePolicy")
+    if is_policy and isinstance(inner, dict) and "mode" in inner:
+        raise ValueError(QUANTIZED.format(entry.layer[:60], str(inner["mode"])[:20]))
 
 
 def _require_known_operation(entry: Entry) -> None:
@@ -278,8 +329,10 @@ def _place(entry: Entry) -> str:
 
 
 def _shown(content: dict[str, Any]) -> str:
-    """A class or function by its module and name."""
+    """A class or function by the name under which it is looked up, with its module if it has no other."""
     name = content.get("config") if content.get("class_name") == "function" else content.get("class_name")
+    if ">" in str(content.get("registered_name")):
+        return str(content["registered_name"])[:80]
     shown = name if isinstance(name, str) else "something"
     module = content.get("module")
     return f"{module}.{shown}"[:80] if isinstance(module, str) and module != "builtins" else shown[:80]

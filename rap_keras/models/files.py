@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
+import shutil
 import zipfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import h5py
@@ -14,49 +17,13 @@ import tensorflow as tf
 from tensorflow import keras
 
 from rap_keras.engine import keras_graph
-from rap_keras.models import configuration
+from rap_keras.models import configuration, keras_2_files
 from rap_keras.models.foreign_files import brief, check_hdf5, check_zip, naming
 
 _SUBCLASSED = (
     "it is not a graph of layers but a subclassed or unbuilt model: build it with the functional API or as a "
     "Sequential that begins with keras.Input(shape)"
 )
-
-
-class _OfKeras2:
-    """Stands in for a layer class that files of Keras 2 give an argument `groups`, which Keras 3 refuses."""
-
-    def __init__(self, kind: Any) -> None:
-        self._kind = kind
-
-    def from_config(self, config: dict[str, Any]) -> Any:
-        taken = {key: value for key, value in config.items() if (key, value) != ("groups", 1)}
-        # Keras 2 also stores initializers and other options of a plain convolution, which it does not use.
-        return self._kind.from_config({key: taken[key] for key in taken if not _unused(self._kind, key)})
-
-
-def _unused(kind: Any, key: str) -> bool:
-    return key.startswith("kernel_") and key != "kernel_size" and "Separable" in kind.__name__
-
-
-_KINDS = (
-    "Conv1DTranspose Conv2DTranspose Conv3DTranspose DepthwiseConv1D DepthwiseConv2D SeparableConv1D "
-    "SeparableConv2D"
-).split()
-_OF_KERAS_2 = {name: _OfKeras2(getattr(keras.layers, name)) for name in _KINDS} if keras_graph.KERAS_3 else {}
-
-
-@contextmanager
-def _kinds_of_keras_2() -> Iterator[None]:
-    """Registers the stand-ins beside the user's objects: in Keras 3 a nested scope would hide the outer one."""
-    known = keras.utils.get_custom_objects()
-    added = {name: kind for name, kind in _OF_KERAS_2.items() if name not in known}
-    known.update(added)
-    try:
-        yield
-    finally:
-        for name in added:
-            known.pop(name, None)
 
 
 def load(path: Path, custom_objects: Mapping[str, Any]) -> keras.Model:
@@ -73,11 +40,12 @@ def load(path: Path, custom_objects: Mapping[str, Any]) -> keras.Model:
     with keras.utils.custom_object_scope(custom_objects) if custom_objects else nullcontext():
         if path.is_dir():
             return _saved_model(path)
-        # Keras, too, decides by the end of the name. A file may be an archive and HDF5 at once.
-        if str(path).endswith(".keras") and zipfile.is_zipfile(path):
+        # By the content, whatever the name. A file may be both: then, as in Keras, the end of its name decides.
+        is_archive = zipfile.is_zipfile(path)
+        if h5py.is_hdf5(path) and not (is_archive and str(path).endswith(".keras")):
+            return _hdf5(path)
+        if is_archive:
             return _archive(path)
-        if h5py.is_hdf5(path):
-            return _hdf5(path, custom_objects)
         damaged = path.suffix in (".h5", ".hdf5", ".keras") and path.stat().st_size
         raise ValueError(
             f"{path}: not a Keras model{', or a damaged one' if damaged else ''}: give a .h5 file, a .keras file "
@@ -85,7 +53,7 @@ def load(path: Path, custom_objects: Mapping[str, Any]) -> keras.Model:
         )
 
 
-def _hdf5(path: Path, custom_objects: Mapping[str, Any]) -> keras.Model:
+def _hdf5(path: Path) -> keras.Model:
     with naming(path), h5py.File(path, "r") as file:
         check_hdf5(file, path.stat().st_size)
         found = {key: file.attrs.get(key) for key in ("model_config", "keras_version", "training_config")}
@@ -98,15 +66,35 @@ def _hdf5(path: Path, custom_objects: Mapping[str, Any]) -> keras.Model:
         _require_readable(version)
         if found["training_config"] is not None:
             configuration.require_no_code(configuration.parse(_text(found["training_config"])))
-        config = configuration.parse(_text(found["model_config"]))
-        configuration.require_known(config)
-        if keras_graph.KERAS_3 and version.startswith("2"):
-            configuration.require_same_activations(config)
+        written = configuration.parse(_text(found["model_config"]))
+        config = _understood(written, version)
+        if keras_graph.KERAS_3:
+            configuration.require_one_axis(config)
     try:
-        with _kinds_of_keras_2():
-            return keras.models.load_model(str(path), compile=False)
+        with TemporaryDirectory() as folder:
+            named = path
+            if config != written or path.suffix not in (".h5", ".hdf5"):  # Keras decides by the name
+                named = Path(shutil.copyfile(path, Path(folder, "model.h5")))
+                with h5py.File(named, "r+") as file:
+                    file.attrs["model_config"] = json.dumps(config)
+            return keras.models.load_model(str(named), compile=False)
     except Exception as error:  # Keras raises no particular type
         raise _not_loaded(path, version, error) from None
+
+
+def _understood(config: dict[str, Any], version: str) -> dict[str, Any]:
+    """The configuration of a file as the installed Keras reads it, if all of it is known to only calculate.
+
+    Raises:
+        ValueError: it is not.
+    """
+    config = configuration.with_names_of_here(config)
+    configuration.require_known(config)
+    if keras_graph.KERAS_3 and _numbers(version)[:1] != [3]:
+        configuration.require_same_activations(config)
+        config = keras_2_files.translated(config)
+        configuration.require_known(config)
+    return config
 
 
 def _archive(path: Path) -> keras.Model:
@@ -118,17 +106,34 @@ def _archive(path: Path) -> keras.Model:
             # Keras reads weights from model.weights.npz too, where they are pickled.
             raise ValueError(f"no {' and '.join(sorted(missing))} in this archive, so Keras did not write it")
         version = _text(configuration.parse(archive.read("metadata.json")).get("keras_version", ""))
-        _require_readable(version, only_by_its_own=True)
-        config = configuration.parse(archive.read("config.json"))
-        configuration.require_no_code(config)
+        _require_readable(version)
+        written = configuration.parse(archive.read("config.json"))
+        configuration.require_no_code(written)
         # Keras ignores this part, since the model is not compiled.
-        configuration.require_known({key: value for key, value in config.items() if key != "compile_config"})
+        calculated = {key: value for key, value in written.items() if key != "compile_config"}
+        config = _understood(calculated, version)
         with archive.open("model.weights.h5") as weights, h5py.File(weights, "r") as file:
             check_hdf5(file, size)
     try:
-        return _rebuilt(path)
+        with TemporaryDirectory() as folder:
+            as_it_is = config == calculated and path.suffix == ".keras"
+            return _rebuilt(path if as_it_is else _archive_of(path, Path(folder, "model.keras"), config))
     except Exception as error:  # Keras raises no particular type
         raise _not_loaded(path, version, error) from None
+
+
+def _archive_of(path: Path, copy: Path, config: dict[str, Any]) -> Path:
+    """Writes a copy of a `.keras` file with another configuration, and returns its path."""
+    with zipfile.ZipFile(path) as given, zipfile.ZipFile(copy, "w") as archive:
+        for name in dict.fromkeys(given.namelist()):
+            content = json.dumps(config).encode() if name == "config.json" else given.read(name)
+            if name == "model.weights.h5":
+                weights = io.BytesIO(content)
+                with h5py.File(weights, "r+") as file:
+                    keras_2_files.renumber(file)
+                content = weights.getvalue()
+            archive.writestr(name, content)
+    return copy
 
 
 def _rebuilt(path: Path) -> keras.Model:

@@ -17,7 +17,7 @@ from tensorflow.keras.layers import Layer
 
 from rap_keras.engine import keras_graph, opened_layers
 from rap_keras.engine.calls import Call
-from rap_keras.engine.checks import require_loaded
+from rap_keras.engine.checks import require_model
 from rap_keras.engine.errors import NotAnalyzeableModelException
 from rap_keras.engine.network import Network, flatten, graph_within, rewritten
 from rap_keras.engine.opened_layers import Opened
@@ -83,11 +83,11 @@ def to_logits(model: keras.Model) -> keras.Model:
         The new model; the given one itself if it already ends in logits.
 
     Raises:
-        TypeError: the model is the name of a file, which must be loaded first.
+        TypeError: the model is not a Keras model.
         ValueError: the model is subclassed or not built, so its layers are unknown; or the activation cannot be
             removed, because layers after it calculate with probabilities.
     """
-    require_loaded(model)
+    require_model(model)
     model = as_graph(model)
     outputs = _outputs(model)
     logits = [_before(output) for output in outputs]

@@ -8,6 +8,7 @@ import numpy as np
 from tensorflow import keras
 
 from rap_keras.engine import keras_graph
+from rap_keras.engine.checks import require_model
 from rap_keras.engine.errors import NotAnalyzeableModelException
 from rap_keras.engine.keras_graph import output_names, producer
 from rap_keras.engine.regions import class_axis
@@ -44,8 +45,10 @@ def one_output(model: keras.Model, output: str | int | None = None) -> keras.Mod
 
     Raises:
         NotAnalyzeableModelException: the model has several outputs and none is chosen.
+        TypeError: it is not a Keras model.
         ValueError: there is no such output.
     """
+    require_model(model)
     model = as_graph(model)
     names = output_names(model)
     if output is None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from tensorflow import keras
 
-from rap_keras.engine.checks import require_loaded
+from rap_keras.engine.checks import require_model
 from rap_keras.hosts.native import gradients, lrp_methods
 from rap_keras.hosts.native.base import Analyzer
 from rap_keras.hosts.native.contrastive_rap import ContrastiveRAP
@@ -132,11 +132,11 @@ def create_analyzer(name: str, model: keras.Model, **options: Any) -> Analyzer:
 
     Raises:
         ValueError: there is no such method.
-        TypeError: the method has no such option, or needs one that is missing; or the model is a file's name.
+        TypeError: the method has no such option, or needs one that is missing; or the model is not a Keras model.
         NotAnalyzeableModelException: the method cannot explain such a model.
     """
     require_known(name, NAMES)
-    require_loaded(model)
+    require_model(model)
     create = _ANALYZERS[name]
     known = _options_of(create)
     unknown = [option for option in options if option not in known]
