@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rap_keras.benchmark import example_grid, manifest, parts, report, whole_file
+from rap_keras.basics import whole_file
+from rap_keras.benchmark import example_grid, manifest, parts, report
 from rap_keras.benchmark.attempts import Attempts, Results, in_one_line
 from rap_keras.benchmark.evaluate import Benchmark
 from rap_keras.benchmark.lock import locked

@@ -61,11 +61,12 @@ def prepare(
     classes: str | None,
     output: Path,
 ) -> tuple[Explainer, np.ndarray | None]:
-    """The network, which `build` makes, with its analyzers, and the region asked about; the folder for results.
+    """The network, which `build` makes, with its analyzers, and the region asked about.
 
     Raises:
         click.UsageError: An option is wrong. The quick checks come first.
     """
+    from rap_keras.basics import whole_file
     from rap_keras.engine.network import predictor
     from rap_keras.explanation import class_names, maps
     from rap_keras.explanation.explainer import Explainer, analyzer_of, is_by_index
@@ -91,7 +92,7 @@ def prepare(
         if other is not None and other in numbers:
             raise ValueError(f"{against} is the class to explain: give another one")
     with blaming("--output"):
-        output.mkdir(parents=True, exist_ok=True)
+        whole_file.require_writable(output)
     built: dict[str, Any] = {}
     by_index = is_by_index(classifier, numbers, other)
     for name in methods:

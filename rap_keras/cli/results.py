@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from rap_keras.basics import whole_file
 
 if TYPE_CHECKING:
     import numpy as np
@@ -91,9 +92,7 @@ def _write_numbers(row: Sequence[Explanation], file: Path) -> None:
         arrays["region"] = first.places
     if first.probability is not None:
         arrays["probability"] = np.array(first.probability)
-    buffer = io.BytesIO()  # on a full disk numpy would leave a half-closed archive, and a traceback when it goes
-    np.savez_compressed(buffer, **arrays)
-    file.write_bytes(buffer.getvalue())
+    whole_file.write_npz(file, arrays, compressed=True)
 
 
 def _without_batch(layers: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,8 @@ from typing import Any, Union
 
 import numpy as np
 
+from rap_keras.basics.whole_file import require_file
+
 EXTENSIONS = (".npy", ".npz")
 """Extensions of array files, lower case."""
 
@@ -76,6 +78,7 @@ def _of_input(name: str, inputs: Mapping[str, Shape]) -> str:
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
     """The arrays in a file by their names; that of a .npy file has the name ""."""
+    require_file(path)
     with open(path, "rb") as file:
         try:
             if path.suffix.lower() == ".npy":

@@ -8,13 +8,17 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from rap_keras.basics.whole_file import require_file
+
 
 def read_names(file: Path, count: int) -> list[str]:
     """Class names from a text file, line n is class n; a leading synset id (n01440764) is left out.
 
     Raises:
+        OSError: The file cannot be opened.
         ValueError: The file is no text, or does not have `count` lines.
     """
+    require_file(file)
     try:
         lines = file.read_text(encoding="utf-8-sig").rstrip().splitlines()
     except UnicodeDecodeError as error:

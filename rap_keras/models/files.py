@@ -13,6 +13,7 @@ import h5py
 import tensorflow as tf
 from tensorflow import keras
 
+from rap_keras.basics.whole_file import require_file
 from rap_keras.engine import keras_graph
 from rap_keras.models import configuration
 from rap_keras.models.foreign_files import brief, check_hdf5, check_zip, naming
@@ -67,9 +68,11 @@ def load(path: Path, custom_objects: Mapping[str, Any]) -> keras.Model:
         custom_objects: classes and functions that are not part of Keras, by their names in the file.
 
     Raises:
+        OSError: it is a pipe, a device or a socket.
         ValueError: the file holds no model, or one that the installed Keras cannot read, or one that could do more
             than calculate.
     """
+    require_file(path)
     with keras.utils.custom_object_scope(custom_objects) if custom_objects else nullcontext():
         if path.is_dir():
             return _saved_model(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+import math
 import os
 import sys
 import warnings
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from rap_keras.basics import whole_file
 from rap_keras.visualization.colours import SEISMIC, as_pixels, heatmap, numbers, require_same_size
 from rap_keras.visualization.method_grid import Row, drawn
 from rap_keras.visualization.sample_pictures import Cell, as_photo, channels_note, stacked
@@ -27,6 +29,7 @@ PRINT_DPI = 300
 """Dots per inch of pictures in a file."""
 
 _SCREEN_DPI = 192
+_MOST_PIXELS = 50_000_000  # matplotlib takes about 50 bytes for each, in files of any format
 
 
 def picture(
@@ -126,14 +129,16 @@ def save(figure: Figure, path: str | Path, dpi: float = PRINT_DPI) -> None:
 
     Raises:
         OSError: The file cannot be written.
-        ValueError: There is no such format.
+        ValueError: There is no such format, or the figure has more than 50 million pixels.
     """
-    from matplotlib import rc_context
+    from matplotlib import rc_context, rcParams
 
+    _require_drawable(figure, dpi)
     # Type 3, matplotlib's default, is refused by many publishers. Text of an SVG stays text.
-    with rc_context({"pdf.fonttype": 42, "ps.fonttype": 42, "svg.fonttype": "none"}):
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=dpi)
+    style = {"pdf.fonttype": 42, "ps.fonttype": 42, "svg.fonttype": "none"}
+    file = path if Path(path).suffix else f"{path}.{rcParams['savefig.format']}"  # as matplotlib names it
+    with rc_context(style), whole_file.replacing(file) as unfinished:
+        figure.savefig(unfinished, dpi=dpi)
 
 
 def display(figure: Figure) -> None:
@@ -177,8 +182,21 @@ def _css_width(figure: Figure) -> int:
 
 def _as_png(figure: Figure) -> bytes:
     written = io.BytesIO()
+    _require_drawable(figure, _SCREEN_DPI)
     figure.savefig(written, format="png", dpi=_SCREEN_DPI)
     return written.getvalue()
+
+
+def _require_drawable(figure: Figure, dpi: float) -> None:
+    """Raises ValueError if a figure has more pixels than fit into memory."""
+    width, height = map(float, figure.get_size_inches())
+    if not width * height * dpi**2 <= _MOST_PIXELS:
+        most = math.floor(math.sqrt(_MOST_PIXELS / (width * height)))
+        raise ValueError(
+            f"the figure has {width:.4g} x {height:.4g} inches, at {dpi:g} dpi {width * dpi:,.0f} x "
+            f"{height * dpi:,.0f} pixels, and may have at most {_MOST_PIXELS:,}, which take gigabytes of memory: "
+            f"give a smaller width, or a dpi of at most {most}"
+        )
 
 
 def _shown_by_viewer(png: bytes) -> bool:
