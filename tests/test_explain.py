@@ -166,7 +166,7 @@ def test_several_inputs():
     with pytest.raises(ValueError, match=r"the sample has 2 arrays, 'series', 'x', and the model takes 'series'"):
         rap_keras.explain(model, {"series": a, "x": b})
     with pytest.raises(
-        ValueError, match=r"the sample has 1 array, and the model takes 'series' \(6, 2\), 'facts'"
+        ValueError, match=r"the sample has 1 array, and the model takes 'series' \(6, 2\) and 'facts'"
     ):
         rap_keras.explain(model, a)
     with pytest.raises(AttributeError, match=r"it holds 2, so take one, such as explanations\[0\]\.relevance"):
@@ -348,7 +348,7 @@ def test_what_is_refused():
     with pytest.raises(ValueError, match="'2' is the number of class '0', and the name of class 0"):
         rap_keras.explain(linear(), x, target="2", classes=["2", "1", "0"])
     assert rap_keras.explain(linear(), x, target=2, classes=["2", "1", "0"]).label == "0"
-    with pytest.raises(ValueError, match="unknown class 'purple': there are red, green, blue"):
+    with pytest.raises(ValueError, match="unknown class 'purple': there are red, green and blue"):
         rap_keras.explain(linear(), x, target="purple", classes=["red", "green", "blue"])
     np.save("x.npy", pixels / 255)
     with pytest.raises(ValueError, match="preprocessing is for photos"):

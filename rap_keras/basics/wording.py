@@ -19,4 +19,4 @@ def listed(things: Iterable[object], last: str = "and", most: int | None = None)
 
 def counted(number: int, thing: str, things: str = "") -> str:
     """A number with its noun: "1 photo", "2 photos"; `things` is the plural if it does not end in s."""
-    return f"{number:,} {thing if number == 1 else things or f'{thing}s'}"
+    return f"{number} {thing if number == 1 else things or f'{thing}s'}"

@@ -27,7 +27,7 @@ def lines(answers: Explanations) -> Iterator[str]:
     for answer in answers:
         label = answer.label if answer.against is None else f"{answer.label} against {answer.against}"
         places = f"{answer.of_places()}  " if answer.of_places() else ""
-        logit = "sum of logits" if places else "logit"
+        logit = f"sum of {answer.quantity}s" if places else answer.quantity
         probability = "" if answer.probability is None else f"probability {answer.probability:.4g}  "
         score = f"score {answer.own_score()}  " if answer.own_score() else ""
         yield (

@@ -11,12 +11,13 @@ from PIL import Image
 from tensorflow import keras
 
 from rap_keras import models
+from rap_keras.basics.wording import counted
 from rap_keras.datasets import images
 from rap_keras.datasets.array_files import is_array_file
 from rap_keras.engine.network import predictor
 from rap_keras.explanation import class_names, maps
 from rap_keras.explanation.answers import Explanation, Explanations
-from rap_keras.explanation.classifiers import Classifier, PhotoClassifier, classifier_of, warn_if_scaled_twice
+from rap_keras.explanation.classifiers import Classifier, PhotoClassifier, classifier_of, warn_of_preprocessing
 from rap_keras.explanation.explainer import Explainer, analyzer_of, is_by_index
 from rap_keras.explanation.photos_and_arrays import Sample, arrays_of, load_arrays, of_arrays, of_photo
 
@@ -61,7 +62,8 @@ def explain(
         preprocessing: What the network was trained with: "caffe" (VGG, ResNet), "tf" (MobileNet, Inception),
             "torch", "unit" (0 to 1), "raw" (0 to 255, where the network scales photos itself), a function from
             RGB, float32, (N, H, W, 3), 0 to 255, to the network's input, or "MODULE:FUNCTION". A network
-            given by its name has its own. The photo is resized to the network's input.
+            given by its name has its own, and so has an image task of keras_hub: it prepares photos, and arrays
+            from 0 to 255. The photo is resized to the network's input.
         against: The class to compare with, for contrastive methods.
         region: For networks whose output is a map, such as segmentation: boolean, (H, W), True where the class is
             explained. The default is where it is the highest of all classes.
@@ -83,13 +85,21 @@ def explain(
             samples; a photo has no preprocessing; or an option does not fit the network.
     """
     methods, targets = _several(method), _several(target)
-    whole = models.one_output(models.load_model(model) if isinstance(model, (str, Path)) else model, output)
+    loaded = models.load_model(model) if isinstance(model, (str, Path)) else model
+    whole = models.one_output(loaded, output)
     if preprocessing is None and isinstance(model, (str, Path)) and (_is_photo(sample) or _is_uint8(sample)):
         preprocessing = models.own_preprocessing(str(model))
-    classifier = classifier_of(whole)
-    one = _sample(classifier, sample, preprocessing, _mask(region, classifier))
+    _refuse_text(loaded, sample)
+    classifier, own = classifier_of(whole), models.preprocessor_of(loaded)
+    photo = _photo_of(sample) if own is not None and preprocessing in (None, own) else None
+    if photo is None:
+        one = _sample(classifier, sample, preprocessing, _mask(region, classifier))
+    else:
+        one = _by_task(classifier, photo, own, region)
+    if own is not None and photo is None and preprocessing is None:
+        _require_prepared(one)
     count = maps.count_classes(classifier.scores)
-    names = class_names.given_names(classes, model, count)
+    names = class_names.given_names(classes, model, count, classifier.is_regression)
     numbers = [None if one is None else _number(one, names, count) for one in targets]
     other = None if against is None else _number(against, names, count)
     _require_contrast(other, methods, classifier)
@@ -121,6 +131,57 @@ def _is_photo(sample: Any) -> bool:
     return isinstance(sample, Image.Image)
 
 
+def _refuse_text(model: keras.Model, given: Any) -> None:
+    """Raises ValueError if text is given to a task of keras_hub that makes tokens of it."""
+    if getattr(getattr(model, "preprocessor", None), "tokenizer", None) is None:
+        return
+    first = given[0] if isinstance(given, (list, tuple, np.ndarray)) and len(given) else given
+    if isinstance(first, (str, bytes)) and not is_array_file(Path(str(first))):
+        raise ValueError(
+            "text is given, and explain takes numbers: give the tokens that the model's own preprocessor makes of "
+            "it, rap_keras.explain(model, model.preprocessor([text]))"
+        )
+
+
+def _photo_of(given: Any) -> Any:
+    """What is given, if it is a photo or an array with values of one; else None."""
+    if _is_photo(given) or isinstance(given, (str, Path, dict)):
+        return given if _is_photo(given) else None
+    values = np.asarray(given)
+    return values if _has_pixels(values) else None
+
+
+def _has_pixels(values: np.ndarray) -> bool:
+    """Whether an array has values as photos have them before any preprocessing; after it, few exceed 3."""
+    return values.dtype.kind in "iuf" and values.size > 0 and bool(values.min() >= 0 and 3 < values.max() <= 255)
+
+
+def _by_task(classifier: Classifier, photo: Any, preprocessor: Any, region: Any) -> Sample:
+    """A photo as the preprocessor of a task makes it, which may also resize and crop it."""
+    if region is not None:
+        raise ValueError(
+            "region is laid over the network's input, which the model's own preprocessor makes of the photo: give "
+            "the sample as numpy.asarray(model.preprocessor(photo[None])), and region in its shape"
+        )
+    name = str(photo) if isinstance(photo, (str, Path)) else "the photo"
+    pixels = images.load_photo(photo) if isinstance(photo, (str, Path)) else photo
+    if isinstance(pixels, Image.Image) or pixels.dtype == np.uint8:
+        pixels = _pixels(pixels)
+    batch = pixels.astype(np.float32)  # as in task.predict: the preprocessor would round resized photos of uint8
+    made = preprocessor(batch[np.newaxis] if batch.ndim == 3 else batch)
+    found = _one(*arrays_of(made, classifier.model), None, name)
+    return found._replace(prepared="prepared by the model's own preprocessor")
+
+
+def _require_prepared(sample: Sample) -> None:
+    """Raises ValueError if a task's preprocessor seems not to have been used."""
+    if any(map(_has_pixels, sample.inputs.values())):
+        raise ValueError(
+            f"{sample.name} has values like a photo's, from 0 to 255, and the model has a preprocessor of its "
+            "own, which prepares photos: give the photo as an image file, or as an array in memory"
+        )
+
+
 def _is_uint8(sample: Any) -> bool:
     return isinstance(sample, np.ndarray) and sample.dtype == np.uint8
 
@@ -131,7 +192,8 @@ def _sample(
     is_path = isinstance(given, (str, Path))
     if isinstance(given, (list, tuple)) and any(map(_is_photo, given)):
         raise ValueError(
-            f"a list of {len(given)} photos, and one is explained at a time: call explain for each of them, or "
+            f"a list of {counted(len(given), 'photo')}, and one is explained at a time: call explain for each "
+            "of them, or "
             "give them to the command `rap-keras explain`"
         )
     if is_path and is_array_file(Path(given)):
@@ -149,11 +211,10 @@ def _sample(
     photo = images.load_photo(given) if is_path else _pixels(given)
     size = models.photo_size(classifier.whole, grey=True)
     how = images.find_preprocessing(preprocessing) if isinstance(preprocessing, str) else preprocessing
-    of = classifier
-    taking = PhotoClassifier(of.model, of.map, of.whole, of.activation, how, size, None)
+    taking = PhotoClassifier(**vars(classifier), preprocessing=how, size=size, short_side=None)
     found = of_photo(taking, photo, region, name, Path(name).stem)
     arrays_of(next(iter(found.inputs.values())), classifier.model)  # refused where the network cannot take it
-    warn_if_scaled_twice(classifier.whole, how)
+    warn_of_preprocessing(classifier.whole, how)
     return found
 
 
@@ -223,7 +284,8 @@ def _number(target: Any, names: list[str] | None, count: int) -> int:
         raise ValueError(f"{target!r} as the class: give its number, from 0 to {count - 1}, or its name")
     if target == "max" and not (names and "max" in names):
         raise ValueError("'max' as the class: give target=None for the class with the largest logit")
-    return class_names.find_class(str(target), names if isinstance(target, str) else None, count)
+    by_name = isinstance(target, str) or class_names.quantity_of(names) == "value"
+    return class_names.find_class(str(target), names if by_name else None, count)
 
 
 def _require_contrast(against: int | None, methods: Sequence[str], classifier: Classifier) -> None:

@@ -17,6 +17,7 @@ from rap_keras.basics.whole_file import require_file
 from rap_keras.engine import keras_graph
 from rap_keras.models import configuration
 from rap_keras.models.foreign_files import brief, check_hdf5, check_zip, naming
+from rap_keras.models.outputs import remember_loss
 
 _SUBCLASSED = (
     "it is not a graph of layers but a subclassed or unbuilt model: build it with the functional API or as a "
@@ -99,15 +100,15 @@ def _hdf5(path: Path, custom_objects: Mapping[str, Any]) -> keras.Model:
             )
         version = _text(found["keras_version"] or "")
         _require_readable(version)
-        if found["training_config"] is not None:
-            configuration.require_no_code(configuration.parse(_text(found["training_config"])))
+        training = configuration.parse(_text(found["training_config"] or "{}"))
+        configuration.require_no_code(training)
         config = configuration.parse(_text(found["model_config"]))
         configuration.require_known(config)
         if keras_graph.KERAS_3 and version.startswith("2"):
             configuration.require_same_activations(config)
     try:
         with _kinds_of_keras_2():
-            return keras.models.load_model(str(path), compile=False)
+            return remember_loss(keras.models.load_model(str(path), compile=False), training.get("loss"))
     except Exception as error:  # Keras raises no particular type
         raise _not_loaded(path, version, error) from None
 
@@ -129,7 +130,7 @@ def _archive(path: Path) -> keras.Model:
         with archive.open("model.weights.h5") as weights, h5py.File(weights, "r") as file:
             check_hdf5(file, size)
     try:
-        return _rebuilt(path)
+        return remember_loss(_rebuilt(path), (config.get("compile_config") or {}).get("loss"))
     except Exception as error:  # Keras raises no particular type
         raise _not_loaded(path, version, error) from None
 
@@ -205,7 +206,7 @@ def _saved_model(path: Path) -> keras.Model:
         model = keras.models.model_from_json(json.dumps(config))
         _require_graph_of_layers(model)
         model.load_weights(str(path / "variables" / "variables")).assert_existing_objects_matched()
-        return model
+        return remember_loss(model, (metadata.get("training_config") or {}).get("loss"))
     except Exception as error:  # Keras raises no particular type
         raise _not_loaded(path, version, error) from None
 

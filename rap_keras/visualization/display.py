@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from rap_keras.basics import whole_file
+from rap_keras.basics.wording import counted
 from rap_keras.visualization.colours import SEISMIC, as_pixels, heatmap, numbers, require_same_size
 from rap_keras.visualization.method_grid import Row, drawn
 from rap_keras.visualization.sample_pictures import Cell, as_photo, channels_note, stacked
@@ -87,7 +88,7 @@ def picture(
     if sample is None or sample.ndim == 3:
         return drawn([_row(found, sample, "")], style)
     require_no_overlay(style)
-    sample = numbers(sample, "photo", {n: f"{n} axes" for n in range(1, 8)})
+    sample = numbers(sample, "photo", {n: counted(n, "axis", "axes") for n in range(1, 8)})
     cells = [Cell(name, sample, _of_shape(values, sample.shape, name)) for name, values in found.items()]
     return stacked([cells], style)
 
@@ -135,7 +136,7 @@ def save(figure: Figure, path: str | Path, dpi: float = PRINT_DPI) -> None:
 
     _require_drawable(figure, dpi)
     # Type 3, matplotlib's default, is refused by many publishers. Text of an SVG stays text.
-    style = {"pdf.fonttype": 42, "ps.fonttype": 42, "svg.fonttype": "none"}
+    style: Any = {"pdf.fonttype": 42, "ps.fonttype": 42, "svg.fonttype": "none"}
     file = path if Path(path).suffix else f"{path}.{rcParams['savefig.format']}"  # as matplotlib names it
     with rc_context(style), whole_file.replacing(file) as unfinished:
         figure.savefig(unfinished, dpi=dpi)
@@ -226,10 +227,11 @@ def _rows(arrays: Mapping[str, Any], photos: Sequence[Any], titles: Sequence[str
     for name, values in arrays.items():
         if len(values) != len(photos):
             raise ValueError(
-                f"{name} has relevance for {len(values)} images, and there are {len(photos)} photos: give one each"
+                f"{name} has relevance for {counted(len(values), 'image')} and not for "
+                f"{counted(len(photos), 'photo')}: give one each"
             )
     if titles is not None and len(titles) != len(photos):
-        raise ValueError(f"{len(titles)} titles for {len(photos)} photos: give one each")
+        raise ValueError(f"{counted(len(titles), 'title')} for {counted(len(photos), 'photo')}: give one each")
     return [
         _row(
             {str(name): np.asarray(values[index]) for name, values in arrays.items()},
