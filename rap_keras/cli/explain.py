@@ -5,6 +5,7 @@ TensorFlow takes seconds to import: whatever needs it is imported within the fun
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import warnings
@@ -243,8 +244,10 @@ def _write_shapes(folder: Path) -> list[Path]:
     samples = generate(_SHAPES, TEST_SEED)
     paths = [folder / f"{number}-{CLASSES[label]}.png" for number, label in enumerate(samples.labels)]
     for path, image in zip(paths, samples.images):
-        with blaming("--output"), whole_file.replacing(path) as unfinished:
-            Image.fromarray(image).save(unfinished)
+        written = io.BytesIO()
+        Image.fromarray(image).save(written, format="PNG")
+        with blaming("--output"):
+            whole_file.write(path, written.getvalue())
     return paths
 
 

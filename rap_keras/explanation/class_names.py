@@ -138,7 +138,8 @@ def find_class(target: str, names: Sequence[str] | None, count: int) -> int:
     kind = _kind(names)
     if target.removeprefix("-").isdecimal():
         if not 0 <= int(target) < count:
-            has = f"{kind} 0 only" if count == 1 else f"{kind}{'es' if kind == 'class' else 's'} 0 to {count - 1}"
+            all_of = "classes" if kind == "class" else "outputs"
+            has = f"{kind} 0 only" if count == 1 else f"{all_of} 0 to {count - 1}"
             raise ValueError(f"there is no {kind} {target}: the network has {has}")
         if names is not None and target in names and names.index(target) != int(target):
             raise ValueError(

@@ -137,9 +137,11 @@ def save(figure: Figure, path: str | Path, dpi: float = PRINT_DPI) -> None:
     _require_drawable(figure, dpi)
     # Type 3, matplotlib's default, is refused by many publishers. Text of an SVG stays text.
     style: Any = {"pdf.fonttype": 42, "ps.fonttype": 42, "svg.fonttype": "none"}
-    file = path if Path(path).suffix else f"{path}.{rcParams['savefig.format']}"  # as matplotlib names it
-    with rc_context(style), whole_file.replacing(file) as unfinished:
-        figure.savefig(unfinished, dpi=dpi)
+    file = Path(path) if Path(path).suffix else Path(f"{path}.{rcParams['savefig.format']}")  # as matplotlib does
+    written = io.BytesIO()  # on a full disk Pillow tells nothing, and the writer of PDFs fails in its own way
+    with rc_context(style):
+        figure.savefig(written, format=file.suffix[1:].lower(), dpi=dpi)
+    whole_file.write(file, written.getvalue())
 
 
 def display(figure: Figure) -> None:

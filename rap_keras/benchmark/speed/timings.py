@@ -120,5 +120,6 @@ def _plot(timed: list[dict[str, Any]], file: Path) -> None:
         axes.minorticks_off()
         axes.grid(alpha=0.3)
         axes.legend(fontsize=7, ncol=3, loc="upper center", bbox_to_anchor=(0.5, -0.15))
-    with whole_file.replacing(file) as unfinished:
-        figure.savefig(unfinished, dpi=120)
+    written = io.BytesIO()
+    figure.savefig(written, format="png", dpi=120)
+    whole_file.write(file, written.getvalue())
