@@ -109,7 +109,7 @@ def test_one_name_is_not_enough_for_two_classes(binary, here):
 def test_a_network_that_ends_in_logits_has_no_probability(here, binary):
     binary_network(here, activation=None)
     result = explain("red.png", "--model", "binary.h5", "--preprocessing", "unit_scaling:unit")
-    assert "rap  class 0  logit" in result.output
+    assert "rap  output  value" in result.output
     assert "probability" not in written("red")
 
 

@@ -1,4 +1,4 @@
-"""What the commands refuse, before any work and without a trace: numbers, files that are none, figures, full disks."""
+"""What the commands refuse, before any work and without a trace: numbers, pipes, huge figures, full disks."""
 
 from __future__ import annotations
 
@@ -31,7 +31,6 @@ WHOLE_NUMBERS = [
     for command, found in main.commands.items()
     for option in found.params
     if isinstance(option.type, click.types.IntParamType)
-    and not isinstance(option.type, click.types.FloatParamType)
 ]
 
 
@@ -77,7 +76,7 @@ def test_whole_numbers_that_are_none(command, option):
 
 
 PIPES = {
-    "a photo": of_photo()[:1] + ["pipe"] + of_photo()[2:],
+    "a photo": ["explain", "pipe", *of_photo()[2:]],
     "arrays": ["explain", "pipe.npy", "--model", "series.h5"],
     "a model": ["explain", "photo.png", "--model", "./pipe", "--preprocessing", "unit"],
     "names": of_photo("--classes", "pipe"),
