@@ -42,11 +42,6 @@ def explanation() -> rap_keras.Explanation:
     return rap_keras.explain(network(), X)
 
 
-@cache
-def analyzer() -> rap_keras.RAP:
-    return rap_keras.RAP(rap_keras.to_logits(network()))
-
-
 def of_command(folder: Path) -> None:
     write(Explanations([explanation()]), {}, folder, "x", Look("png", 50, {"scale": "max"}))
 
@@ -73,7 +68,7 @@ WRITERS: dict[str, tuple[Callable[[Path], None], str]] = {
     },
     "a name without extension": (lambda folder: save(picture(np.ones((4, 4))), folder / "f"), "f.png"),
     "Explanation.save": (lambda folder: explanation().save(folder / "e.png", dpi=50), "e.png"),
-    "RAP.save_npz": (lambda folder: analyzer().save_npz(folder / "rap"), "rap"),
+    "RAP.save_npz": (lambda folder: rap_keras.RAP(rap_keras.to_logits(network())).save_npz(folder / "rap"), "rap"),
     "Patterns.save": (lambda folder: Patterns({"a": X}, "digest").save(folder / "p.npz"), "p.npz"),
     "rows": (lambda folder: parts.write(folder, 3, pd.DataFrame({"a": X[:, 0]})), "parts/000003.parquet"),
     "timings": (of_timings, "speed.csv"),

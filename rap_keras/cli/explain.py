@@ -165,6 +165,8 @@ def explain(
     by its name, and NAME.npz has their relevance as METHOD/INPUT. The network gets the arrays as they are. The
     samples of a batch are written as NAME-0, NAME-1 and so on.
 
+    A regression has no classes: its outputs are explained, and their values take the place of logits.
+
     Some networks give a map, with scores of all classes at every place. There the sum of a class's logits over a
     region is explained: the places where the class has the highest score, or those of --region. Without --target,
     it is the class that has the highest score at most places. NAME.npz has the region too.

@@ -41,7 +41,8 @@ def explain(
 ) -> Explanation | Explanations:
     """Explains a network's decision about one photo, or about one sample of any other kind.
 
-    A final softmax or sigmoid is removed; a network of one sigmoid unit has two classes. For many samples build an
+    A final softmax or sigmoid is removed; a network of one sigmoid unit has two classes. A regression has outputs
+    in place of classes, see `rap_keras.models.is_regression`. For many samples build an
     analyzer once, with `rap_keras.create_analyzer`.
 
     Examples:
