@@ -14,7 +14,8 @@ import pytest
 from click.testing import CliRunner
 
 from rap_keras import benchmark, datasets, models, shapes
-from rap_keras.benchmark import Benchmark, Options, manifest, parts, whole_file
+from rap_keras.basics import whole_file
+from rap_keras.benchmark import Benchmark, Options, manifest, parts
 from rap_keras.benchmark.lock import locked
 from rap_keras.cli.commands import main
 

@@ -68,7 +68,7 @@ def test_classes_by_name():
     assert find_class("crane, bird", names, 3) == 1
     with pytest.raises(ValueError, match="unknown class 'brid': did you mean 'crane, bird'"):
         find_class("brid", names, 3)
-    with pytest.raises(ValueError, match=r"unknown class 'xyz': there are crane, crane, bird, drake, duck$"):
+    with pytest.raises(ValueError, match=r"unknown class 'xyz': there are crane, crane, bird and drake, duck$"):
         find_class("xyz", names, 3)
 
 

@@ -103,13 +103,13 @@ def test_one_name_is_not_enough_for_two_classes(binary, here):
         "red.png", "--model", "binary.h5", "--preprocessing", "unit_scaling:unit", "--classes", "one.txt"
     )
     assert result.exit_code == 2
-    assert "one.txt has 1 lines, but the network has 2 classes" in result.output
+    assert "one.txt has 1 line, but the network has 2 classes" in result.output
 
 
 def test_a_network_that_ends_in_logits_has_no_probability(here, binary):
     binary_network(here, activation=None)
     result = explain("red.png", "--model", "binary.h5", "--preprocessing", "unit_scaling:unit")
-    assert "rap  class 0  logit" in result.output
+    assert "rap  output  value" in result.output
     assert "probability" not in written("red")
 
 

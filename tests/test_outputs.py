@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
-from host import NotAnalyzeableModelException, create_analyzer
+from commands import accepted, refused
+from host import KERAS_3, NotAnalyzeableModelException, create_analyzer
+from matplotlib.text import Text
 from ops import ops
 from tensorflow import keras
 from tensorflow.keras import layers
 
-from rap_keras import RAP
+from rap_keras import RAP, explain
 from rap_keras.engine.keras_graph import output_names
 from rap_keras.hosts import methods
 from rap_keras.models.final_activation import to_logits
-from rap_keras.models.outputs import one_output, two_classes
+from rap_keras.models.loading import load_model
+from rap_keras.models.outputs import is_regression, one_output, two_classes
 from rap_keras.patterns import PatternComputer
 
 
@@ -145,3 +150,101 @@ def test_two_classes_need_one_unit():
     model = binary(LASTS["dense"])
     with pytest.raises(ValueError, match=r"That unit is class 1; rap_keras\.models\.two_classes"):
         RAP(model, neuron_selection_mode="index").analyze(np.ones((1, 6, 6, 3)), 1)
+
+
+CROSS_ENTROPY = keras.losses.BinaryCrossentropy(from_logits=True)
+REGRESSIONS = [
+    # units, end, loss, whether it is a regression
+    (1, None, None, True),
+    (1, "relu", None, True),
+    (1, None, "mse", True),
+    (1, None, CROSS_ENTROPY, False),
+    (1, None, "hinge", False),
+    (1, "sigmoid", None, False),
+    (1, "sigmoid", "mse", False),
+    (3, None, None, False),
+    (3, None, "mean_absolute_error", True),
+    (3, None, keras.losses.Huber(), True),
+    (3, None, keras.losses.mse, True),
+    (3, None, keras.losses.CategoricalCrossentropy(from_logits=True), False),
+    (3, None, "sparse_categorical_crossentropy", False),
+    (3, "softmax", "mse", False),
+]
+
+
+@pytest.mark.parametrize(("units", "end", "loss", "expected"), REGRESSIONS)
+def test_what_a_regression_is(tmp_path, units, end, loss, expected):
+    """The same in memory, in files, and of one of several outputs."""
+    x = keras.Input((4,))
+    y = layers.Dense(units, end, name="last")(x)
+    model = keras.Model(x, y)
+    if loss:
+        model.compile(loss=loss)
+    assert is_regression(model) is expected
+    kinds = [".h5", ".keras"] if KERAS_3 else [".h5", ""]
+    for kind in kinds if units == 1 or loss == "mse" else kinds[:1]:
+        model.save(tmp_path / f"model{kind}")
+        assert is_regression(load_model(tmp_path / f"model{kind}")) is expected
+    both = keras.Model(x, [layers.Dense(2, name="first")(x), y])
+    if loss:
+        for losses in (["mse", loss], {"first": "categorical_crossentropy", "last": loss}):
+            both.compile(loss=losses)
+            assert is_regression(one_output(both, 1)) is expected
+    else:
+        assert is_regression(one_output(both, "last")) is expected
+
+
+def test_a_unit_trained_as_a_sigmoid_has_two_classes():
+    x = np.array([[3.0, 1.0]])
+    for loss, label, logit in ((CROSS_ENTROPY, "class 0", 2.0), ("mse", "output", -2.0), (None, "output", -2.0)):
+        model = keras.Sequential([keras.Input((2,)), layers.Dense(1, use_bias=False)])
+        model.set_weights([np.array([[-1.0], [1.0]])])
+        if loss:
+            model.compile(loss=loss)
+        found = explain(model, x[0])
+        assert (found.label, found.logit, found.sum) == (label, pytest.approx(logit), pytest.approx(logit))
+
+
+def test_words_about_a_regression(tmp_path, monkeypatch):
+    """Text, figure, command and check speak of outputs and values; of classes where these have names."""
+    monkeypatch.chdir(tmp_path)
+    x = np.array([3.0, 1.0], "float32")
+    np.save("x.npy", x)
+    for units, loss, label in ((1, None, "output"), (3, "mse", "output 2")):
+        model = keras.Sequential([keras.Input((2,)), layers.Dense(units, use_bias=False)])
+        model.set_weights([np.linspace(-1, -0.5, 2 * units).reshape(2, units)])
+        if loss:
+            model.compile(loss=loss)
+        value = float((x @ model.get_weights()[0]).max())
+        model.save("net.h5")
+        found = explain(model, x)
+        assert repr(found).startswith(f"<RAP of '{label}': value {value:.6g}, relevance sums to {value:.6g} (")
+        assert repr(found).endswith(", negative value: blue is relevant>")
+        shown = " ".join(text.get_text() for text in found.figure().findobj(Text))
+        assert f"RAP, {label}, value {value:.4g}, negative value: blue is relevant" in " ".join(shown.split())
+        printed = accepted("explain", "x.npy", "--model", "net.h5")
+        assert f"x.npy  rap  {label}  value {value:.6g}  sum {value:.6g}" in printed
+        checked = accepted("check", "net.h5", "--input", "x.npy")
+        assert "; the value is " in checked
+        assert "lies where changing the input does not change the value" in checked
+        for text in (repr(found), shown, printed, checked):
+            assert not re.search(r"\bclass\b|logit", text)
+        assert refused("explain", "x.npy", "--model", "net.h5", "--target", "9").endswith(
+            "there is no output 9: the network has " + ("output 0 only" if units == 1 else "outputs 0 to 2")
+        )
+        with pytest.raises(ValueError, match="there is no output 9"):
+            explain(model, x, target=9)
+        named = explain(model, x, classes=list("abc")[:units])
+        assert repr(named).startswith(f"<RAP of '{list('abc')[units - 1]}': logit {value:.6g}")
+
+
+def test_a_map_of_values_has_no_classes():
+    for loss, label, places, total in (("mse", "output", 4, -2.0), (None, "class 1", 1, 3.0)):
+        model = keras.Sequential([keras.Input((2, 2, 1)), layers.Conv2D(1, 1, use_bias=False)])
+        model.set_weights([np.ones((1, 1, 1, 1))])
+        if loss:
+            model.compile(loss=loss)
+        found = explain(model, np.array([[-4.0, 3.0], [-1.0, 0.0]])[..., None], target=None if loss else 1)
+        assert (found.label, found.places.sum(), found.logit) == (label, places, pytest.approx(total))
+        quantity = "value" if loss else "logit"
+        assert f"sum of {quantity}s {total:g}" in " ".join(t.get_text() for t in found.figure().findobj(Text))

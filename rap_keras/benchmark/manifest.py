@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from rap_keras.basics import whole_file
 from rap_keras.benchmark import heatmap_kinds as kinds
-from rap_keras.benchmark import parts, whole_file
+from rap_keras.benchmark import parts
 from rap_keras.benchmark.evaluate import Benchmark
 from rap_keras.datasets import images
 from rap_keras.datasets.images import Preprocessing
@@ -99,7 +100,6 @@ def begin(output: Path, manifest: dict[str, Any]) -> dict[str, Any]:
                 f"{file} is missing, so nobody knows which options the results in {output} were made with: put it "
                 "back, choose another folder, or delete this one"
             )
-        output.mkdir(parents=True, exist_ok=True)
         whole_file.write(file, f"{json.dumps(manifest, indent=2)}\n".encode())
         return manifest
     old = _read(file)

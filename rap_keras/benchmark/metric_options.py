@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from rap_keras import metrics
 
 METRICS = ("outside-inside", "mask", *metrics.ORDERS, "discrimination")
@@ -31,7 +33,7 @@ class Options:
         fill: what pixels are set to, in units of the network's input.
 
     Raises:
-        ValueError: an unknown metric or foreground, or a number below 1.
+        ValueError: an unknown metric or foreground, a number below 1, or a fill that is not finite.
     """
 
     metrics: tuple[str, ...] = DEFAULT_METRICS
@@ -50,6 +52,8 @@ class Options:
         for name in ("batch_size", "pixels", "steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: must be at least 1")
+        if not abs(self.fill) <= np.finfo(np.float32).max:
+            raise ValueError(f"fill={self.fill}: must be a finite number of float32")
 
     @property
     def orders(self) -> tuple[str, ...]:

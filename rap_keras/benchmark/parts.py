@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from rap_keras.benchmark import whole_file
+from rap_keras.basics import whole_file
 from rap_keras.benchmark.attempts import in_one_line
 from rap_keras.benchmark.rows import WORDS
 
@@ -25,9 +25,7 @@ def write(output: Path, number: int, rows: pd.DataFrame) -> None:
     """
     buffer = io.BytesIO()
     rows.to_parquet(buffer, index=False)
-    file = _file(output, number)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    whole_file.write(file, buffer.getvalue())
+    whole_file.write(_file(output, number), buffer.getvalue())
 
 
 def finished(output: Path) -> set[int]:

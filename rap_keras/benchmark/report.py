@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from rap_keras.basics import whole_file
 from rap_keras.benchmark import heatmap_kinds as kinds
-from rap_keras.benchmark import main_figures, tables, whole_file
+from rap_keras.benchmark import main_figures, tables
 from rap_keras.benchmark.citation import to_cite
 from rap_keras.benchmark.figures import bar_chart, perturbation_figure
 from rap_keras.benchmark.latex import latex
@@ -83,7 +84,6 @@ def write(
     Raises:
         OSError: a file cannot be written, or a grid cannot be read.
     """
-    output.mkdir(parents=True, exist_ok=True)
     files: dict[str, bytes] = {
         "table.csv": _csv(summary.table),
         "table.md": tables.markdown(summary).encode(),

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rap_keras.benchmark import example_grid, manifest, parts, report, whole_file
+from rap_keras.basics import whole_file
+from rap_keras.basics.wording import counted
+from rap_keras.benchmark import example_grid, manifest, parts, report
 from rap_keras.benchmark.attempts import Attempts, Results, in_one_line
 from rap_keras.benchmark.evaluate import Benchmark
 from rap_keras.benchmark.lock import locked
@@ -46,7 +48,7 @@ def run(
         missing = unfinished(output, benchmark.batches)
         done = benchmark.batches - len(missing)
         if done:
-            tell(f"going on in {output}, where {done} batches are done")
+            tell(f"going on in {output}, where {counted(done, 'batch is', 'batches are')} done")
         batches = Attempts(missing, benchmark.given_up, begun=done > 0)
         results = evaluate(batches) if evaluate else one_by_one(benchmark, batches)
         images_missing = sum(benchmark.batch_length(number) for number in missing)

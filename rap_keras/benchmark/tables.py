@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from rap_keras.basics.wording import counted
 from rap_keras.benchmark import heatmap_kinds as kinds
 from rap_keras.benchmark.heatmap_kinds import title
 from rap_keras.benchmark.published import IMAGENET_SEGMENTATION_MIOU, SOURCE
@@ -209,7 +210,7 @@ def left_out(summary: Summary) -> Iterator[tuple[str, list[str]]]:
 def images_of(summary: Summary) -> Iterator[str]:
     """How many images there were and were used, and what was left out, a sentence each."""
     total = summary.used + sum(summary.left_out.loc[summary.left_out["method"] == "", "images"])
-    yield f"{summary.model} on {summary.dataset}: {total} images, {summary.used} of them used."
+    yield f"{summary.model} on {summary.dataset}: {counted(total, 'image')}, {summary.used} used."
     for what, names in left_out(summary):
         listed = "" if what.startswith("Misclassified") else f": {shortened(names, _NAMED)}"
         yield f"{what}, {len(names)} {'image' if len(names) == 1 else 'images'}{listed}."

@@ -5,6 +5,7 @@ TensorFlow takes seconds to import: whatever needs it is imported within the fun
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shlex
 import sys
@@ -20,7 +21,7 @@ from rap_keras.cli.explain import start_tensorflow
 from rap_keras.cli.grouped_help import GroupedCommand
 from rap_keras.cli.inputs import blaming
 from rap_keras.cli.open_benchmark import open_benchmark
-from rap_keras.cli.options import custom_objects_option, names_in, output_option, photo_options
+from rap_keras.cli.options import custom_objects_option, finite, names_in, output_option, photo_options
 
 if TYPE_CHECKING:
     from rap_keras.benchmark import Benchmark, Summary
@@ -131,6 +132,7 @@ _DATASET = "shapes"
 @click.option(
     "--fill",
     type=float,
+    callback=finite,
     default=0.0,
     show_default=True,
     metavar="X",
@@ -156,6 +158,7 @@ _DATASET = "shapes"
 @click.option(
     "--gpus-per-worker",
     type=click.FloatRange(0),
+    callback=finite,
     default=0,
     show_default=True,
     metavar="N",
@@ -223,6 +226,10 @@ def benchmark(
         raise click.UsageError(
             "Give both --model and --dataset, or neither, for the network and the images of this package."
         )
+    if engine == "ray" and importlib.util.find_spec("ray") is None:
+        raise click.ClickException('Ray is not installed: pip install "ray>=2.10,<3"')
+    if engine == "local" and (address, workers, threads, gpus_per_worker) != (None, None, None, 0):
+        raise click.UsageError("--address, --workers, --gpus-per-worker and --threads are for --engine ray.")
     start_tensorflow()
     # The methods are compared with their default options, as iNNvestigate has them.
     warnings.filterwarnings("ignore", message="the Integrated Gradients of sample")
@@ -255,8 +262,6 @@ def benchmark(
 
         leave_gpus_to_workers()
         evaluate = partial(_by_ray, settings, workers, gpus_per_worker, threads, address)
-    elif (address, workers, threads, gpus_per_worker) != (None, None, None, 0):
-        raise click.UsageError("--address, --workers, --gpus-per-worker and --threads are for --engine ray.")
     try:
         summary = _run(settings, Path(model).stem, output, evaluate)
     except KeyboardInterrupt:
@@ -295,11 +300,8 @@ def _by_ray(
     from rap_keras.benchmark import ray_engine
 
     factory = partial(open_benchmark, **settings)
-    try:
-        with blaming("--engine", "--address", "--workers", "--gpus-per-worker"):
-            yield from ray_engine.results(factory, batches, workers, gpus_per_worker, threads, address)
-    except ImportError as error:
-        raise click.ClickException(str(error)) from error
+    with blaming("--engine", "--address", "--workers", "--gpus-per-worker"):
+        yield from ray_engine.results(factory, batches, workers, gpus_per_worker, threads, address)
 
 
 def _names(given: str | None) -> tuple[str, ...]:

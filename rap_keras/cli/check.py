@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from rap_keras.basics.wording import counted, listed
 from rap_keras.cli import completion
 from rap_keras.cli.explain import start_tensorflow
 from rap_keras.cli.given import require_no_photo_options
@@ -103,7 +104,7 @@ def check(
     from rap_keras import RAP, ContrastiveRAP
     from rap_keras.engine import conservation, influence
 
-    model = _load(model_name, output_layer)
+    model, quantity = _load(model_name, output_layer)
     with blaming("MODEL"):
         analyzer = RAP(model) if method == "rap" else ContrastiveRAP(model)
     x, origin = _input(model_name, analyzer, photo, preprocessing)
@@ -112,16 +113,19 @@ def check(
     for line in _table(found.layers):
         click.echo(line)
     click.echo()
-    for line in _summary(found):
+    for line in _summary(found, quantity):
         click.echo(line)
     where = influence.check(analyzer, x)
-    for line in _where_it_lies(where):
+    for line in _where_it_lies(where, quantity):
         click.echo(line)
     context.exit(0 if found.passed() and where.passed() else 1)
 
 
-def _load(model_name: str, output_layer: str | None) -> keras.Model:
-    """The network up to its logits; one of keras.applications has random weights if its own cannot be loaded."""
+def _load(model_name: str, output_layer: str | None) -> tuple[keras.Model, str]:
+    """The network up to its logits, and whether they are that or values.
+
+    One of keras.applications has random weights if its own cannot be loaded.
+    """
     from rap_keras import models
     from rap_keras.engine.conservation import lively_weights
 
@@ -135,7 +139,7 @@ def _load(model_name: str, output_layer: str | None) -> keras.Model:
             model = lively_weights(models.load_model(model_name, weights=None))
     model = chosen_output(model, output_layer)
     with blaming("MODEL"):
-        return models.to_logits(model)
+        return models.to_logits(model), "value" if models.is_regression(model) else "logit"
 
 
 def _input(
@@ -242,17 +246,17 @@ def _mark(layer: LayerCheck) -> str:
     return "" if layer.excess <= 1 else "  NOT CONSERVED"
 
 
-def _summary(found: Check) -> Iterator[str]:
-    score, heatmap = found.score[0], found.heatmap[0]
+def _summary(found: Check, quantity: str) -> Iterator[str]:
+    score, heatmap, layers = found.score[0], found.heatmap[0], counted(len(found.layers), "layer")
     if any(layer.in_head for layer in found.layers):
         yield (
-            f"{len(found.layers)} layers; the score is {score:.6g}: {found.seed[0]:.6g} of it goes to the input, "
+            f"{layers}; the score is {score:.6g}: {found.seed[0]:.6g} of it goes to the input, "
             f"{found.of_biases[0]:.6g} comes from the head's biases; the sum of the heatmap is {heatmap:.6g} "
             f"(excess {found.excess:.2g})"
         )
     else:
         yield (
-            f"{len(found.layers)} layers; the logit is {score:.6g}, the sum of the heatmap {heatmap:.6g} "
+            f"{layers}; the {quantity} is {score:.6g}, the sum of the heatmap {heatmap:.6g} "
             f"(excess {found.excess:.2g})"
         )
     not_finite = found.not_finite()
@@ -262,13 +266,13 @@ def _summary(found: Check) -> Iterator[str]:
     elif not not_finite:
         yield "relevance is conserved at every layer"
     if found.finite and found.excess > 1 and not not_conserved:
-        yield "relevance is not conserved from the logit to the heatmap"
+        yield f"relevance is not conserved from the {quantity} to the heatmap"
     yield f"not finite at: {', '.join(not_finite)}" if not_finite else "all values are finite"
     if score == 0:
-        yield "the logit is 0, and so is all relevance: this checks nothing. Try another input"
+        yield f"the {quantity} is 0, and so is all relevance: this checks nothing. Try another input"
 
 
-def _where_it_lies(found: Influence) -> Iterator[str]:
+def _where_it_lies(found: Influence, quantity: str) -> Iterator[str]:
     import numpy as np
 
     from rap_keras.engine.influence import LIMIT
@@ -276,7 +280,8 @@ def _where_it_lies(found: Influence) -> Iterator[str]:
     (share,) = found.heatmap
     if not np.isnan(share):  # there is relevance
         mark = "MISPLACED: " if share > LIMIT else ""
-        yield f"{mark}{share * 100:.1f} % of |relevance| lies where changing the input does not change the logit"
+        where = f"where changing the input does not change the {quantity}"
+        yield f"{mark}{share * 100:.1f} % of |relevance| lies {where}"
     for name in found.misplacing():
         yield (
             f"MISPLACED: the rule of {name} gives {found.layers[name] * 100:.1f} % of |relevance| to inputs on "
@@ -284,6 +289,6 @@ def _where_it_lies(found: Influence) -> Iterator[str]:
         )
     if found.not_tried():
         yield (
-            f"the rule of {', '.join(found.not_tried())} could not be tried: every output depends on every input, "
+            f"the rule of {listed(found.not_tried())} could not be tried: every output depends on every input, "
             "or no relevance arrives"
         )

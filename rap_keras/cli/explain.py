@@ -5,6 +5,7 @@ TensorFlow takes seconds to import: whatever needs it is imported within the fun
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import warnings
@@ -172,6 +173,8 @@ def explain(
     by its name, and NAME.npz has their relevance as METHOD/INPUT. The network gets the arrays as they are. The
     samples of a batch are written as NAME-0, NAME-1 and so on.
 
+    A regression has no classes: its outputs are explained, and their values take the place of logits.
+
     Some networks give a map, with scores of all classes at every place. There the sum of a class's logits over a
     region is explained: the places where the class has the highest score, or those of --region. Without --target,
     it is the class that has the highest score at most places. NAME.npz has the region too.
@@ -203,7 +206,7 @@ def explain(
     from rap_keras.hosts.titles import TITLES
 
     if embedded:
-        images, methods = (_write_shapes(output / "images"),), methods or tuple(TITLES)
+        methods = methods or tuple(TITLES)
     with blaming("IMAGE...", way_out="For arrays, give the files: FOLDER/*.npy"):
         paths = expand(images)
     require_kept(paths, output)
@@ -231,6 +234,8 @@ def explain(
     shown = None if layers is None else _matching(explainer.classifier, layers)
     if overlay:
         _require_images(explainer.classifier)
+    if embedded:
+        paths = _write_shapes(output / "images")
     context.exit(_run(explainer, where, shown, paths, output, look))
 
 
@@ -240,18 +245,21 @@ def _default_methods(targets: tuple[str, ...], against: str | None) -> tuple[str
     return ("rap", "rap.contrastive") if len(targets) > 1 else ("rap",)
 
 
-def _write_shapes(folder: Path) -> Path:
+def _write_shapes(folder: Path) -> list[Path]:
     """Some images of the embedded data set that no network was trained on, as PNG files."""
     from PIL import Image
 
+    from rap_keras.basics import whole_file
     from rap_keras.shapes import CLASSES, TEST_SEED, generate
 
-    with blaming("--output"):
-        folder.mkdir(parents=True, exist_ok=True)
     samples = generate(_SHAPES, TEST_SEED)
-    for number, (image, label) in enumerate(zip(samples.images, samples.labels)):
-        Image.fromarray(image).save(folder / f"{number}-{CLASSES[label]}.png")
-    return folder
+    paths = [folder / f"{number}-{CLASSES[label]}.png" for number, label in enumerate(samples.labels)]
+    for path, image in zip(paths, samples.images):
+        written = io.BytesIO()
+        Image.fromarray(image).save(written, format="PNG")
+        with blaming("--output"):
+            whole_file.write(path, written.getvalue())
+    return paths
 
 
 def start_tensorflow() -> None:
@@ -335,7 +343,7 @@ def _run(
     summary = f"{explained} explained, {skipped} skipped"
     if spoilt:
         summary += f", not finite heatmaps (shown empty): {spoilt}"
-    click.echo(f"{summary}; files in {output}")
+    click.echo(f"{summary}; files in {output}" if explained else summary)
     return 1 if skipped or spoilt else 0
 
 

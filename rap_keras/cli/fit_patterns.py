@@ -91,12 +91,14 @@ def fit_patterns(
     start_tensorflow()
     know_custom_objects(custom_objects)
     from rap_keras import models
+    from rap_keras.basics import whole_file
+    from rap_keras.basics.wording import counted
     from rap_keras.patterns import PatternComputer
 
     if not images and model_name.lower() not in models.EMBEDDED:
         raise click.UsageError("Give at least one IMAGE: a photo, or a folder of photos.")
     with blaming("--output"):
-        output.resolve().parent.mkdir(parents=True, exist_ok=True)
+        whole_file.require_writable(output.parent)
     if images:
         network = network_of(model_name, preprocessing, resize, crop, output_layer, other_samples=_IN_PYTHON)
         model, photos = network.scores, _photos(images, network, size_of_batches(network), batch_size)
@@ -108,7 +110,7 @@ def fit_patterns(
         )
     with blaming("--output"):
         patterns.save(output)
-    click.echo(f"saved the patterns of {len(patterns.arrays)} layers in {output}")
+    click.echo(f"saved the patterns of {counted(len(patterns.arrays), 'layer')} in {output}")
 
 
 def _embedded(model_name: str) -> tuple[keras.Model, Any]:

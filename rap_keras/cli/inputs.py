@@ -62,11 +62,12 @@ def prepare(
     steps: int | None,
     output: Path,
 ) -> tuple[Explainer, np.ndarray | None]:
-    """The network, which `build` makes, with its analyzers, and the region asked about; the folder for results.
+    """The network, which `build` makes, with its analyzers, and the region asked about.
 
     Raises:
         click.UsageError: An option is wrong. The quick checks come first.
     """
+    from rap_keras.basics import whole_file
     from rap_keras.engine.network import predictor
     from rap_keras.explanation import class_names, maps
     from rap_keras.explanation.explainer import Explainer, analyzer_of, is_by_index
@@ -86,7 +87,7 @@ def prepare(
     _require_map_for(classifier, where is not None, against is not None)
     count = maps.count_classes(classifier.scores)
     with blaming("--classes"):
-        names = class_names.given_names(classes, model_name, count)
+        names = class_names.given_names(classes, model_name, count, classifier.is_regression)
     with blaming("--target"):
         numbers = [None if text == "max" else class_names.find_class(text, names, count) for text in targets]
         numbers = list(dict.fromkeys(numbers))
@@ -95,7 +96,7 @@ def prepare(
         if other is not None and other in numbers:
             raise ValueError(f"{against} is the class to explain: give another one")
     with blaming("--output"):
-        output.mkdir(parents=True, exist_ok=True)
+        whole_file.require_writable(output)
     built: dict[str, Any] = {}
     by_index = is_by_index(classifier, numbers, other)
     for name in methods:
@@ -156,7 +157,7 @@ def network_of(
     import numpy as np
 
     from rap_keras import models
-    from rap_keras.explanation.classifiers import PhotoClassifier, warn_if_scaled_twice
+    from rap_keras.explanation.classifiers import PhotoClassifier, warn_of_preprocessing
 
     how = preprocessing_of(model_name, preprocessing)
     with blaming(model_parameter()):
@@ -166,16 +167,16 @@ def network_of(
     arrays = f"Explain samples of any other kind as arrays: {save}, then `rap-keras explain {file} --model FILE`"
     with blaming(model_parameter(), way_out=other_samples or arrays):
         fixed = models.photo_size(whole, grey=grey)
-    of = _classifier_of(whole)
+    classifier = _classifier_of(whole)
     how = require_preprocessing(how)
     size, short_side = _geometry(fixed, resize, crop)
-    found = PhotoClassifier(of.model, of.map, of.whole, of.activation, how, size, short_side)
+    found = PhotoClassifier(**vars(classifier), preprocessing=how, size=size, short_side=short_side)
     # A function of the wrong kind is found on noise, before an analyzer is built.
-    any_size = [length or NOISE_LENGTH for length in tuple(of.model.inputs[0].shape)[1:3]]
+    any_size = [length or NOISE_LENGTH for length in tuple(found.model.inputs[0].shape)[1:3]]
     shape = (1, *(size or any_size), 1 if found.is_grey else 3)
     noise = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    network_input(noise, how, of.model)
-    warn_if_scaled_twice(whole, how)
+    network_input(noise, how, found.model)
+    warn_of_preprocessing(whole, how)
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Callable
 
 import click
@@ -28,6 +29,13 @@ def names_in(*given: str) -> tuple[str, ...]:
 def separated(_context: click.Context, _option: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...]:
     """What click makes of an option that may be given several times, with several names each."""
     return names_in(*given)
+
+
+def finite(_context: click.Context, _option: click.Parameter, given: float | None) -> float | None:
+    """Refuses NaN and infinity, which click takes for numbers in any range; raises click.BadParameter."""
+    if given is not None and not math.isfinite(given):
+        raise click.BadParameter(f"{given} is not a finite number.")
+    return given
 
 
 def photo_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -74,6 +82,7 @@ def figure_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--width",
             type=click.FloatRange(0.5, 100),
+            callback=finite,
             metavar="INCHES",
             help="Width of the figures, for example 3.3 for one column of a two-column paper. Default: depends on "
             "the number of methods.",

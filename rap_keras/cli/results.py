@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from rap_keras.basics import whole_file
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,7 +27,7 @@ def lines(answers: Explanations) -> Iterator[str]:
     for answer in answers:
         label = answer.label if answer.against is None else f"{answer.label} against {answer.against}"
         places = f"{answer.of_places()}  " if answer.of_places() else ""
-        logit = "sum of logits" if places else "logit"
+        logit = f"sum of {answer.quantity}s" if places else answer.quantity
         probability = "" if answer.probability is None else f"probability {answer.probability:.4g}  "
         score = f"score {answer.own_score()}  " if answer.own_score() else ""
         yield (
@@ -91,9 +92,7 @@ def _write_numbers(row: Sequence[Explanation], file: Path) -> None:
         arrays["region"] = first.places
     if first.probability is not None:
         arrays["probability"] = np.array(first.probability)
-    buffer = io.BytesIO()  # on a full disk numpy would leave a half-closed archive, and a traceback when it goes
-    np.savez_compressed(buffer, **arrays)
-    file.write_bytes(buffer.getvalue())
+    whole_file.write_npz(file, arrays, compressed=True)
 
 
 def _without_batch(layers: Mapping[str, Any]) -> dict[str, Any]:

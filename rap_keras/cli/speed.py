@@ -123,15 +123,17 @@ def speed(
 
     Exit status: 0 if all measurements succeeded; 1 if some failed; 2 for wrong usage.
     """
+    from rap_keras.basics import whole_file
+    from rap_keras.basics.wording import counted
     from rap_keras.benchmark.speed import suite, timings
 
     _require_known(networks, methods, {"--slow": slow, "--native": native})
     with blaming("--output"):
-        output.mkdir(parents=True, exist_ok=True)
+        whole_file.require_writable(output)
     plan = suite.Plan(networks, methods, sizes, batches, repeats, slow=slow, native=native)
     command = shlex.join(["rap-keras", *sys.argv[1:]])
     count = len(networks) * len(sizes) * (len(plan.names) + len(batches))
-    click.echo(f"{count} measurements (twice as many with a GPU), each in its own process", err=True)
+    click.echo(f"{counted(count, 'measurement')} (twice as many with a GPU), each in its own process", err=True)
     found = None
     for number, (done, found) in enumerate(suite.run(plan), start=1):
         click.echo(f"{number}/{count if found.device == 'CPU' else 2 * count} {done}", err=True)

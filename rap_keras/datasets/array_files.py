@@ -8,6 +8,9 @@ from typing import Any, Union
 
 import numpy as np
 
+from rap_keras.basics.whole_file import require_file
+from rap_keras.basics.wording import counted
+
 EXTENSIONS = (".npy", ".npz")
 """Extensions of array files, lower case."""
 
@@ -76,6 +79,7 @@ def _of_input(name: str, inputs: Mapping[str, Shape]) -> str:
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
     """The arrays in a file by their names; that of a .npy file has the name ""."""
+    require_file(path)
     with open(path, "rb") as file:
         try:
             if path.suffix.lower() == ".npy":
@@ -123,7 +127,8 @@ def _require_numbers(array: np.ndarray, where: str) -> None:
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         count = int((~np.isfinite(array)).sum())
         raise ValueError(
-            f"{where}: {count} of {array.size} values are NaN or infinite: replace them, for instance with "
+            f"{where}: {count} of {counted(array.size, 'value')} {'is' if count == 1 else 'are'} NaN or "
+            "infinite: replace them, for instance with "
             "numpy.nan_to_num"
         )
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from PIL import Image, ImageFile, ImageOps
 
+from rap_keras.basics.whole_file import require_file
 from rap_keras.models.user_code import find_function
 
 EXTENSIONS = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
@@ -39,6 +40,7 @@ def expand(paths: Iterable[str | Path]) -> list[Path]:
 
     Raises:
         FileNotFoundError: There is no such file or folder.
+        OSError: What is given is a pipe, a device or a socket.
         ValueError: A folder holds no image.
     """
     found: list[Path] = []
@@ -46,6 +48,7 @@ def expand(paths: Iterable[str | Path]) -> list[Path]:
         if not path.exists():
             raise FileNotFoundError(f"{path}: no such file or folder")
         if not path.is_dir():
+            require_file(path)
             found.append(path)
             continue
         inside = [file for file in sorted(path.iterdir()) if _is_image_name(file)]
@@ -77,6 +80,7 @@ def opened(path: str | Path) -> Iterator[ImageFile.ImageFile]:
         OSError: The file cannot be opened.
         ValueError: The file is not an image, is damaged, or has more pixels than Pillow takes.
     """
+    require_file(path)
     with open(path, "rb") as file:
         try:
             with warnings.catch_warnings():

@@ -13,6 +13,7 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 from PIL import Image
 
+from rap_keras.basics.whole_file import require_file
 from rap_keras.datasets.dataset import BrokenExample
 from rap_keras.datasets.example import Box
 from rap_keras.datasets.images import load_photo, opened
@@ -96,6 +97,7 @@ def read_annotation(path: Path, photo: np.ndarray) -> list[Corners]:
             boxes or an incomplete one, or it is for a photo of another size.
     """
     try:
+        require_file(path)
         root = fromstring(path.read_bytes())
     except FileNotFoundError:
         raise BrokenExample(f"{path}: no such annotation") from None
@@ -140,8 +142,10 @@ def read_table(path: Path, *columns: str) -> list[dict[str, str]]:
     """The rows of a CSV file that has these columns.
 
     Raises:
+        OSError: It cannot be opened.
         ValueError: It is not such a file.
     """
+    require_file(path)
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:  # spreadsheets begin with a byte order mark
             reader = csv.DictReader(file, strict=True)

@@ -355,6 +355,27 @@ def without_activation(layer: Any, given: Any) -> Any:
         return other(given)
 
 
+def as_graph(model: keras.Model) -> keras.Model:
+    """A model whose layers are known: the given one, or a functional one around a subclassed model.
+
+    A subclassed model of Keras 3 knows the shape of its input once it was called or built.
+    """
+    shape = (model.get_build_config() or {}).get("input_shape") if KERAS_3 else None
+    if getattr(model, "outputs", None) or not shape or is_chain(model):
+        return model
+    inputs = _inputs(shape)
+    return keras.Model(inputs, called_again(model, inputs), name=model.name)
+
+
+def _inputs(shape: Any) -> Any:
+    """Symbolic inputs for one shape with its batch axis, or for a list or dict of shapes."""
+    if isinstance(shape, dict):
+        return {name: _inputs(one) for name, one in shape.items()}
+    if isinstance(shape[0], (list, tuple)):
+        return [_inputs(one) for one in shape]
+    return keras.Input(tuple(shape[1:]))
+
+
 def set_weights(model: keras.Model, weights: list[np.ndarray]) -> None:
     """Sets all weights of a model, and updates what Normalization layers of Keras 3 derive from theirs."""
     model.set_weights(weights)

@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
+from rap_keras.basics.wording import counted
 from rap_keras.engine import keras_graph, least_size, regions
 from rap_keras.engine.progress import progress_bar
 
@@ -159,7 +160,8 @@ def require_one_each(indices: np.ndarray, count: int, name: str, way_out: str = 
     """Raises ValueError unless there are as many indices as samples."""
     if len(indices) != count:
         raise ValueError(
-            f"{name} has {len(indices)} indices for {count} samples: give one index, or one for each sample"
+            f"{name} has {counted(len(indices), 'index', 'indices')} for {counted(count, 'sample')}: give one "
+            "index, or one for each sample"
             f"{way_out}"
         )
 
@@ -250,7 +252,10 @@ def _in_order(X: Any, tensors: list[tf.Tensor]) -> list[Any]:
     else:
         given = [X[0]] if len(X) == 1 and np.ndim(as_array(X[0])) == len(tensors[0].shape) else [X]
     if len(given) != len(tensors):
-        raise ValueError(f"the model has {len(tensors)} inputs, but {len(given)} arrays were given")
+        raise ValueError(
+            f"the model has {counted(len(tensors), 'input')}, but "
+            f"{counted(len(given), 'array was', 'arrays were')} given"
+        )
     return given
 
 
@@ -301,8 +306,8 @@ def not_numbers(array: np.ndarray) -> str:
     if kind in "USO":
         return (
             "texts, categories or other objects: give numbers, encoded as in the network's training. If a layer "
-            "of the network looks texts up, such as StringLookup or TextVectorization, explain what comes behind it, "
-            "keras.Model(layer.output, model.output), and give that layer's output"
+            "of the network looks texts up, such as StringLookup or TextVectorization, explain what comes behind "
+            "it, keras.Model(layer.output, model.output), and give that layer's output"
         )
     if kind in "Mm":
         return f"{array.dtype}: give numbers as in the network's training, such as x.astype('int64')"
@@ -376,7 +381,8 @@ def _valid_selection(selection: Any, batch: int, output: tf.Tensor, name: str = 
     if indices.size == 0 or indices.size % (batch * len(shape)):
         raise ValueError(
             f"{name} has {indices.size} numbers: give one index"
-            f"{'' if len(shape) == 1 else f' of {len(shape)} numbers'}, or one for each of the {batch} samples"
+            f"{'' if len(shape) == 1 else f' of {len(shape)} numbers'}, or one for each of the "
+            f"{counted(batch, 'sample')}"
         )
     indices = indices.reshape(-1, len(shape))
     for sample, index in enumerate(indices):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rap_keras.basics.wording import counted, listed
 from rap_keras.explanation.photos_and_arrays import Sample
 from rap_keras.hosts.titles import title
 
@@ -23,7 +24,8 @@ class Explanation:
     Attributes:
         method: The name of the method.
         target: The number of the class.
-        label: The name of the class; "class 3" where the classes have no names.
+        label: The name of the class; "class 3" where the classes have no names. Of a regression "output", or
+            "output 3" where there are several.
         against: The name of the class which it is compared with, or None.
         logit: The logit of the class; of a map, the sum of its logits at `places`.
         probability: The probability of the class, or None where the network makes none of its logits.
@@ -34,6 +36,7 @@ class Explanation:
         relevances: Relevance at each input, by the name of the input, in the shape of the sample, float32.
         sample: What was explained.
         milliseconds: The time that the method took. The first sample's includes building its graph.
+        quantity: What `logit` is: "logit", or "value" for an output of a regression, which has no classes.
     """
 
     method: str
@@ -47,6 +50,7 @@ class Explanation:
     relevances: dict[str, np.ndarray]
     sample: Sample
     milliseconds: float
+    quantity: str = "logit"
 
     @property
     def relevance(self) -> np.ndarray | dict[str, np.ndarray]:
@@ -69,7 +73,7 @@ class Explanation:
 
     def of_places(self) -> str:
         """How many places of a map it is about, and "" for other networks."""
-        return "" if self.places is None else f"{self.places.sum()} of {self.places.size} places"
+        return "" if self.places is None else f"{self.places.sum()} of {counted(self.places.size, 'place')}"
 
     def own_score(self) -> str:
         """The score as text where it is not the logit, as for contrastive methods; else ""."""
@@ -123,11 +127,12 @@ class Explanation:
         probability = "" if self.probability is None else f", probability {self.probability:.4g}"
         against = "" if self.against is None else f" against {self.against!r}"
         lost = "" if self.lost is None else f" ({abs(self.lost):.2g} {'lost' if self.lost >= 0 else 'gained'})"
-        turned = ", negative logit: blue is relevant" if _is_turned(self) else ""
+        turned = f", {_turned(self)}" if _is_turned(self) else ""
         score = f", score {self.own_score()}" if self.own_score() else ""
+        prepared = f", {self.sample.prepared}" if self.sample.prepared else ""
         return (
-            f"<{title(self.method)} of {self.label!r}{against}: logit {self.logit:.6g}{probability}{score}, "
-            f"relevance sums to {self.sum:.6g}{lost}{turned}>"
+            f"<{title(self.method)} of {self.label!r}{against}: {self.quantity} {self.logit:.6g}{probability}"
+            f"{score}, relevance sums to {self.sum:.6g}{lost}{turned}{prepared}>"
         )
 
 
@@ -165,11 +170,7 @@ class Explanations(tuple[Explanation, ...]):
         raise AttributeError(f"Explanations has no attribute {name!r}{hint}")
 
     def __repr__(self) -> str:
-        return (
-            f"<{len(self)} explanation{'s' * (len(self) != 1)}: "
-            + ", ".join(repr(answer)[1:-1] for answer in self)
-            + ">"
-        )
+        return f"<{counted(len(self), 'explanation')}: " + ", ".join(repr(answer)[1:-1] for answer in self) + ">"
 
 
 def by_target(answers: Sequence[Explanation]) -> list[list[Explanation]]:
@@ -194,29 +195,34 @@ def _figure_of(answers: Sequence[Explanation], **options: Any) -> Figure:
     import numpy as np
 
     from rap_keras.visualization.display import require_no_overlay
-    from rap_keras.visualization.method_grid import Row, drawn, one_line
+    from rap_keras.visualization.method_grid import Row, drawn
     from rap_keras.visualization.sample_pictures import Cell, stacked
     from rap_keras.visualization.style import Style
 
     unknown = [name for name in options if name not in Style._fields]
     if unknown:
-        raise TypeError(f"figures have no option {', '.join(unknown)}: there are {', '.join(Style._fields)}")
+        raise TypeError(f"figures have no option {listed(unknown, 'or')}: there are {listed(Style._fields)}")
     style, sample, rows = Style(**options).checked(), answers[0].sample, by_target(answers)
     if sample.photo is not None:
+        labels = [_label_of(row, in_one_line=len(rows) == 1) for row in rows]
+        maps = [{title(answer.method): _heatmap(answer) for answer in row} for row in rows]
         return drawn(
-            [Row(_label_of(row), sample.photo / 255, {title(a.method): _heatmap(a) for a in row}) for row in rows],
+            [Row(label, sample.photo / 255, of_row) for label, of_row in zip(labels, maps)],
             style,
             is_turned=any(map(_is_turned, answers)),
         )
     require_no_overlay(style)
     cells = []
     for row in rows:
-        about = one_line(_label_of(row))
         for name, batch in sample.inputs.items():
             of_input = [name] if len(sample.inputs) > 1 else []
             cells.append(
                 [
-                    Cell(", ".join([title(a.method), *of_input, about]), batch[0], np.asarray(a.relevances[name]))
+                    Cell(
+                        ", ".join([title(a.method), *of_input, _label_of([a], in_one_line=True)]),
+                        batch[0],
+                        np.asarray(a.relevances[name]),
+                    )
                     for a in row
                 ]
             )
@@ -242,24 +248,32 @@ def _short(name: str) -> str:
     return "\n".join(textwrap.wrap(name, 20, max_lines=2, placeholder=" ...")) or name
 
 
-def _label_of(row: Sequence[Explanation]) -> str:
-    """What stands beside the heatmaps of one class: its name, logit and probability, and what is unusual."""
+def _label_of(row: Sequence[Explanation], in_one_line: bool) -> str:
+    """What stands beside the heatmaps of one class, or above: its name, logit and probability, what is unusual."""
     first = row[0]
     names = [_short(name) for name in (first.label, first.against) if name is not None]
-    lines = ["\nagainst ".join(names)]
+    parts = ["\nagainst ".join(names)]
     if first.places is not None:
-        lines += [first.of_places(), f"sum of logits {first.logit:.4g}"]
+        parts += [first.of_places(), f"sum of {first.quantity}s {first.logit:.4g}"]
     else:
-        lines.append(f"logit {first.logit:.4g}")
+        parts.append(f"{first.quantity} {first.logit:.4g}")
     if first.probability is not None:
-        lines.append(f"probability {first.probability:.2g}")
-    turned = [title(answer.method) for answer in row if _is_turned(answer)]
+        parts.append(f"probability {first.probability:.2g}")
+    turned = [answer for answer in row if _is_turned(answer)]
     if turned:
-        only = "" if len(turned) == len(row) else "\nin " + ",\n".join(turned)
-        lines.append(f"negative logit:\nblue is relevant{only}")
-    if first.sample.note:
-        lines.append(first.sample.note)
-    empty = [title(answer.method) for answer in row if answer.is_empty()]
+        only = "" if len(turned) == len(row) else f"\n{textwrap.fill(f'in {_methods(turned)}', 24)}"
+        parts.append(_turned(first).replace(": ", ":\n") + only)
+    parts += [first.sample.note, first.sample.prepared]
+    empty = [answer for answer in row if answer.is_empty()]
     if empty:
-        lines.append("no relevance:\n" + "\n".join(empty))
-    return "\n".join(lines)
+        parts.append(f"no relevance:\n{textwrap.fill(_methods(empty), 24)}")
+    found = filter(None, parts)
+    return ", ".join(part.replace("\n", " ") for part in found) if in_one_line else "\n".join(found)
+
+
+def _methods(answers: Sequence[Explanation]) -> str:
+    return listed(title(answer.method) for answer in answers)
+
+
+def _turned(answer: Explanation) -> str:
+    return f"negative {answer.quantity}: blue is relevant"

@@ -8,29 +8,41 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from rap_keras.basics.whole_file import require_file
+from rap_keras.basics.wording import counted, listed
+
+OUTPUT = "output"
+
 
 def read_names(file: Path, count: int) -> list[str]:
     """Class names from a text file, line n is class n; a leading synset id (n01440764) is left out.
 
     Raises:
+        OSError: The file cannot be opened.
         ValueError: The file is no text, or does not have `count` lines.
     """
+    require_file(file)
     try:
         lines = file.read_text(encoding="utf-8-sig").rstrip().splitlines()
     except UnicodeDecodeError as error:
         raise ValueError(f"{file}: not a text file ({error})") from error
     if len(lines) != count:
-        raise ValueError(f"{file} has {len(lines)} lines, but the network has {count} classes")
+        raise ValueError(
+            f"{file} has {counted(len(lines), 'line')}, but the network has {counted(count, 'class', 'classes')}"
+        )
     return [re.sub(r"^n\d{8}\s+", "", line).strip() for line in lines]
 
 
-def given_names(classes: str | Path | Sequence[str] | None, network: object, count: int) -> list[str] | None:
+def given_names(
+    classes: str | Path | Sequence[str] | None, network: object, count: int, is_regression: bool = False
+) -> list[str] | None:
     """The class names that were asked for, else those of the network.
 
     Args:
         classes: a text file with a name on each line, "imagenet", or the names themselves; None for the network's.
         network: as `own_names` takes it.
         count: the number of classes.
+        is_regression: whether the network has outputs in place of classes, unless their names are given.
 
     Raises:
         ConnectionError: ImageNet's names cannot be downloaded.
@@ -38,7 +50,7 @@ def given_names(classes: str | Path | Sequence[str] | None, network: object, cou
         ValueError: there are more or fewer names than classes, or the file is no text.
     """
     if classes is None:
-        return own_names(network, count)
+        return outputs(count) if is_regression else own_names(network, count)
     if isinstance(classes, (str, Path)) and str(classes) != "imagenet":
         return read_names(Path(classes), count)
     names = imagenet_names() if isinstance(classes, (str, Path)) else [str(name) for name in classes]
@@ -48,7 +60,10 @@ def given_names(classes: str | Path | Sequence[str] | None, network: object, cou
             "one on each line"
         )
     if len(names) != count:
-        raise ValueError(f"{len(names)} class names are given, and the network has {count} classes")
+        raise ValueError(
+            f"{counted(len(names), 'class name is', 'class names are')} given, and the network has "
+            f"{counted(count, 'class', 'classes')}"
+        )
     return names
 
 
@@ -98,9 +113,18 @@ def name_of(number: int, names: Sequence[str] | None) -> str:
     return f"class {number}" if names is None else names[number]
 
 
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - 20} more" if len(names) > 20 else ""
-    return f": there are {', '.join(names[:20])}{more}"
+def outputs(count: int) -> list[str]:
+    """What the outputs of a regression are called."""
+    return [OUTPUT] if count == 1 else [f"{OUTPUT} {number}" for number in range(count)]
+
+
+def quantity_of(names: Sequence[str] | None) -> str:
+    """What an output is: "value" where it has the name of a regression's output, else "logit"."""
+    return "value" if _kind(names) == OUTPUT else "logit"
+
+
+def _kind(names: Sequence[str] | None) -> str:
+    return "class" if names is None or list(names) != outputs(len(names)) else OUTPUT
 
 
 def find_class(target: str, names: Sequence[str] | None, count: int) -> int:
@@ -111,9 +135,12 @@ def find_class(target: str, names: Sequence[str] | None, count: int) -> int:
     Raises:
         ValueError: There is no such class, or several classes have that name.
     """
+    kind = _kind(names)
     if target.removeprefix("-").isdecimal():
         if not 0 <= int(target) < count:
-            raise ValueError(f"there is no class {target}: the network has classes 0 to {count - 1}")
+            all_of = "classes" if kind == "class" else "outputs"
+            has = f"{kind} 0 only" if count == 1 else f"{all_of} 0 to {count - 1}"
+            raise ValueError(f"there is no {kind} {target}: the network has {has}")
         if names is not None and target in names and names.index(target) != int(target):
             raise ValueError(
                 f"{target!r} is the number of class {names[int(target)]!r}, and the name of class "
@@ -138,6 +165,10 @@ def find_class(target: str, names: Sequence[str] | None, count: int) -> int:
     known = {part: name for own, name in zip(parts, names) for part in own}
     close = difflib.get_close_matches(wanted, known, n=4)
     raise ValueError(
-        f"unknown class {target!r}"
-        + (f": did you mean {' or '.join(repr(known[part]) for part in close)}?" if close else _listed(names))
+        f"unknown {kind} {target!r}: "
+        + (
+            f"did you mean {listed([repr(known[part]) for part in close], 'or')}?"
+            if close
+            else f"there {'is' if len(names) == 1 else 'are'} {listed(names, most=20)}"
+        )
     )

@@ -24,13 +24,14 @@ class Classifier:
     `model` has all its scores along one axis. If the output is a map, with scores of all classes at several
     places, `map` is the network before its scores were put along one axis; else it is None. `whole` is the network
     with its final activation, and `activation` its kind, one of `final_activation.NAMES`, or None where there is
-    none.
+    none. `is_regression` is as `models.is_regression` has it.
     """
 
     model: keras.Model
     map: keras.Model | None
     whole: keras.Model
     activation: str | None
+    is_regression: bool
 
     @property
     def classes(self) -> int:
@@ -82,7 +83,7 @@ class PhotoClassifier(Classifier):
 
 
 def classifier_of(whole: keras.Model) -> Classifier:
-    """A model with one output as a classifier; one unit behind a sigmoid becomes two classes.
+    """A model with one output as a classifier; one unit behind a sigmoid, or trained as one, becomes two classes.
 
     Raises:
         NotAnalyzeableModelException: its final activation cannot be removed.
@@ -100,20 +101,28 @@ def classifier_of(whole: keras.Model) -> Classifier:
             "one size, with keras.Input((height, width, 3)), or for other samples of one size"
         )
     logits, activation = models.to_logits(whole), found[0].kind if found else None
-    flat = models.flat_output(logits)
-    if activation == "sigmoid" and maps.count_classes(flat) == 1:
+    flat, is_regression = models.flat_output(logits), models.is_regression(whole)
+    if activation in ("sigmoid", None) and maps.count_classes(flat) == 1 and not is_regression:
         flat = models.two_classes(flat)
-    return Classifier(flat, maps.map_of_classes(logits), models.flat_output(whole), activation)
+    of_places = maps.map_of_classes(logits, is_regression)
+    return Classifier(flat, of_places, models.flat_output(whole), activation, is_regression)
 
 
-def warn_if_scaled_twice(network: keras.Model, how: Preprocessing) -> None:
-    """Warns if photos are scaled by a named preprocessing, and again by a layer at the network's beginning."""
+def warn_of_preprocessing(network: keras.Model, how: Preprocessing) -> None:
+    """Warns if photos are scaled twice, here and by the network, or not by the preprocessor that belongs to it."""
     import warnings
 
+    from rap_keras import models
     from rap_keras.datasets.images import PREPROCESSINGS
     from rap_keras.engine.input_scaling import scaling_layer
     from rap_keras.engine.network import flatten
 
+    if models.preprocessor_of(network) is not None:
+        warnings.warn(
+            "the model has a preprocessor of its own, which is not used, since preprocessing is given: in Python "
+            "leave preprocessing out, and photos are prepared by it",
+            stacklevel=2,
+        )
     names = [name for name, function in PREPROCESSINGS.items() if how in (name, function) and name != "raw"]
     layer = scaling_layer(flatten(network)) if names else None
     if layer is not None:

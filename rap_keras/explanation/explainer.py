@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rap_keras.explanation import questions
 from rap_keras.explanation.answers import Explanation, Explanations
-from rap_keras.explanation.class_names import name_of
+from rap_keras.explanation.class_names import name_of, quantity_of
 from rap_keras.explanation.classifiers import Classifier
 from rap_keras.explanation.photos_and_arrays import Sample
 
@@ -94,6 +94,7 @@ class Explainer(NamedTuple):
             relevances={name: np.asarray(array[0], np.float32) for name, array in zip(sample.inputs, arrays)},
             sample=sample,
             milliseconds=milliseconds,
+            quantity=quantity_of(self.names),
         )
 
     def choice(self, question: Question) -> dict[str, Any]:

@@ -12,12 +12,13 @@ from PIL import Image
 from tensorflow import keras
 
 from rap_keras import models
+from rap_keras.basics.wording import counted
 from rap_keras.datasets import images
 from rap_keras.datasets.array_files import is_array_file
 from rap_keras.engine.network import predictor
 from rap_keras.explanation import class_names, maps
 from rap_keras.explanation.answers import Explanation, Explanations
-from rap_keras.explanation.classifiers import Classifier, PhotoClassifier, classifier_of, warn_if_scaled_twice
+from rap_keras.explanation.classifiers import Classifier, PhotoClassifier, classifier_of, warn_of_preprocessing
 from rap_keras.explanation.explainer import Explainer, analyzer_of, is_by_index
 from rap_keras.explanation.kept import at_home
 from rap_keras.explanation.photos_and_arrays import Sample, arrays_of, load_arrays, of_arrays, of_photo
@@ -45,7 +46,8 @@ def explain(
 ) -> Explanation | Explanations:
     """Explains a network's decision about one photo, or about one sample of any other kind.
 
-    A final softmax or sigmoid is removed; a network of one sigmoid unit has two classes. For many samples build an
+    A final softmax or sigmoid is removed; a network of one sigmoid unit has two classes. A regression has outputs
+    in place of classes, see `rap_keras.models.is_regression`. For many samples build an
     analyzer once, with `rap_keras.create_analyzer`.
 
     Examples:
@@ -66,7 +68,8 @@ def explain(
         preprocessing: What the network was trained with: "caffe" (VGG, ResNet), "tf" (MobileNet, Inception),
             "torch", "unit" (0 to 1), "raw" (0 to 255, where the network scales photos itself), a function from
             RGB, float32, (N, H, W, 3), 0 to 255, to the network's input, or "MODULE:FUNCTION". A network
-            given by its name has its own. The photo is resized to the network's input.
+            given by its name has its own, and so has an image task of keras_hub: it prepares photos, and arrays
+            from 0 to 255. The photo is resized to the network's input.
         against: The class to compare with, for contrastive methods.
         region: For networks whose output is a map, such as segmentation: boolean, (H, W), True where the class is
             explained; for classes of each time step (steps,). The default is where it is the highest of all.
@@ -93,15 +96,16 @@ def explain(
     if steps is not None:
         require_steps(methods)
     with at_home(model) as keep:
-        given = models.load_model(model) if isinstance(model, (str, Path)) else model
+        loaded = models.load_model(model) if isinstance(model, (str, Path)) else model
         chosen = repr(output)
-        whole = keep(chosen, lambda: models.one_output(given, output))
+        whole = keep(chosen, lambda: models.one_output(loaded, output))
         if preprocessing is None and isinstance(model, (str, Path)) and (_is_photo(sample) or _is_uint8(sample)):
             preprocessing = models.own_preprocessing(str(model))
+        _refuse_text(loaded, sample)
         classifier = keep((chosen, "logits"), lambda: classifier_of(whole), lambda: _copied_for_logits(whole))
-        one = _sample(classifier, sample, preprocessing, _mask(region, classifier))
+        one = _prepared(classifier, loaded, sample, preprocessing, region)
         count = maps.count_classes(classifier.scores)
-        names = class_names.given_names(classes, model, count)
+        names = class_names.given_names(classes, model, count, classifier.is_regression)
         numbers = [None if one is None else _number(one, names, count) for one in targets]
         other = None if against is None else _number(against, names, count)
         _require_contrast(other, methods, classifier)
@@ -159,6 +163,71 @@ def _is_photo(sample: Any) -> bool:
     return isinstance(sample, Image.Image)
 
 
+def _refuse_text(model: keras.Model, given: Any) -> None:
+    """Raises ValueError if text is given to a task of keras_hub that makes tokens of it."""
+    if getattr(getattr(model, "preprocessor", None), "tokenizer", None) is None:
+        return
+    first = given[0] if isinstance(given, (list, tuple, np.ndarray)) and len(given) else given
+    if isinstance(first, (str, bytes)) and not is_array_file(Path(str(first))):
+        raise ValueError(
+            "text is given, and explain takes numbers: give the tokens that the model's own preprocessor makes of "
+            "it, rap_keras.explain(model, model.preprocessor([text]))"
+        )
+
+
+def _prepared(
+    classifier: Classifier, model: keras.Model, given: Any, preprocessing: Preprocessing | None, region: Any
+) -> Sample:
+    """The sample as the network takes it: prepared as said, or by the model's own preprocessor."""
+    own = models.preprocessor_of(model)
+    photo = _photo_of(given) if own is not None and preprocessing in (None, own) else None
+    if photo is not None:
+        return _by_task(classifier, photo, own, region)
+    sample = _sample(classifier, given, preprocessing, _mask(region, classifier))
+    if own is not None and preprocessing is None:
+        _require_prepared(sample)
+    return sample
+
+
+def _photo_of(given: Any) -> Any:
+    """What is given, if it is a photo or an array with values of one; else None."""
+    if _is_photo(given) or isinstance(given, (str, Path, dict)):
+        return given if _is_photo(given) else None
+    values = np.asarray(given)
+    return values if _has_pixels(values) else None
+
+
+def _has_pixels(values: np.ndarray) -> bool:
+    """Whether an array has values as photos have them before any preprocessing; after it, few exceed 3."""
+    return values.dtype.kind in "iuf" and values.size > 0 and bool(values.min() >= 0 and 3 < values.max() <= 255)
+
+
+def _by_task(classifier: Classifier, photo: Any, preprocessor: Any, region: Any) -> Sample:
+    """A photo as the preprocessor of a task makes it, which may also resize and crop it."""
+    if region is not None:
+        raise ValueError(
+            "region is laid over the network's input, which the model's own preprocessor makes of the photo: give "
+            "the sample as numpy.asarray(model.preprocessor(photo[None])), and region in its shape"
+        )
+    name = str(photo) if isinstance(photo, (str, Path)) else "the photo"
+    pixels = images.load_photo(photo) if isinstance(photo, (str, Path)) else photo
+    if isinstance(pixels, Image.Image) or pixels.dtype == np.uint8:
+        pixels = _pixels(pixels)
+    batch = pixels.astype(np.float32)  # as in task.predict: the preprocessor would round resized photos of uint8
+    made = preprocessor(batch[np.newaxis] if batch.ndim == 3 else batch)
+    found = _one(*arrays_of(made, classifier.model), None, name)
+    return found._replace(prepared="prepared by the model's own preprocessor")
+
+
+def _require_prepared(sample: Sample) -> None:
+    """Raises ValueError if a task's preprocessor seems not to have been used."""
+    if any(map(_has_pixels, sample.inputs.values())):
+        raise ValueError(
+            f"{sample.name} has values like a photo's, from 0 to 255, and the model has a preprocessor of its "
+            "own, which prepares photos: give the photo as an image file, or as an array in memory"
+        )
+
+
 def _is_uint8(sample: Any) -> bool:
     return isinstance(sample, np.ndarray) and sample.dtype == np.uint8
 
@@ -169,7 +238,8 @@ def _sample(
     is_path = isinstance(given, (str, Path))
     if isinstance(given, (list, tuple)) and any(map(_is_photo, given)):
         raise ValueError(
-            f"a list of {len(given)} photos, and one is explained at a time: call explain for each of them, or "
+            f"a list of {counted(len(given), 'photo')}, and one is explained at a time: call explain for each "
+            "of them, or "
             "give them to the command `rap-keras explain`"
         )
     if is_path and is_array_file(Path(given)):
@@ -187,11 +257,10 @@ def _sample(
     photo = images.load_photo(given) if is_path else _pixels(given)
     size = models.photo_size(classifier.whole, grey=True)
     how = images.find_preprocessing(preprocessing) if isinstance(preprocessing, str) else preprocessing
-    of = classifier
-    taking = PhotoClassifier(of.model, of.map, of.whole, of.activation, how, size, None)
+    taking = PhotoClassifier(**vars(classifier), preprocessing=how, size=size, short_side=None)
     found = of_photo(taking, photo, region, name, Path(name).stem)
     arrays_of(next(iter(found.inputs.values())), classifier.model)  # refused where the network cannot take it
-    warn_if_scaled_twice(classifier.whole, how)
+    warn_of_preprocessing(classifier.whole, how)
     return found
 
 
@@ -262,7 +331,8 @@ def _number(target: Any, names: list[str] | None, count: int) -> int:
         raise ValueError(f"{target!r} as the class: give its number, from 0 to {count - 1}, or its name")
     if target == "max" and not (names and "max" in names):
         raise ValueError("'max' as the class: give target=None for the class with the largest logit")
-    return class_names.find_class(str(target), names if isinstance(target, str) else None, count)
+    by_name = isinstance(target, str) or class_names.quantity_of(names) == "value"
+    return class_names.find_class(str(target), names if by_name else None, count)
 
 
 def _require_contrast(against: int | None, methods: Sequence[str], classifier: Classifier) -> None:

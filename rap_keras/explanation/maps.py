@@ -11,16 +11,17 @@ if TYPE_CHECKING:
     from tensorflow import keras
 
 
-def map_of_classes(logits: keras.Model) -> keras.Model | None:
+def map_of_classes(logits: keras.Model, is_regression: bool) -> keras.Model | None:
     """The model, if its output has several places; None if it has one score for each class.
 
-    A map of one channel, as behind a sigmoid, becomes one of two classes: class 1 is the channel itself.
+    A map of one channel, as behind a sigmoid, becomes one of two classes, except that of a regression: class 1 is
+    the channel itself.
     """
     from rap_keras.models import two_classes
 
     if prod(places_of(logits)) == 1:
         return None
-    return two_classes(logits) if count_classes(logits) == 1 else logits
+    return two_classes(logits) if count_classes(logits) == 1 and not is_regression else logits
 
 
 def count_classes(logits: keras.Model) -> int:

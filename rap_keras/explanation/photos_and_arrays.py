@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from rap_keras.basics.wording import counted, listed
 from rap_keras.explanation import maps
 from rap_keras.explanation.classifiers import PhotoClassifier
 
@@ -23,7 +24,8 @@ class Sample(NamedTuple):
     `name` is what is printed of it, and `stem` begins the names of its files. `inputs` has, by the name of the
     network's input, a batch of one, (1, ...). `photo` is what is shown of an image, uint8, (H, W, 3), with a
     `note` for the figure if that is not the whole of it; it is None for samples of other kinds. `region` is the
-    part of what is asked about that the network sees, boolean, (H, W), or None.
+    part of what is asked about that the network sees, boolean, (H, W), or None. `prepared` is what is told if the
+    network's own preprocessor was used, else "".
     """
 
     name: str
@@ -32,6 +34,7 @@ class Sample(NamedTuple):
     photo: np.ndarray | None
     note: str
     region: np.ndarray | None
+    prepared: str = ""
 
     @property
     def x(self) -> np.ndarray | list[np.ndarray]:
@@ -151,15 +154,14 @@ def arrays_of(given: Any, model: keras.Model) -> tuple[dict[str, np.ndarray], bo
         arrays = {str(name): as_array(array) for name, array in given.items()}
     elif isinstance(given, (list, tuple)) and len(shapes) > 1:
         if len(given) != len(shapes):
-            raise ValueError(f"{len(given)} arrays, and the model takes {len(shapes)}: {', '.join(shapes)}")
+            takes = f"the model takes {len(shapes)}: {listed(shapes)}"
+            raise ValueError(f"{counted(len(given), 'array')}, and {takes}")
         arrays = {name: as_array(array) for name, array in zip(shapes, given)}
     else:
         arrays = {next(iter(shapes)) if len(shapes) == 1 else "": as_array(given)}
     if set(arrays) != set(shapes):
-        takes = ", ".join(f"{name!r} {shape}" for name, shape in shapes.items())
-        held = ", ".join(
-            [f"{len(arrays)} array{'s' * (len(arrays) != 1)}", *(repr(name) for name in arrays if name)]
-        )
+        takes = listed(f"{name!r} {shape}" for name, shape in shapes.items())
+        held = ", ".join([counted(len(arrays), "array"), *(repr(name) for name in arrays if name)])
         raise ValueError(
             f"the sample has {held}, and the model takes {takes}: give a dict by these names, or a "
             "list in this order"

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from rap_keras.basics import whole_file
 from rap_keras.engine import keras_graph
 from rap_keras.models import configuration, files
 from rap_keras.models.foreign_files import brief, naming, read_npz
@@ -23,14 +24,14 @@ def save_npz(path: str | Path, class_name: str, state: dict[str, Any]) -> None:
     """Writes what an analyzer's `save` returned.
 
     Raises:
+        OSError: the file cannot be written.
         ValueError: a rule in the state is not a function that can be imported from a module.
     """
     rest = {**state, "keras": keras_graph.version()}
     weights = rest.pop("model_weights")
     rest["rules"] = {name: _address(rule) for name, rule in rest["rules"].items()}
     arrays = {_WEIGHT.format(index): weight for index, weight in enumerate(weights)}
-    with open(path, "wb") as file:  # np.savez would add .npz to a path without it
-        np.savez(file, class_name=class_name, state=json.dumps(rest, default=_plain), **arrays)
+    whole_file.write_npz(path, {"class_name": class_name, "state": json.dumps(rest, default=_plain), **arrays})
 
 
 def load_npz(path: str | Path) -> tuple[str, dict[str, Any]]:

@@ -11,18 +11,21 @@ from rap_keras.models.loading import (
     load_model,
     own_preprocessing,
     photo_size,
+    preprocessor_of,
 )
-from rap_keras.models.outputs import flat_output, one_output, two_classes
+from rap_keras.models.outputs import flat_output, is_regression, one_output, two_classes
 
 __all__ = [
     "EMBEDDED",
     "applications",
     "flat_output",
     "is_network_name",
+    "is_regression",
     "load_model",
     "one_output",
     "own_preprocessing",
     "photo_size",
+    "preprocessor_of",
     "to_logits",
     "two_classes",
     "without_softmax",

@@ -16,9 +16,11 @@ import h5py
 import tensorflow as tf
 from tensorflow import keras
 
+from rap_keras.basics.whole_file import require_file
 from rap_keras.engine import keras_graph
 from rap_keras.models import configuration, keras_2_files
 from rap_keras.models.foreign_files import brief, check_hdf5, check_zip, naming
+from rap_keras.models.outputs import remember_loss
 
 _SUBCLASSED = (
     "it is not a graph of layers but a subclassed or unbuilt model: build it with the functional API or as a "
@@ -34,9 +36,11 @@ def load(path: Path, custom_objects: Mapping[str, Any]) -> keras.Model:
         custom_objects: classes and functions that are not part of Keras, by their names in the file.
 
     Raises:
+        OSError: it is a pipe, a device or a socket.
         ValueError: the file holds no model, or one that the installed Keras cannot read, or one that could do more
             than calculate.
     """
+    require_file(path)
     with keras.utils.custom_object_scope(custom_objects) if custom_objects else nullcontext():
         if path.is_dir():
             return _saved_model(path)
@@ -64,8 +68,8 @@ def _hdf5(path: Path) -> keras.Model:
             )
         version = _text(found["keras_version"] or "")
         _require_readable(version)
-        if found["training_config"] is not None:
-            configuration.require_no_code(configuration.parse(_text(found["training_config"])))
+        training = configuration.parse(_text(found["training_config"] or "{}"))
+        configuration.require_no_code(training)
         written = configuration.parse(_text(found["model_config"]))
         config = _understood(written, version)
         if keras_graph.KERAS_3:
@@ -77,7 +81,7 @@ def _hdf5(path: Path) -> keras.Model:
                 named = Path(shutil.copyfile(path, Path(folder, "model.h5")))
                 with h5py.File(named, "r+") as file:
                     file.attrs["model_config"] = json.dumps(config)
-            return keras.models.load_model(str(named), compile=False)
+            return remember_loss(keras.models.load_model(str(named), compile=False), training.get("loss"))
     except Exception as error:  # Keras raises no particular type
         raise _not_loaded(path, version, error) from None
 
@@ -117,7 +121,8 @@ def _archive(path: Path) -> keras.Model:
     try:
         with TemporaryDirectory() as folder:
             as_it_is = config == calculated and path.suffix == ".keras"
-            return _rebuilt(path if as_it_is else _archive_of(path, Path(folder, "model.keras"), config))
+            read = path if as_it_is else _archive_of(path, Path(folder, "model.keras"), config)
+            return remember_loss(_rebuilt(read), (config.get("compile_config") or {}).get("loss"))
     except Exception as error:  # Keras raises no particular type
         raise _not_loaded(path, version, error) from None
 
@@ -207,7 +212,7 @@ def _saved_model(path: Path) -> keras.Model:
         model = keras.models.model_from_json(json.dumps(config))
         _require_graph_of_layers(model)
         model.load_weights(str(path / "variables" / "variables")).assert_existing_objects_matched()
-        return model
+        return remember_loss(model, (metadata.get("training_config") or {}).get("loss"))
     except Exception as error:  # Keras raises no particular type
         raise _not_loaded(path, version, error) from None
 

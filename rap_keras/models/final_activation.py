@@ -26,7 +26,6 @@ from rap_keras.engine.rules.kinds import kind_of, lookup
 from rap_keras.engine.rules.linear_layers import dot_map, linear_maps
 from rap_keras.engine.rules.trials import calculated
 from rap_keras.engine.rules.unweighted import divided, multiplied
-from rap_keras.models.outputs import as_graph
 
 NAMES = {"softmax": "softmax", "log_softmax": "log-softmax", "sigmoid": "sigmoid"}
 """The kinds of final activation, and what messages call them."""
@@ -88,7 +87,7 @@ def to_logits(model: keras.Model) -> keras.Model:
             removed, because layers after it calculate with probabilities.
     """
     require_model(model)
-    model = as_graph(model)
+    model = keras_graph.as_graph(model)
     outputs = _outputs(model)
     logits = [_before(output) for output in outputs]
     _require_removed(model, outputs, logits)

@@ -12,6 +12,8 @@ from typing import Any
 import h5py
 import numpy as np
 
+from rap_keras.basics.whole_file import require_file
+
 _HARMLESS = 2**28  # bytes: less than this is unpacked whatever the ratio
 _RATIO = 100  # compression hardly shrinks weights
 _MOST = 2**34  # bytes: ten times the largest network of keras.applications
@@ -95,8 +97,10 @@ def read_npz(path: str | Path) -> dict[str, np.ndarray]:
 
     Raises:
         FileNotFoundError: there is no such file.
+        OSError: it is a pipe, a device or a socket.
         ValueError: it is not a .npz file, is damaged, holds pickled objects, or holds arrays far larger than it.
     """
+    require_file(path)
     with naming(path):
         if not zipfile.is_zipfile(path):
             with open(path, "rb"):  # raises FileNotFoundError if it is missing

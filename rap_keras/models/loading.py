@@ -37,6 +37,12 @@ def own_preprocessing(name: str) -> Callable[[np.ndarray], np.ndarray] | None:
     return None if build is None else sys.modules[build.__module__].preprocess_input
 
 
+def preprocessor_of(model: keras.Model) -> Callable[[np.ndarray], Any] | None:
+    """The preprocessor of photos of a task of keras_hub, such as an image classifier; else None."""
+    found = getattr(model, "preprocessor", None)
+    return None if getattr(found, "image_converter", None) is None else found
+
+
 def load_model(
     name_or_path: str | Path,
     weights: str | None = "imagenet",

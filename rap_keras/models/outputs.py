@@ -2,38 +2,22 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+from math import prod
 from typing import Any
 
 import numpy as np
 from tensorflow import keras
 
-from rap_keras.engine import keras_graph
+from rap_keras.basics.wording import counted
 from rap_keras.engine.checks import require_model
 from rap_keras.engine.errors import NotAnalyzeableModelException
-from rap_keras.engine.keras_graph import output_names, producer
+from rap_keras.engine.keras_graph import as_graph, output_names, producer
+from rap_keras.engine.network import flatten
 from rap_keras.engine.regions import class_axis
 from rap_keras.engine.rules.kinds import lookup
-
-
-def as_graph(model: keras.Model) -> keras.Model:
-    """A model whose layers are known: the given one, or a functional one around a subclassed model.
-
-    A subclassed model of Keras 3 knows the shape of its input once it was called or built.
-    """
-    shape = (model.get_build_config() or {}).get("input_shape") if keras_graph.KERAS_3 else None
-    if getattr(model, "outputs", None) or not shape or keras_graph.is_chain(model):
-        return model
-    inputs = _inputs(shape)
-    return keras.Model(inputs, keras_graph.called_again(model, inputs), name=model.name)
-
-
-def _inputs(shape: Any) -> Any:
-    """Symbolic inputs for one shape with its batch axis, or for a list or dict of shapes."""
-    if isinstance(shape, dict):
-        return {name: _inputs(one) for name, one in shape.items()}
-    if isinstance(shape[0], (list, tuple)):
-        return [_inputs(one) for one in shape]
-    return keras.Input(tuple(shape[1:]))
+from rap_keras.models import final_activation
 
 
 def one_output(model: keras.Model, output: str | int | None = None) -> keras.Model:
@@ -60,7 +44,10 @@ def one_output(model: keras.Model, output: str | int | None = None) -> keras.Mod
             )
         return model
     number = _number(output, names)
-    return model if len(names) == 1 else keras.Model(model.inputs, model.outputs[number], name=model.name)
+    if len(names) == 1:
+        return model
+    chosen = keras.Model(model.inputs, model.outputs[number], name=model.name)
+    return remember_loss(chosen, loss_of(model, number))
 
 
 def _number(output: str | int, names: list[str]) -> int:
@@ -74,6 +61,57 @@ def _number(output: str | int, names: list[str]) -> int:
     return names.index(output)
 
 
+def is_regression(model: keras.Model) -> bool:
+    """Whether the outputs of a model are values, and not scores of classes.
+
+    A model that ends in a softmax or sigmoid has classes. Else the loss decides with which it was compiled, here
+    or in its file: a cross-entropy or hinge loss is for classes, a squared error and its like for values. Where
+    that is unknown, a single unit is a value, and several outputs are classes.
+
+    Args:
+        model: with one output, as it was trained.
+    """
+    if final_activation.find(flatten(model)):
+        return False
+    name = loss_name(loss_of(model, 0))
+    if any(part in name for part in _OF_CLASSES):
+        return False
+    return name in _OF_VALUES or prod(tuple(model.outputs[0].shape)[1:]) == 1
+
+
+_OF_CLASSES = ("crossentropy", "hinge")
+_OF_VALUES = set(
+    "mse mae mape msle meansquarederror meanabsoluteerror meanabsolutepercentageerror logcosh huber huberloss "
+    "meansquaredlogarithmicerror poisson cosinesimilarity cosineproximity".split()
+)
+_LOSS = "_loss_for_words"
+
+
+def remember_loss(model: keras.Model, loss: Any) -> keras.Model:
+    """The model, which is not compiled, with the loss that it was trained with, for `is_regression`."""
+    vars(model)[_LOSS] = loss  # not by Keras, which would track it
+    return model
+
+
+def loss_of(model: keras.Model, number: int) -> Any:
+    """The loss that an output was trained with, as Keras takes or saves it; None if it is unknown."""
+    loss = vars(model).get(_LOSS) or getattr(model, "loss", None)
+    if isinstance(loss, (list, tuple)):
+        return loss[number] if number < len(loss) else None
+    if isinstance(loss, Mapping) and "class_name" not in loss:
+        return loss.get(output_names(model)[number])
+    return loss
+
+
+def loss_name(loss: Any) -> str:
+    """The name of a loss in lower-case letters, "" for none: "meansquarederror" of mean_squared_error."""
+    if isinstance(loss, Mapping):  # as files have it
+        loss = loss.get("config" if loss.get("class_name") == "function" else "class_name")
+    if not (loss is None or isinstance(loss, str)):
+        loss = getattr(loss, "__name__", type(loss).__name__)
+    return re.sub("[^a-z]", "", (loss or "").lower())
+
+
 def flat_output(model: keras.Model) -> keras.Model:
     """The model with its output flattened to (N, classes); the given model if it already is.
 
@@ -81,7 +119,7 @@ def flat_output(model: keras.Model) -> keras.Model:
         ValueError: The model has several outputs.
     """
     if len(model.outputs) != 1:
-        raise ValueError(f"model {model.name!r} has {len(model.outputs)} outputs, but must have one")
+        raise ValueError(f"model {model.name!r} has {counted(len(model.outputs), 'output')}, but must have one")
     if len(model.outputs[0].shape) <= 2:
         return model
     return keras.Model(model.inputs, keras.layers.Flatten()(model.outputs[0]), name=model.name)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from tensorflow import keras
 
+from rap_keras.basics import whole_file
 from rap_keras.models.foreign_files import read_npz
 from rap_keras.patterns.pattern_maps import Map
 
@@ -34,8 +35,9 @@ class Patterns:
         Raises:
             OSError: the file cannot be written.
         """
-        with Path(file).open("wb") as handle:
-            np.savez_compressed(handle, __format__=_FORMAT, __network__=self.network, **self.arrays)
+        whole_file.write_npz(
+            file, {"__format__": _FORMAT, "__network__": self.network, **self.arrays}, compressed=True
+        )
 
     @staticmethod
     def load(file: str | Path) -> Patterns:

@@ -11,6 +11,7 @@ import numpy as np
 from tensorflow import keras
 from tqdm import tqdm
 
+from rap_keras.basics import whole_file
 from rap_keras.engine import keras_graph
 from rap_keras.models.shapes_networks import build_network, preprocess
 from rap_keras.shapes.generator import CLASSES, Samples, generate, sample
@@ -66,7 +67,7 @@ def train(
     epochs = EPOCHS[network] if epochs is None else epochs
     if epochs < 1 or images < _BATCH:
         raise ValueError(f"{epochs} epochs of {images} images: there must be 1 epoch and {_BATCH} images or more")
-    output.parent.mkdir(parents=True, exist_ok=True)
+    whole_file.require_writable(output.parent)
     pictures, targets = _training_set(images, progress)
     # Given the name, Keras picks an Adam that works with eager execution on or off, as it is now.
     model.compile("adam", "categorical_crossentropy", metrics=["accuracy"])
@@ -78,11 +79,12 @@ def train(
         shuffle=False,  # the batches are shuffled already
         verbose=1 if progress else 0,
     )
-    if keras_graph.KERAS_3:
-        # Keras 2 cannot read what save_weights writes here, but it can read the weights of a whole model.
-        model.save(str(output), include_optimizer=False)
-    else:
-        model.save_weights(str(output))
+    with whole_file.replacing(output) as unfinished:
+        if keras_graph.KERAS_3:
+            # Keras 2 cannot read what save_weights writes here, but it can read the weights of a whole model.
+            model.save(str(unfinished), include_optimizer=False)
+        else:
+            model.save_weights(str(unfinished))
     return accuracy(model, generate(_VALIDATION_IMAGES, VALIDATION_SEED))
 
 

@@ -8,6 +8,8 @@ from numbers import Real
 import numpy as np
 from numpy.typing import ArrayLike
 
+from rap_keras.basics.wording import counted
+
 SEISMIC = "seismic"
 """The colour map of the paper: white for 0, red for positive and blue for negative relevance."""
 
@@ -191,7 +193,8 @@ def require_finite(maps: np.ndarray, name: str) -> None:
         sample = np.flatnonzero(counts)[0]
         where = f"sample {sample} of {name}" if maps.ndim == 3 else name
         raise ValueError(
-            f"{where} has {counts[sample]} values that are not finite: find the layer where the "
+            f"{where} has {counted(counts[sample], 'value that is', 'values that are')} not finite: find the "
+            "layer where the "
             "relevance overflowed, or replace them, for instance with numpy.nan_to_num"
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+import math
 import os
 import sys
 import warnings
@@ -15,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from rap_keras.basics import whole_file
+from rap_keras.basics.wording import counted
 from rap_keras.visualization.colours import SEISMIC, as_pixels, heatmap, numbers, require_same_size
 from rap_keras.visualization.method_grid import Row, drawn
 from rap_keras.visualization.sample_pictures import Cell, as_photo, channels_note, stacked
@@ -27,6 +30,7 @@ PRINT_DPI = 300
 """Dots per inch of pictures in a file."""
 
 _SCREEN_DPI = 192
+_MOST_PIXELS = 50_000_000  # matplotlib takes about 50 bytes for each, in files of any format
 
 
 def picture(
@@ -84,7 +88,7 @@ def picture(
     if sample is None or sample.ndim == 3:
         return drawn([_row(found, sample, "")], style)
     require_no_overlay(style)
-    sample = numbers(sample, "photo", {n: f"{n} axes" for n in range(1, 8)})
+    sample = numbers(sample, "photo", {n: counted(n, "axis", "axes") for n in range(1, 8)})
     cells = [Cell(name, sample, _of_shape(values, sample.shape, name)) for name, values in found.items()]
     return stacked([cells], style)
 
@@ -126,14 +130,18 @@ def save(figure: Figure, path: str | Path, dpi: float = PRINT_DPI) -> None:
 
     Raises:
         OSError: The file cannot be written.
-        ValueError: There is no such format.
+        ValueError: There is no such format, or the figure has more than 50 million pixels.
     """
-    from matplotlib import rc_context
+    from matplotlib import rc_context, rcParams
 
+    _require_drawable(figure, dpi)
     # Type 3, matplotlib's default, is refused by many publishers. Text of an SVG stays text.
-    with rc_context({"pdf.fonttype": 42, "ps.fonttype": 42, "svg.fonttype": "none"}):
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=dpi)
+    style: Any = {"pdf.fonttype": 42, "ps.fonttype": 42, "svg.fonttype": "none"}
+    file = Path(path) if Path(path).suffix else Path(f"{path}.{rcParams['savefig.format']}")  # as matplotlib does
+    written = io.BytesIO()  # on a full disk Pillow tells nothing, and the writer of PDFs fails in its own way
+    with rc_context(style):
+        figure.savefig(written, format=file.suffix[1:].lower(), dpi=dpi)
+    whole_file.write(file, written.getvalue())
 
 
 def display(figure: Figure) -> None:
@@ -177,8 +185,21 @@ def _css_width(figure: Figure) -> int:
 
 def _as_png(figure: Figure) -> bytes:
     written = io.BytesIO()
+    _require_drawable(figure, _SCREEN_DPI)
     figure.savefig(written, format="png", dpi=_SCREEN_DPI)
     return written.getvalue()
+
+
+def _require_drawable(figure: Figure, dpi: float) -> None:
+    """Raises ValueError if a figure has more pixels than fit into memory."""
+    width, height = map(float, figure.get_size_inches())
+    if not width * height * dpi**2 <= _MOST_PIXELS:
+        most = math.floor(math.sqrt(_MOST_PIXELS / (width * height)))
+        raise ValueError(
+            f"the figure has {width:.4g} x {height:.4g} inches, at {dpi:g} dpi {width * dpi:,.0f} x "
+            f"{height * dpi:,.0f} pixels, and may have at most {_MOST_PIXELS:,}, which take gigabytes of memory: "
+            f"give a smaller width, or a dpi of at most {most}"
+        )
 
 
 def _shown_by_viewer(png: bytes) -> bool:
@@ -208,10 +229,11 @@ def _rows(arrays: Mapping[str, Any], photos: Sequence[Any], titles: Sequence[str
     for name, values in arrays.items():
         if len(values) != len(photos):
             raise ValueError(
-                f"{name} has relevance for {len(values)} images, and there are {len(photos)} photos: give one each"
+                f"{name} has relevance for {counted(len(values), 'image')} and not for "
+                f"{counted(len(photos), 'photo')}: give one each"
             )
     if titles is not None and len(titles) != len(photos):
-        raise ValueError(f"{len(titles)} titles for {len(photos)} photos: give one each")
+        raise ValueError(f"{counted(len(titles), 'title')} for {counted(len(photos), 'photo')}: give one each")
     return [
         _row(
             {str(name): np.asarray(values[index]) for name, values in arrays.items()},

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from rap_keras.basics.wording import counted
 from rap_keras.visualization import layout
 from rap_keras.visualization.colours import MAP, as_pixels, blended, fractions, require_finite, require_same_size
 from rap_keras.visualization.style import Style
@@ -57,14 +58,20 @@ def grid(
             f"heatmaps is a {type(heatmaps).__name__}: it must be a dict from each method's name to its heatmaps"
         )
     if len(photos) == 0 or len(heatmaps) == 0:
-        raise ValueError(f"{len(photos)} photos and {len(heatmaps)} methods: a grid needs at least one of each")
+        raise ValueError(
+            f"{counted(len(photos), 'photo')} and {counted(len(heatmaps), 'method')}: a grid needs at least one "
+            "of each"
+        )
     for method, maps in heatmaps.items():
         if len(maps) != len(photos):
             raise ValueError(
-                f"method {method!r} has {len(maps)} heatmaps for {len(photos)} photos: give one per photo"
+                f"method {method!r} has {counted(len(maps), 'heatmap')} for {counted(len(photos), 'photo')}: "
+                "give one per photo"
             )
     if titles is not None and len(titles) != len(photos):
-        raise ValueError(f"{len(titles)} titles for {len(photos)} photos: give one per photo")
+        raise ValueError(
+            f"{counted(len(titles), 'title')} for {counted(len(photos), 'photo')}: give one per photo"
+        )
     rows = []
     for index, photo in enumerate(photos):
         pixels, found = as_pixels(photo, f"photos[{index}]"), {}

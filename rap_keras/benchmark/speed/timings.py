@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 import platform
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from rap_keras.basics import whole_file
 from rap_keras.benchmark.speed.suite import MEMORY_BATCH, Found
 from rap_keras.hosts.titles import title
 
@@ -51,16 +53,17 @@ def write(found: Found, output: Path, command: str) -> None:
         ("device", "network", "size", "method", "seconds", "gigabytes"),
         found.first,
     )
-    (output / "speed.md").write_text("\n".join(_markdown(found, timed, command)) + "\n", encoding="utf-8")
+    whole_file.write(output / "speed.md", ("\n".join(_markdown(found, timed, command)) + "\n").encode())
     if timed:
         _plot(timed, output / "speed.png")
 
 
 def _write_csv(file: Path, columns: tuple[str, ...], lines: list[dict[str, Any]]) -> None:
-    with file.open("w", newline="", encoding="utf-8") as handle:
-        writer = csv.DictWriter(handle, columns, extrasaction="ignore")
-        writer.writeheader()
-        writer.writerows(lines)
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, columns, extrasaction="ignore")
+    writer.writeheader()
+    writer.writerows(lines)
+    whole_file.write(file, text.getvalue().encode())
 
 
 def _markdown(found: Found, timed: list[dict[str, Any]], command: str) -> Iterator[str]:
@@ -117,4 +120,6 @@ def _plot(timed: list[dict[str, Any]], file: Path) -> None:
         axes.minorticks_off()
         axes.grid(alpha=0.3)
         axes.legend(fontsize=7, ncol=3, loc="upper center", bbox_to_anchor=(0.5, -0.15))
-    figure.savefig(file, dpi=120)
+    written = io.BytesIO()
+    figure.savefig(written, format="png", dpi=120)
+    whole_file.write(file, written.getvalue())

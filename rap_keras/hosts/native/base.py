@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
+from rap_keras.basics.wording import counted
 from rap_keras.engine import checks, regions
 from rap_keras.engine.beginning import Begin, at_output, behind_head
 from rap_keras.engine.calls import Call
@@ -81,7 +82,7 @@ class Analyzer:
     def __repr__(self) -> str:
         options = ", ".join(f"{name}={value!r}" for name, value in self._options().items())
         layers = len(self.network.calls)
-        return f"<{type(self).__name__} of model {self._model.name!r}: {layers} layers, {options}>"
+        return f"<{type(self).__name__} of model {self._model.name!r}: {counted(layers, 'layer')}, {options}>"
 
     def __copy__(self) -> Analyzer:
         other = object.__new__(type(self))
