@@ -73,7 +73,7 @@ class Call:
             return values[argument.number] if isinstance(argument, Ref) else argument
 
         args, kwargs = map_leaves((self.args, self.kwargs), fill)
-        layer = keras_graph.in_full_precision(self.layer)
+        layer = keras_graph.with_own_statistics(keras_graph.in_full_precision(self.layer))
         if "training" in inspect.signature(layer.call).parameters and len(args) < 2:
             kwargs = {**kwargs, "training": False}
         return tf.nest.flatten(layer.call(*args, **kwargs))

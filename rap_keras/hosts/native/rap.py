@@ -12,6 +12,7 @@ import tensorflow as tf
 from tensorflow import keras
 
 from rap_keras.engine import checks, input_bounds, keras_graph
+from rap_keras.engine.conservation import Check, checking, excesses
 from rap_keras.engine.execution import compiled
 from rap_keras.engine.input_bounds import InputRule
 from rap_keras.engine.keras_graph import input_names
@@ -22,7 +23,7 @@ from rap_keras.engine.rules.unweighted import Rule
 from rap_keras.engine.rules.weighted import Position
 from rap_keras.engine.samples import Samples
 from rap_keras.hosts import storage
-from rap_keras.hosts.native.base import Analyzer
+from rap_keras.hosts.native.base import Analyzer, numbered
 from rap_keras.models.foreign_files import naming
 
 
@@ -66,6 +67,7 @@ class RAP(Analyzer):
         network: the model's layer calls.
         plan: their rules.
         variant: as above.
+        lost_at: the layers that lost relevance in the last `analyze`, as text; empty where none did.
 
     Warns:
         UserWarning: given bounds end at a layer whose rule is the user's own, or no layer uses them.
@@ -115,6 +117,8 @@ class RAP(Analyzer):
         )
         self._warn_of_unused_bounds()
         self._layer_functions: dict[tuple[str, ...], Callable] = {}
+        self._checking: Callable[[Samples], Check] | None = None
+        self.lost_at = ""
 
     def _options(self) -> dict[str, Any]:
         own = {"variant": self.variant, "batch_norm": self._batch_norm, "input_rule": self._input_rule}
@@ -150,7 +154,29 @@ class RAP(Analyzer):
 
     def _attributions(self, tensors: list[tf.Tensor]) -> list[tf.Tensor]:
         relevance = self.propagate(tensors)
-        return [relevance.tensors[number] for number in relevance.inputs]
+        return [*(relevance.tensors[number] for number in relevance.inputs), relevance.amount]
+
+    def _compare_sums(
+        self, samples: Samples, outputs: list[np.ndarray], amounts: list[np.ndarray], which: np.ndarray, first: int
+    ) -> None:
+        """Warns where relevance is lost, and says at which layer."""
+        self.lost_at = ""
+        excess = excesses(outputs, amounts[0])
+        lost = which[excess[which] > 1]
+        if not len(lost):
+            return
+        self._checking = self._checking or checking(self)
+        self.lost_at = self._checking(samples).losing()
+        worst = lost[excess[lost].argmax()]
+        amount = amounts[0][worst]
+        missing = amount - sum(array[worst].sum(dtype=float) for array in outputs)
+        what = "logit" if self._contrast is None else "score less the part of biases in the head"
+        warnings.warn(
+            f"the relevance of sample {numbered(lost + first)} does not sum to the {what}: {abs(missing):.3g} of "
+            f"{amount:.4g} is {'lost' if missing * amount > 0 else 'added'} at {self.lost_at}. A layer whose input "
+            "is zero and whose bias alone speaks has nothing to give relevance to; a rule of yours may lose it, too",
+            stacklevel=5,
+        )
 
     def samples(self, X: Any, neuron_selection: Any = None, against: Any = None) -> Samples:
         """Checks X and the neurons to explain and to compare with, and returns them as samples.
