@@ -36,6 +36,7 @@ LRP = "LRP \N{GREEK SMALL LETTER ALPHA}1\N{GREEK SMALL LETTER BETA}0"
 METHODS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("RAP", "rap", {}),
     ("RAP, `input_rule=None`", "rap", {"input_rule": None}),
+    ("RAP, bounds of the data", "rap", {"input_rule": "data"}),
     ("Contrastive RAP", "rap.contrastive", {}),
     (LRP, "lrp.alpha_1_beta_0", {}),
     ("LRP ε", "lrp.epsilon", {}),
@@ -182,7 +183,10 @@ def decisions(logits: np.ndarray) -> np.ndarray:
 
 
 def explained(title: str, name: str, options: dict[str, Any], model: keras.Model, x: Any, truth: Any) -> Row:
-    """The row of one method."""
+    """The row of one method; an `input_rule` of "data" stands for the lowest and highest value of all samples."""
+    if options.get("input_rule") == "data":
+        parts = as_list(x)
+        options = {"input_rule": (min(part.min() for part in parts), max(part.max() for part in parts))}
     try:
         analyzer = create_analyzer(name, model, **options)
     except NotAnalyzeableModelException as error:

@@ -330,10 +330,7 @@ class DeepTaylor(LRP):
         other = super()._why_zero(empty, amounts)
         if self._contrast is not None or logits.min() >= 0:
             return other
-        reason = (
-            f"the logit is negative, {logits.min():.4g}, and deep Taylor explains only positive logits. Use rap, or "
-            "explain another class"
-        )
+        reason = lrp_scale.of_negative(logits.min())
         return reason if logits.max() < 0 else f"{reason}; or {other}"
 
     def _amount(self, beginning: Beginning, output: tf.Tensor, positions: list[tf.Tensor]) -> tf.Tensor:

@@ -47,13 +47,21 @@ def text(method: str, numbers: str, factor: float, cause: str) -> str:
     )
 
 
+def of_negative(logit: float) -> str:
+    """Why deep Taylor gives nothing for a negative logit."""
+    return (
+        f"the logit is negative, {logit:.4g}, and deep Taylor explains only positive logits. Use rap, or explain "
+        "another class"
+    )
+
+
 def cause(
     through: Callable[[list[tf.Tensor], Callable], Any],
     back: Callable[[Call, Tensors, Tensors, Tensors], Tensors],
     specs: list[tf.TensorSpec],
     samples: Samples,
 ) -> str:
-    """The kind of layer whose rule changes the sum of |relevance| most, as `text` takes it.
+    """The kind of layer whose rule changes the sum of relevance most, as `text` takes it.
 
     Args:
         through: takes tensors and a rule of calls, and sends relevance back by it.
@@ -62,20 +70,21 @@ def cause(
         samples: the samples that are explained.
     """
 
-    def sizes(*tensors: tf.Tensor) -> dict[str, Any]:
+    def sums(*tensors: tf.Tensor) -> dict[str, Any]:
         found: dict[str, Any] = {}
 
         def measured(call: Call, Xs: Tensors, Ys: Tensors, Rs: Tensors) -> Tensors:
             given = back(call, Xs, Ys, Rs)
-            both = [tf.add_n([tf.reduce_sum(tf.abs(tf.cast(R, tf.float64))) for R in part]) for part in (Rs, given)]
+            both = [tf.add_n([tf.reduce_sum(tf.cast(R, tf.float64)) for R in part]) for part in (Rs, given)]
             found.setdefault(type(call.layer).__name__, []).append(both)
             return given
 
         through(list(tensors), measured)
         return found
 
-    found = compiled(sizes, specs)(samples.feeds())
-    growth = {kind: float(np.sum([np.log(after / before) for before, after in sums if before and after]))
-              for kind, sums in found.items()}
-    kind = max(growth, key=lambda name: abs(growth[name]))
-    return f", most by the rule of its {kind} layers"
+    found = compiled(sums, specs)(samples.feeds())
+    changes = {
+        kind: sum(np.log(abs(after / before)) for before, after in pairs if before and after)
+        for kind, pairs in found.items()
+    }
+    return f", most by the rule of its {max(changes, key=lambda kind: abs(changes[kind]))} layers"

@@ -49,11 +49,12 @@ class RAP(Analyzer):
         batch_norm: "identity" passes relevance through BatchNormalization unchanged, as the authors' program
             does; "fold" first makes it part of the convolution or Dense layer before it, where that is exact.
         input_rule: the lowest and highest input value, which the rule of the first layer (z^B, Eq. 10) needs.
-            "auto": the minimum and maximum of each sample; for a series (N, time, channels) those of each channel;
-            for vectors (N, features) no z^B, since features share no scale. (low, high): numbers or one value per
-            channel, in units of the model's input; `analyze` refuses samples outside them. None: no z^B; the first
-            layer uses the rule of inner layers. For several inputs give one of these for each, as a dict by name
-            or as a list.
+            "auto": for colour photos, which are inputs (N, H, W, 3 or 4 channels), the minimum and maximum of each
+            sample; no z^B elsewhere, where 0 mostly means "nothing": series, vectors, volumes, films, images of one
+            channel. (low, high): numbers or one value per channel, in units of the model's input, for example
+            black and white of grey photos; `analyze` refuses samples outside them. None: no z^B; the first layer
+            uses the rule of inner layers. For several inputs give one of these for each, as a dict by name or as a
+            list.
         rules: rules for single layers by name (as in `analyze_layers`), instead of those of their kind; see
             `rap_keras.register_rule` for what a rule is.
         output: the output to explain, by its name in `model.output_names` or its number, if the model has several.
