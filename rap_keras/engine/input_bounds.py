@@ -1,10 +1,9 @@
 """The lowest and highest value of each input, which the rule of the first layer needs (z^B, Eq. 10).
 
-They come from the option `input_rule`. "auto" takes the lowest and highest value of each sample, as the authors do,
-if it is a colour photo by its shape: (height, width, 3 or 4 channels). There they are black and white. Elsewhere 0
-mostly means "nothing", lies between the two or is the lowest value, and z^B would give relevance to it; so "auto"
-does not use z^B for series, vectors, volumes, films and images of one channel (digits, spectrograms, EEG).
-docs/models.md has the figures.
+They come from the option `input_rule`. "auto" takes the lowest and highest value of each sample, as the authors
+do, if it is a colour photo by its shape: (height, width, 2 to 4 channels). There they are black and white. Elsewhere
+0 mostly means "nothing", and z^B would give relevance to it; so "auto" does not use z^B for series, vectors, volumes,
+films and images of one channel (digits, spectrograms, EEG). docs/models.md has the figures.
 """
 
 from __future__ import annotations
@@ -28,7 +27,8 @@ class Fixed(NamedTuple):
     high: np.ndarray
 
 
-_COLOUR = (3, 4)  # channels of RGB and RGBA
+_COLOUR = (2, 3, 4)
+"""Numbers of channels of photos that are not grey: RGB, and either with a channel of opacity."""
 
 Rule = Union[str, Fixed, None]
 """The rule of one input: "auto", fixed bounds, or None for no bounds."""
@@ -76,7 +76,7 @@ def tensors(rules: Sequence[Rule], xs: Sequence[tf.Tensor]) -> list[Bounds | Non
 
 
 def has_bounds(rule: Rule, x: tf.Tensor) -> bool:
-    """Whether an input has bounds: given by the user, or taken from samples that are colour photos by their shape."""
+    """Whether an input has bounds: given by the user, or for "auto" those of colour photos."""
     if rule != "auto":
         return isinstance(rule, Fixed)
     axis = 1 if keras.backend.image_data_format() == "channels_first" else -1

@@ -1,8 +1,8 @@
 """Tells when the relevance of LRP is far from the logit that it shares out.
 
-LRP loses what biases take, so its sum is not the logit, but it is of its order: on trained networks of convolutions
-and ReLUs at most 6 times the logit. Behind BatchNormalization, where the weights are not the layer's own and
-denominators nearly cancel, it has been 1e34 times the logit, and a 1e-5th of it.
+LRP loses what biases take, so its sum is not the logit, but it is of its order: on trained networks of
+convolutions and ReLUs at most 6 times the logit. Behind BatchNormalization, where the weights are not the layer's own
+and denominators nearly cancel, it has been 1e34 times the logit, and a 1e-5th of it.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ def factors(outputs: list[np.ndarray], amount: np.ndarray, largest: np.ndarray) 
 def text(method: str, numbers: str, factor: float, cause: str) -> str:
     """What a warning says; `cause` begins with a comma or is empty."""
     return (
-        f"the relevance of sample {numbers} is absurd: by {method} the sum of |relevance| is {factor:.2g} times the "
-        f"logit{cause}. Use rap, whose relevance sums to the logit"
+        f"the relevance of sample {numbers} is absurd: by {method} the sum of |relevance| is {factor:.2g} times "
+        f"the logit{cause}. Use rap, whose relevance sums to the logit"
     )
 
 

@@ -49,9 +49,9 @@ class RAP(Analyzer):
         batch_norm: "identity" passes relevance through BatchNormalization unchanged, as the authors' program
             does; "fold" first makes it part of the convolution or Dense layer before it, where that is exact.
         input_rule: the lowest and highest input value, which the rule of the first layer (z^B, Eq. 10) needs.
-            "auto": for colour photos, which are inputs (N, H, W, 3 or 4 channels), the minimum and maximum of each
-            sample; no z^B elsewhere, where 0 mostly means "nothing": series, vectors, volumes, films, images of one
-            channel. (low, high): numbers or one value per channel, in units of the model's input, for example
+            "auto": for colour photos, which are inputs (N, H, W, 2 to 4 channels), the minimum and maximum of
+            each sample; no z^B elsewhere, where 0 mostly means "nothing": series, vectors, volumes, films, images of
+            one channel. (low, high): numbers or one value per channel, in units of the model's input, for example
             black and white of grey photos; `analyze` refuses samples outside them. None: no z^B; the first layer
             uses the rule of inner layers. For several inputs give one of these for each, as a dict by name or as a
             list.
@@ -174,8 +174,9 @@ class RAP(Analyzer):
         what = "logit" if self._contrast is None else "score less the part of biases in the head"
         warnings.warn(
             f"the relevance of sample {numbered(lost + first)} does not sum to the {what}: {abs(missing):.3g} of "
-            f"{amount:.4g} is {'lost' if missing * amount > 0 else 'added'} at {self.lost_at}. A layer whose input "
-            "is zero and whose bias alone speaks has nothing to give relevance to; a rule of yours may lose it, too",
+            f"{amount:.4g} is {'lost' if missing * amount > 0 else 'added'} at {self.lost_at}. A layer whose "
+            "input is zero and whose bias alone speaks has nothing to give relevance to; a rule of yours may lose "
+            "it, too",
             stacklevel=5,
         )
 
