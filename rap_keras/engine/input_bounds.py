@@ -1,9 +1,9 @@
 """The lowest and highest value of each input, which the rule of the first layer needs (z^B, Eq. 10).
 
 They come from the option `input_rule`. "auto" takes the lowest and highest value of each sample, as the authors
-do, if it is a colour photo by its shape: (height, width, 2 to 4 channels). There they are black and white. Elsewhere
-0 mostly means "nothing", and z^B would give relevance to it; so "auto" does not use z^B for series, vectors, volumes,
-films and images of one channel (digits, spectrograms, EEG). docs/models.md has the figures.
+do, if it is a colour photo by its shape: (height, width, 2 to 4 channels). There they are black and white.
+Elsewhere 0 mostly means "nothing", and z^B would give relevance to it; so "auto" does not use z^B for series,
+vectors, volumes, films and images of one channel (digits, spectrograms, EEG). docs/models.md has the figures.
 """
 
 from __future__ import annotations

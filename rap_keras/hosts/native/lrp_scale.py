@@ -1,8 +1,8 @@
 """Tells when the relevance of LRP is far from the logit that it shares out.
 
 LRP loses what biases take, so its sum is not the logit, but it is of its order: on trained networks of
-convolutions and ReLUs at most 6 times the logit. Behind BatchNormalization, where the weights are not the layer's own
-and denominators nearly cancel, it has been 1e34 times the logit, and a 1e-5th of it.
+convolutions and ReLUs at most 6 times the logit. Behind BatchNormalization, where the weights are not the
+layer's own and denominators nearly cancel, it has been 1e34 times the logit, and a 1e-5th of it.
 """
 
 from __future__ import annotations

@@ -50,11 +50,11 @@ class RAP(Analyzer):
             does; "fold" first makes it part of the convolution or Dense layer before it, where that is exact.
         input_rule: the lowest and highest input value, which the rule of the first layer (z^B, Eq. 10) needs.
             "auto": for colour photos, which are inputs (N, H, W, 2 to 4 channels), the minimum and maximum of
-            each sample; no z^B elsewhere, where 0 mostly means "nothing": series, vectors, volumes, films, images of
-            one channel. (low, high): numbers or one value per channel, in units of the model's input, for example
-            black and white of grey photos; `analyze` refuses samples outside them. None: no z^B; the first layer
-            uses the rule of inner layers. For several inputs give one of these for each, as a dict by name or as a
-            list.
+            each sample; no z^B elsewhere, where 0 mostly means "nothing": series, vectors, volumes, films,
+            images of one channel. (low, high): numbers or one value per channel, in units of the model's input,
+            for example black and white of grey photos; `analyze` refuses samples outside them. None: no z^B; the
+            first layer uses the rule of inner layers. For several inputs give one of these for each, as a dict
+            by name or as a list.
         rules: rules for single layers by name (as in `analyze_layers`), instead of those of their kind; see
             `rap_keras.register_rule` for what a rule is.
         output: the output to explain, by its name in `model.output_names` or its number, if the model has several.
@@ -161,7 +161,6 @@ class RAP(Analyzer):
         self, samples: Samples, outputs: list[np.ndarray], amounts: list[np.ndarray], which: np.ndarray, first: int
     ) -> None:
         """Warns where relevance is lost, and says at which layer."""
-        self.lost_at = ""
         excess = excesses(outputs, amounts[0])
         lost = which[excess[which] > 1]
         if not len(lost):
@@ -187,6 +186,7 @@ class RAP(Analyzer):
             ValueError: as in `analyze`.
             TypeError: as in `analyze`.
         """
+        self.lost_at = ""
         samples = super().samples(X, neuron_selection, against)
         input_bounds.require_within(self._input_rules, samples.arrays)
         return samples
