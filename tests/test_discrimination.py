@@ -54,6 +54,11 @@ def test_refusals():
         metrics.discrimination(np.ones((2, 4, 5)), OWN, OTHER)
     with pytest.raises(ValueError, match="the other mask is int64"):
         metrics.discrimination(np.ones((4, 5)), OWN, OTHER.astype(np.int64))
+    for name, masks in {"own": (OWN[:1], OTHER), "other": (OWN, OTHER[:, :1])}.items():
+        with pytest.raises(ValueError, match=rf"shape \(4, 5\), the {name} mask"):
+            metrics.discrimination(np.ones((4, 5)), *masks)
+    with pytest.raises(ValueError, match=r"shape \(4, 5\), the void mask \(4,\)"):
+        metrics.discrimination(np.ones((4, 5)), OWN, OTHER, OWN[:, 0])
 
 
 def test_each_class_of_an_embedded_pair_is_explained():

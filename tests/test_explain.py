@@ -15,6 +15,7 @@ from tensorflow import keras
 import rap_keras
 from rap_keras import Explanation, Explanations
 from rap_keras.datasets import images
+from rap_keras.explanation import questions
 from rap_keras.shapes import CLASSES, TEST_SEED, generate
 
 layers = keras.layers
@@ -92,6 +93,32 @@ def test_other_classes_by_other_methods():
     share = np.exp(others - others.max()) / np.exp(others - others.max()).sum()
     assert found[5].score == pytest.approx(logits[1] - share @ others, rel=1e-4)  # the log-odds of dog
     assert found[5].sum == pytest.approx(found[5].score, rel=1e-3, abs=1e-3)
+
+
+def test_the_printed_log_odds_of_close_logits():
+    """With close logits, the mean of the others by their softmax is neither their maximum nor their plain mean."""
+    logits = np.array([1.0, 1.2, 0.9, 1.1])
+    model = keras.Sequential([keras.Input((1, 1)), keras.layers.Flatten(), keras.layers.Dense(4, use_bias=False)])
+    model.set_weights([logits[None]])
+    found = rap_keras.explain(model, np.ones((1, 1), np.float32), "rap.contrastive", [0, 1, 2, 3])
+    shares = np.exp(logits) * (1 - np.eye(4))
+    shares /= shares.sum(1, keepdims=True)
+    np.testing.assert_allclose([one.score for one in found], logits - shares @ logits, rtol=1e-5)
+    assert found[0].score == pytest.approx(-0.0818, abs=1e-4)  # 1 - (1.2 * 0.3780 + 0.9 * 0.2800 + 1.1 * 0.3420)
+    for one in found:  # without biases relevance sums to the score
+        assert one.sum == pytest.approx(one.score, rel=1e-4)
+        assert f"score {one.score:.6g}" in repr(one)
+
+
+def test_the_score_of_a_map_is_the_sum_of_its_places():
+    logits = np.array([[[1.0, 1.2, 0.9], [0.9, 1.0, 1.1]]], np.float32)
+    (question,) = questions.of_places(logits, [0], np.ones((1, 2), bool), None, "map")
+    each = []
+    for z in logits[0].astype(float):
+        weights = np.exp(z[1:])
+        each.append(z[0] - weights @ z[1:] / weights.sum())
+    assert question.score == pytest.approx(sum(each), rel=1e-6)
+    assert question.logit == pytest.approx(1.9)
 
 
 def test_a_class_against_another():

@@ -86,23 +86,36 @@ def test_features_of_a_vector_share_no_scale():
     assert fixed == pytest.approx(0.99 * np.array([[0, 0.5 / 0.51, 0.01 / 0.51]]), rel=1e-4)
 
 
-def test_channels_of_a_series_may_have_different_units():
-    """Only channel 0 carries evidence; channel 1 has values around 100 and tiny weights."""
+KINDS_OF_INPUT = {
+    "vector": ((8,), layers.Dense, (), False),
+    "series": ((9, 3), layers.Conv1D, (2,), False),
+    "grey image, digit or spectrogram": ((6, 6, 1), layers.Conv2D, (2,), False),
+    "grey photo with opacity": ((6, 6, 2), layers.Conv2D, (2,), True),
+    "photo": ((6, 6, 3), layers.Conv2D, (2,), True),
+    "photo of any size": ((None, None, 3), layers.Conv2D, (2,), True),
+    "photo with opacity": ((6, 6, 4), layers.Conv2D, (2,), True),
+    "spectral image": ((6, 6, 5), layers.Conv2D, (2,), False),
+    "volume": ((4, 4, 4, 3), layers.Conv3D, (2,), False),
+    "film": ((3, 6, 6, 3), lambda *o: layers.TimeDistributed(layers.Conv2D(*o)), (2,), False),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS_OF_INPUT)
+def test_z_b_is_for_colour_photos(kind):
+    """Elsewhere 0 means "nothing": a value of 0 gets no relevance, and the whole is that of no rule."""
+    shape, make, options, is_photo = KINDS_OF_INPUT[kind]
+    inputs = keras.Input(shape)
+    y = layers.ReLU()(make(4, *options)(inputs))
+    y = (layers.GlobalAveragePooling2D() if None in shape else layers.Flatten())(y)
+    model = keras.Model(inputs, layers.Dense(2)(y))
     random = np.random.default_rng(0)
-    inputs = keras.Input((64, 2))
-    y = layers.GlobalAveragePooling1D()(layers.Conv1D(8, 5, activation="relu")(inputs))
-    model = keras.Model(inputs, layers.Dense(1)(y))
-    kernel = random.normal(size=(5, 2, 8))
-    kernel[:, 1] *= 1e-3
-    model.set_weights([kernel, np.zeros(8), np.ones((8, 1)), np.zeros(1)])
-    x = np.stack([random.normal(size=(4, 64)), 100 + random.normal(size=(4, 64))], -1).astype(np.float32)
-    R = abs(RAP(model).analyze(x)).sum((0, 1))
-    assert R[1] < 0.01 * R[0]
-    # Each channel has its own bounds.
-    low, high = x[:1].min((0, 1)), x[:1].max((0, 1))
-    np.testing.assert_allclose(
-        RAP(model).analyze(x[:1]), RAP(model, input_rule=(low, high)).analyze(x[:1]), rtol=1e-4, atol=1e-7
-    )
+    x = random.normal(size=(1, *(length or 6 for length in shape))).astype(np.float32)
+    x *= random.random(x.shape) > 0.3
+    found = RAP(model).analyze(x)
+    expected = RAP(model, input_rule=(x.min(), x.max()) if is_photo else None).analyze(x)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7 * np.abs(expected).max())
+    assert (found[x == 0] != 0).any() == is_photo
+    assert np.abs(found - RAP(model, input_rule=None).analyze(x)).max() > 0 or not is_photo
 
 
 def two_inputs():

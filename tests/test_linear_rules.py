@@ -146,6 +146,42 @@ def test_separable_convolution_is_two_linear_maps(make):
     assert pointwise.bias is not None
 
 
+@pytest.mark.parametrize("make", [layers.SeparableConv2D, layers.SeparableConv1D])
+@pytest.mark.parametrize("place", ["first", "between", "last"])
+def test_the_two_maps_of_a_separable_convolution_have_rules_of_their_own(make, place):
+    """Only the depthwise map sees the image, and only the pointwise one is the last of the network."""
+    tf.keras.backend.set_floatx("float64")
+    shape = (5, 4, 2) if make is layers.SeparableConv2D else (7, 2)
+    inputs = y = tf.keras.Input(shape)
+    if place != "first":
+        y = tf.keras.layers.Dense(2, activation="tanh")(y)
+    separable = make(3, 3, depth_multiplier=2, padding="same", bias_initializer="normal", name="separable")
+    y = layers.Flatten(name="flat")(separable(y))
+    if place != "last":
+        y = layers.Dense(2)(y)
+    model = tf.keras.Model(inputs, y)
+    x = np.random.default_rng(0).normal(size=(2, *shape))
+    analyzer = RAP(model, input_rule=(-4, 5), neuron_selection_mode="all")
+    R = flat(analyzer.analyze_layers(x)["flat"])
+    found = analyzer.analyze_layers(x)["separable"]
+
+    seen = flat(tf.keras.Model(inputs, separable.input).predict_on_batch(x))
+    depthwise, pointwise = linear_maps(separable)
+    unit = np.eye(seen.shape[1]).reshape(-1, *separable.input.shape[1:])
+    of_depth = run(lambda x: depthwise.function(x, depthwise.w()), unit)
+    J = flat(of_depth)
+    between = np.eye(J.shape[1]).reshape(-1, *of_depth.shape[1:])
+    K = flat(run(lambda x: pointwise.function(x, pointwise.w()), between))
+    if place == "last":
+        R = jacobian.absolute_influence(seen @ J, K, R)
+    else:
+        R = jacobian.relative_attribution(seen @ J, K, R, signed=False)
+    low, high = (np.full_like(seen, bound) for bound in (-4, 5))
+    by_image = jacobian.z_b(seen, J, R, low, high)
+    expected = by_image if place == "first" else jacobian.relative_attribution(seen, J, R, signed=False)
+    assert close(found, expected)
+
+
 def test_uniform_shift_by_hand():
     # The sum of C is 6, that of R is 3: the excess of 3 is taken from the three units that are not 0.
     actual = run(linear.uniform_shift, np.array([[1.0, 0, 2, 3]]), np.array([[2.0, 1]]))

@@ -213,6 +213,23 @@ def test_bad_masks():
         confusion(MASK, MASK[:1])
     with pytest.raises(ValueError, match="marked mask is float64: it must be bool"):
         confusion(VALUES, MASK)
+    one_axis, four_axes = MASK[0], MASK[None, ..., None]
+    for wrong in (one_axis, four_axes):  # a heatmap before its channels are summed, with a mask of the same shape
+        shape = str(wrong.shape).replace("(", r"\(").replace(")", r"\)")
+        with pytest.raises(ValueError, match=rf"marked has shape {shape}: it must be \(H, W\) or \(N, H, W\)"):
+            confusion(wrong, wrong)
+        for metric in (outside_inside_ratio, mass_inside):
+            with pytest.raises(ValueError, match=rf"shape {shape}: it must be \(H, W\) or \(N, H, W\)"):
+                metric(wrong.astype(float), wrong)
+        with pytest.raises(ValueError, match=rf"shape {shape}: it must be \(H, W\) or \(N, H, W\)"):
+            marked(wrong.astype(float), "pos")
+    for metric in (outside_inside_ratio, mass_inside):  # one mask for a batch would be counted for every image
+        with pytest.raises(ValueError, match=r"shape \(3, 2, 2\), the inside mask \(2, 2\)"):
+            metric(np.stack([VALUES] * 3), MASK)
+    with pytest.raises(ValueError, match=r"shape \(3, 2, 2\), the object's mask \(2, 2\)"):
+        confusion(np.stack([MASK] * 3), MASK)
+    with pytest.raises(ValueError, match=r"shape \(2, 2\), the void mask \(3, 2, 2\)"):
+        marked(VALUES, "signed", np.stack([MASK] * 3))
 
 
 @pytest.mark.slow

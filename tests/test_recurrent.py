@@ -156,25 +156,48 @@ def test_lrp_of_an_lstm_equals_the_formulas_of_arras():
     np.testing.assert_allclose(analyzer.analyze(x), expected, rtol=1e-7, atol=1e-12)
 
 
-def test_a_gru_equals_numpy():
-    model = network(layers.GRU(5))
-    (W, U, (b, b_state)), (x,) = model.get_weights(), sequences(count=1)
-    h, steps = np.zeros(5), []
+def gru_in_numpy(x, weights, R, linear):
+    """Relevance of x (time, features) for R of the last output; with one bias the reset gate comes before U."""
+    W, U, biases = weights
+    units, reset_after = len(U), np.ndim(biases) == 2
+    b, b_state = biases if reset_after else (biases, np.zeros_like(biases))
+    of_u, of_r, of_new = (slice(k * units, (k + 1) * units) for k in range(3))
+    h, steps = np.zeros(units), []
     for now in x:
         z, state = now @ W + b, h @ U + b_state
-        u, r = sigmoid(z[:5] + state[:5]), sigmoid(z[5:10] + state[5:10])
-        new = (1 - u) * np.tanh(z[10:] + r * state[10:])
-        steps.append((now, h, r, u * h, new))
+        u, r = (sigmoid(z[part] + state[part]) for part in (of_u, of_r))
+        seen, scale = (h, r) if reset_after else (r * h, 1.0)
+        bias = b[of_new] + scale * b_state[of_new]
+        new = (1 - u) * np.tanh(now @ W[:, of_new] + scale * (seen @ U[:, of_new]) + bias)
+        steps.append((now, seen, scale, bias, u * h, new))
         h = u * h + new
-    R = R_h = np.random.default_rng(2).normal(size=5)
-    expected = []
-    for now, h, r, kept, new in reversed(steps):
-        R_kept, R_new = shares(np.array([kept, new]), R_h)
-        both = rap(np.concatenate([now, h]), np.concatenate([W[:, 10:], r * U[:, 10:]]), None, R_new)
-        expected.insert(0, both[:4])
-        R_h = R_kept + both[4:]
-    (found,) = back(model, [x[None]], R[None])
-    np.testing.assert_allclose(found[0], expected, rtol=1e-9, atol=1e-12)
+    R_h, found = R, []
+    for now, seen, scale, bias, kept, new in reversed(steps):
+        R_kept, R_new = shares(np.array([kept, new]), R_h) if linear is rap else z_shares(kept, new, R_h)
+        both = linear(np.r_[now, seen], np.r_[W[:, of_new], scale * U[:, of_new]], bias, R_new)
+        found.insert(0, both[: len(now)])
+        R_h = R_kept + both[len(now) :]
+    return np.array(found)
+
+
+@pytest.mark.parametrize("reset_after", [True, False])
+def test_a_gru_equals_numpy(reset_after):
+    model = network(layers.GRU(5, reset_after=reset_after))
+    x, R = sequences(), np.random.default_rng(2).normal(size=(3, 5))
+    (found,) = back(model, [x], R)
+    expected = [gru_in_numpy(sample, model.get_weights(), r, rap) for sample, r in zip(x, R)]
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("reset_after", [True, False])
+def test_lrp_of_a_gru_counts_both_biases(reset_after):
+    """The recurrent bias is within the reset gate with `reset_after`, and takes its share of relevance there."""
+    model = network(layers.GRU(5, reset_after=reset_after))
+    x = sequences()
+    analyzer = create_natively("lrp.epsilon", model, epsilon=1e-3, neuron_selection_mode="all")
+    R = model.predict_on_batch(x)
+    expected = [gru_in_numpy(sample, model.get_weights(), r, epsilon) for sample, r in zip(x, R)]
+    np.testing.assert_allclose(analyzer.analyze(x), expected, rtol=1e-7, atol=1e-12)
 
 
 def test_of_a_simple_network_each_step_is_a_dense_layer():

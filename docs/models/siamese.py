@@ -23,7 +23,7 @@ REMARK = """\
 A trial with two units and a softmax, `build(units=2)`, trained in the same way (held-out accuracy 0.993): the
 logit of class 2 is the higher one but below 0 in 59 of the 100 explained samples. RAP starts with this logit, so
 in these 59 its heatmap is blue where it should be red, and has no positive relevance in the disc. Contrastive RAP
-starts with a score of both logits and is not affected: its ratio is 0.067.
+starts with a score of both logits and is not affected: its ratio is 0.067, with $z^B$ at the input.
 """
 SIDE = 32
 CLASSES, WITH_TRUTH = 2, (1,)

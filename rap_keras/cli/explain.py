@@ -277,7 +277,7 @@ def start_tensorflow() -> None:
     # Keras warns about itself whenever a model predicts without eager execution.
     warnings.filterwarnings("ignore", message=".*state_updates")
     # The commands say so in their own way.
-    warnings.filterwarnings("ignore", message="the heatmap of sample")
+    warnings.filterwarnings("ignore", message="the (heatmap of sample|relevance of sample .* does not sum)")
 
 
 def _matching(classifier: Classifier, pattern: str) -> set[str]:
@@ -371,6 +371,12 @@ def _tell(answers: Explanations) -> int:
     for answer in not_finite:
         click.echo(f"the heatmap of {answer.method} for {answer.sample.name} is not finite", err=True)
     for answer in answers:
+        if answer.lost_at:
+            click.echo(
+                f"the relevance of {answer.method} for {answer.sample.name} does not sum to what it shares out: "
+                f"{answer.lost_at} cannot pass it on, as only biases speak there, or by a rule of yours",
+                err=True,
+            )
         if answer.is_empty():
             click.echo(
                 f"the heatmap of {answer.method} for {answer.sample.name} is zero everywhere, so it says nothing",

@@ -41,6 +41,11 @@ class Beginning(NamedTuple):
     calls: dict[str, Tensors]
     gradients: dict[int, tf.Tensor]
 
+    def amount(self, count: tf.Tensor) -> tf.Tensor:
+        """The sum of `tensors` for each of `count` samples, float64, (N,)."""
+        flat = [tf.reshape(tf.cast(R, tf.float64), [count, -1]) for R in self.tensors.values()]
+        return tf.add_n([tf.reduce_sum(R, 1) for R in flat])
+
 
 Begin = Callable[[Network, Values, Run], Beginning]
 

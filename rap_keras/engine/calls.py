@@ -90,7 +90,7 @@ class Call:
             return values[argument.number] if isinstance(argument, Ref) else argument
 
         args, kwargs = map_leaves((self.args, self.kwargs), fill)
-        layer = keras_graph.in_full_precision(self.layer)
+        layer = keras_graph.with_own_statistics(keras_graph.in_full_precision(self.layer))
         if keras_graph.is_operation(layer):
             return layer, args, kwargs
         return layer, *keras_graph.at_inference(layer, args, kwargs)

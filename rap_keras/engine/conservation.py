@@ -13,7 +13,7 @@ Sums do not show whether relevance is in the right place: a mirrored heatmap is 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, Union
 
 import numpy as np
@@ -28,6 +28,7 @@ from rap_keras.engine.plan import PlannedCall
 from rap_keras.engine.rules import attention, lambdas, recurrent, unweighted
 from rap_keras.engine.rules.gated import GatedRule
 from rap_keras.engine.rules.weighted import Position
+from rap_keras.engine.samples import Samples
 
 Arrays = Union[np.ndarray, list[np.ndarray]]
 
@@ -95,6 +96,14 @@ class Check(NamedTuple):
         """Whether relevance is finite and conserved, at every layer and from the output to the input."""
         return self.finite and self.excess <= 1 and not self.not_conserved() and not self.not_finite()
 
+    def losing(self) -> str:
+        """The layers that do not conserve relevance as text, or the one that is furthest from it."""
+        chosen = [layer for layer in self.layers if not layer.excess <= 1]
+        chosen = chosen or [max(self.layers, key=lambda layer: layer.excess)]
+        names = [f"'{layer.name}' ({layer.kind})" for layer in chosen]
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        return f"layer{'s' * (len(names) > 1)} {', '.join(names[:3])}{more}"
+
 
 def check(analyzer: Explained, x: Arrays, neuron_selection: Any = None) -> Check:
     """Finds the rule of every layer call, and whether it conserves relevance on the batch `x`.
@@ -109,6 +118,11 @@ def check(analyzer: Explained, x: Arrays, neuron_selection: Any = None) -> Check
     Raises:
         ValueError: as in `RAP.analyze`.
     """
+    return checking(analyzer)(analyzer.samples(x, neuron_selection))
+
+
+def checking(analyzer: Explained) -> Callable[[Samples], Check]:
+    """A function that checks samples of the analyzer as `check` does; its graph is built once."""
     network = analyzer.network
     head: set[str] = set()
 
@@ -122,7 +136,13 @@ def check(analyzer: Explained, x: Arrays, neuron_selection: Any = None) -> Check
             "outputs": [_sums_in_graph(relevance.tensors[number], count) for number in network.outputs],
         }
 
-    found = compiled(sums, analyzer.specs())(analyzer.samples(x, neuron_selection).feeds())
+    run = compiled(sums, analyzer.specs())
+    return lambda samples: _check_of(analyzer, run(samples.feeds()), head)
+
+
+def _check_of(analyzer: Explained, found: dict[str, Any], head: set[str]) -> Check:
+    """The check from the sums of every call, and of the inputs and outputs."""
+    network = analyzer.network
     score, heatmap = sum(found["outputs"])[0], sum(found["inputs"])
     seed = _sum_in_front(network, found["calls"], head) if head else score
     by_layer = _by_layer(network, found["calls"], score)
@@ -204,13 +224,22 @@ def _by_layer(network: Network, sums: Mapping[str, Iterable[np.ndarray]], seed: 
     return found
 
 
+def excesses(R: Arrays, arriving: np.ndarray) -> np.ndarray:
+    """The excess of each sample, (N,), for relevance R (N, ...) that should sum to `arriving` (N,)."""
+    return _excesses(_sums(R), arriving, arriving)
+
+
 def _excess(sums: np.ndarray, arriving: np.ndarray, scale: np.ndarray) -> float:
+    return float(np.max(_excesses(sums, arriving, scale)))
+
+
+def _excesses(sums: np.ndarray, arriving: np.ndarray, scale: np.ndarray) -> np.ndarray:
     total, size = sums
     off = np.abs(total - arriving)
     allowed = np.maximum(1e-3 * np.abs(scale), 1e-5 * size)
     with np.errstate(divide="ignore", invalid="ignore"):
         violation = np.where(off == 0, 0, off / allowed)
-    return float(np.max(np.where(np.isnan(violation), np.inf, violation)))
+    return np.where(np.isnan(violation), np.inf, violation)
 
 
 def _sums(R: Arrays) -> np.ndarray:

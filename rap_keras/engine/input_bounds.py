@@ -1,8 +1,9 @@
 """The lowest and highest value of each input, which the rule of the first layer needs (z^B, Eq. 10).
 
-They come from the option `input_rule`. "auto" takes them from each sample if its values share a scale: over the
-whole sample for images and volumes, as the authors do; over time for each channel of a series, since channels may
-have different units. The features of a vector share no scale, so "auto" does not use z^B there.
+They come from the option `input_rule`. "auto" takes the lowest and highest value of each sample, as the authors
+do, if it is a colour photo by its shape: (height, width, 2 to 4 channels). There they are black and white.
+Elsewhere 0 mostly means "nothing", and z^B would give relevance to it; so "auto" does not use z^B for series,
+vectors, volumes, films and images of one channel (digits, spectrograms, EEG). docs/models.md has the figures.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ class Fixed(NamedTuple):
     low: np.ndarray
     high: np.ndarray
 
+
+_COLOUR = (2, 3, 4)
+"""Numbers of channels of photos that are not grey: RGB, and either with a channel of opacity."""
 
 Rule = Union[str, Fixed, None]
 """The rule of one input: "auto", fixed bounds, or None for no bounds."""
@@ -73,8 +77,11 @@ def tensors(rules: Sequence[Rule], xs: Sequence[tf.Tensor]) -> list[Bounds | Non
 
 
 def has_bounds(rule: Rule, x: tf.Tensor) -> bool:
-    """Whether an input has bounds: given by the user, or taken from samples whose values share a scale."""
-    return isinstance(rule, Fixed) or (rule == "auto" and len(x.shape) > 2)
+    """Whether an input has bounds: given by the user, or for "auto" those of colour photos."""
+    if rule != "auto":
+        return isinstance(rule, Fixed)
+    axis = 1 if keras.backend.image_data_format() == "channels_first" else -1
+    return len(x.shape) == 4 and x.shape[axis] in _COLOUR
 
 
 def require_within(rules: Sequence[Rule], arrays: Mapping[str, np.ndarray]) -> None:
@@ -117,7 +124,7 @@ def _valid_rule(value: Any, name: str, x: tf.Tensor) -> Rule:
         if bound.ndim > 1 or (bound.ndim == 1 and channels not in (None, bound.size)):
             raise ValueError(
                 f"input_rule={value!r}: low and high must be numbers or lists of one value per channel, and input "
-                f"'{name}' has {counted(channels, 'channel')}"
+                f"'{name}' has {counted(int(channels or 0), 'channel')}"
             )
     if low.ndim and high.ndim and low.size != high.size:
         raise ValueError(f"input_rule={value!r}: low and high must be lists of the same length")
@@ -134,7 +141,5 @@ def _tensors(rule: Rule, x: tf.Tensor) -> Bounds | None:
         return tf.minimum(tf.constant(rule.low, x.dtype), x), tf.maximum(tf.constant(rule.high, x.dtype), x)
     if not has_bounds(rule, x):
         return None
-    series = len(x.shape) == 3
-    channels_first = keras.backend.image_data_format() == "channels_first"
-    axes = [2 if channels_first else 1] if series else list(range(1, len(x.shape)))
+    axes = list(range(1, len(x.shape)))
     return tf.reduce_min(x, axes, keepdims=True), tf.reduce_max(x, axes, keepdims=True)

@@ -325,6 +325,21 @@ def sample_shape(layer: Any) -> tuple[int, ...] | None:
     return None if None in shape else tuple(map(int, shape))
 
 
+def with_own_statistics(layer: Any) -> Any:
+    """The layer; a Normalization reads mean and variance from its variables, of which Keras keeps numbers."""
+    if not isinstance(layer, keras.layers.Normalization) or layer.input_mean is not None:
+        return layer
+    result = twin(layer)
+    result.finalize_state()
+    return result
+
+
+def fixed_in_graphs(model: keras.Model, layers: Iterable[Any]) -> list[Any]:
+    """What a graph of a model cannot read anew: which variables there are, and the tables of adapted layers."""
+    tables = ("bin_boundaries", "lookup_table", "idf_weights_const")
+    return [*model.weights, *(vars(layer)[name] for layer in layers for name in tables if name in vars(layer))]
+
+
 def depthwise_kernel(layer: Any) -> Any:
     """The kernel of a depthwise convolution."""
     return layer.depthwise_kernel if hasattr(layer, "depthwise_kernel") else layer.kernel

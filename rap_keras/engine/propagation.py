@@ -30,12 +30,14 @@ class Relevance:
 
     `inputs` are the numbers of the network's inputs. A tensor that several calls use has the sum of what they give
     back; `calls` keeps the parts. `head` has the names of the head's calls; relevance began in front of them.
+    `amount` is the sum that it began with, for each sample, float64, (N,).
     """
 
     inputs: tuple[int, ...]
     tensors: dict[int, tf.Tensor]
     calls: dict[str, list[tf.Tensor]]
-    head: frozenset[str] = frozenset()
+    head: frozenset[str]
+    amount: tf.Tensor
 
 
 @dataclass
@@ -102,6 +104,7 @@ def propagate(
             {number: R / _UNIT for number, R in tensors.items()},
             {name: [R / _UNIT for R in back] for name, back in reversed(list(calls.items()))},
             frozenset(beginning.calls),
+            beginning.amount(tf.shape(inputs[0])[0]),
         )
 
 

@@ -37,6 +37,7 @@ class Explanation:
         sample: What was explained.
         milliseconds: The time that the method took. The first sample's includes building its graph.
         quantity: What `logit` is: "logit", or "value" for an output of a regression, which has no classes.
+        lost_at: The layers at which RAP lost relevance, as text; "" where it lost none.
     """
 
     method: str
@@ -51,6 +52,7 @@ class Explanation:
     sample: Sample
     milliseconds: float
     quantity: str = "logit"
+    lost_at: str = ""
 
     @property
     def relevance(self) -> np.ndarray | dict[str, np.ndarray]:
@@ -66,8 +68,9 @@ class Explanation:
     def lost(self) -> float | None:
         """The part of the score that does not arrive at the input, or None where there is no score.
 
-        For RAP this is rounding. For contrastive RAP it is also what the biases of the network's head hold, and
-        for LRP what any bias takes. For Integrated Gradients it shrinks with more steps.
+        For RAP this is rounding, and what a layer has whose inputs are all zero, so that only its bias speaks:
+        `lost_at` names it. For contrastive RAP it is also what the biases of the network's head hold, and for LRP
+        what any bias takes. For Integrated Gradients it shrinks with more steps.
         """
         return None if self.score is None else self.score - self.sum
 
@@ -126,7 +129,9 @@ class Explanation:
     def __repr__(self) -> str:
         probability = "" if self.probability is None else f", probability {self.probability:.4g}"
         against = "" if self.against is None else f" against {self.against!r}"
-        lost = "" if self.lost is None else f" ({abs(self.lost):.2g} {'lost' if self.lost >= 0 else 'gained'})"
+        some = ", some" if self.method.endswith(".contrastive") else ""  # besides what the head's biases add
+        at = f"{some} at {self.lost_at}" if self.lost_at else ""
+        lost = "" if self.lost is None else f" ({abs(self.lost):.2g} {'lost' if self.lost >= 0 else 'gained'}{at})"
         turned = f", {_turned(self)}" if _is_turned(self) else ""
         score = f", score {self.own_score()}" if self.own_score() else ""
         prepared = f", {self.sample.prepared}" if self.sample.prepared else ""

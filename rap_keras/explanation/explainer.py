@@ -82,6 +82,8 @@ class Explainer(NamedTuple):
         milliseconds = 1000 * (perf_counter() - start)
         of_path = hasattr(analyzer, "differences")
         arrays = found if isinstance(found, list) else [found]
+        if method.startswith(("lrp.", "deep_taylor")):
+            self._warn_of_innvestigate(sample, question, method, arrays)
         return Explanation(
             method=method,
             target=question.target,
@@ -95,7 +97,30 @@ class Explainer(NamedTuple):
             sample=sample,
             milliseconds=milliseconds,
             quantity=quantity_of(self.names),
+            lost_at=getattr(analyzer, "lost_at", ""),
         )
+
+    def _warn_of_innvestigate(self, sample: Sample, question: Question, method: str, arrays: list[Any]) -> None:
+        """Warns of what iNNvestigate's own analyzers do not say, as native ones do themselves."""
+        import warnings
+
+        import numpy as np
+        from tensorflow.keras.layers import BatchNormalization
+
+        from rap_keras.hosts.native import lrp_scale
+        from rap_keras.hosts.native.base import Analyzer
+
+        if isinstance(self.analyzers[method], Analyzer):
+            return
+        if question.logit < 0 and method.startswith("deep_taylor") and not any(R.any() for R in arrays):
+            reason = lrp_scale.of_negative(question.logit)
+            warnings.warn(f"the heatmap of {sample.name} is zero everywhere: {reason}", stacklevel=2)
+        largest = np.abs(self.logits(sample.x)).max(keepdims=True)
+        (factor,) = lrp_scale.factors(arrays, np.array([question.logit]), largest.ravel())
+        if factor != 1:
+            kinds = [type(layer) for layer in self.classifier.model._flatten_layers()]
+            cause = ", most by the rule of its BatchNormalization layers" * (BatchNormalization in kinds)
+            warnings.warn(lrp_scale.text(method, "0", factor, cause), stacklevel=2)
 
     def choice(self, question: Question) -> dict[str, Any]:
         """What the analyzers are told of a question."""

@@ -86,32 +86,33 @@ def dot_map(call: Call) -> list[Linear] | None:
     return [Linear(function, lambda: tf.convert_to_tensor(constant), None, convolution=False)]
 
 
-def _variable(variable: tf.Variable) -> Weights:
-    return lambda: tf.convert_to_tensor(variable)
+def _weights(read: Callable[[], tf.Variable]) -> Weights:
+    """Reads weights in each graph anew: with LoRA a kernel is not a variable, but calculated from several."""
+    return lambda: tf.convert_to_tensor(read())
 
 
 def _bias(layer: Layer) -> Weights | None:
-    return _variable(layer.bias) if layer.use_bias else None
+    return _weights(lambda: layer.bias) if layer.use_bias else None
 
 
 def _dense(layer: Layer) -> list[Linear]:
     def function(x: tf.Tensor, w: tf.Tensor) -> tf.Tensor:
         return tf.matmul(x, w) if x.shape.rank == 2 else tf.tensordot(x, w, [[-1], [0]])
 
-    kernel, bias = _variable(layer.kernel), _bias(layer)
+    kernel, bias = _weights(lambda: layer.kernel), _bias(layer)
     return [Linear(function, kernel, bias, convolution=False, input_axes=(-2,), output_axes=(-1,), adds_up=True)]
 
 
 def _conv(layer: Layer) -> list[Linear]:
     function = _convolution(layer, layer.padding, layer.strides, layer.dilation_rate, layer.groups)
     if layer.groups > 1:
-        return [_convolutional(layer, function, layer.kernel, (), (-1,))]
-    return [_convolutional(layer, function, layer.kernel, (-2,), (-1,), adds_up=True)]
+        return [_convolutional(layer, function, lambda: layer.kernel, (), (-1,))]
+    return [_convolutional(layer, function, lambda: layer.kernel, (-2,), (-1,), adds_up=True)]
 
 
 def _depthwise(layer: Layer) -> list[Linear]:
     function = _depthwise_convolution(layer)
-    return [_convolutional(layer, function, keras_graph.depthwise_kernel(layer), (-2,), (-2, -1))]
+    return [_convolutional(layer, function, lambda: keras_graph.depthwise_kernel(layer), (-2,), (-2, -1))]
 
 
 def _separable(layer: Layer) -> list[Linear]:
@@ -119,14 +120,14 @@ def _separable(layer: Layer) -> list[Linear]:
     return [
         Linear(
             _depthwise_convolution(layer),
-            _variable(keras_graph.depthwise_kernel(layer)),
+            _weights(lambda: keras_graph.depthwise_kernel(layer)),
             None,
             convolution=True,
             channel_axis=_channel_axis(layer),
             input_axes=(-2,),
             output_axes=(-2, -1),
         ),
-        _convolutional(layer, pointwise, layer.pointwise_kernel, (), (-1,)),
+        _convolutional(layer, pointwise, lambda: layer.pointwise_kernel, (), (-1,)),
     ]
 
 
@@ -134,15 +135,16 @@ def _by_own_call(layer: Layer) -> list[Linear]:
     """The map of a layer that is best calculated by the layer's own `call`."""
 
     def function(x: tf.Tensor, w: tf.Tensor) -> tf.Tensor:
-        linear = keras.activations.linear
-        return keras_graph.twin(layer, kernel=w, bias=None, use_bias=False, activation=linear).call(x)
+        # `w` has LoRA's part already.
+        changed = {"use_bias": False, "activation": keras.activations.linear, "lora_enabled": False}
+        return keras_graph.twin(layer, kernel=w, bias=None, **changed).call(x)
 
     has_bias = getattr(layer, "bias", None) is not None
     return [
         Linear(
             function,
-            _variable(layer.kernel),
-            _variable(layer.bias) if has_bias else None,
+            _weights(lambda: layer.kernel),
+            _weights(lambda: layer.bias) if has_bias else None,
             convolution=type(layer).__name__ != "EinsumDense",
             channel_axis=_channel_axis(layer),
             output_axes=(-2,) if "Transpose" in type(layer).__name__ else (),
@@ -153,14 +155,14 @@ def _by_own_call(layer: Layer) -> list[Linear]:
 def _convolutional(
     layer: Layer,
     function: LinearMap,
-    kernel: tf.Variable,
+    kernel: Callable[[], tf.Variable],
     input_axes: tuple[int, ...],
     output_axes: tuple[int, ...],
     adds_up: bool = False,
 ) -> Linear:
     return Linear(
         function,
-        _variable(kernel),
+        _weights(kernel),
         _bias(layer),
         convolution=True,
         channel_axis=_channel_axis(layer),

@@ -11,7 +11,7 @@ import tensorflow as tf
 from tensorflow import keras
 
 from rap_keras.basics.wording import counted
-from rap_keras.engine import checks, regions
+from rap_keras.engine import checks, keras_graph, regions
 from rap_keras.engine.beginning import Begin, at_output, behind_head
 from rap_keras.engine.calls import Call
 from rap_keras.engine.equations import contrast, seed
@@ -52,6 +52,8 @@ class Analyzer:
     """
 
     network: Network
+    name = "this method"
+    """What warnings call it; `create_analyzer` sets the name of the method."""
     _with_rules: Collection[str] = ()
     _contrast: str | None = None
     _reason_for_zeros = (
@@ -76,6 +78,7 @@ class Analyzer:
         self._disable_model_checks = disable_model_checks
         if not disable_model_checks:
             refuse_final_activation(self.network)
+        self._fixed = keras_graph.fixed_in_graphs(self._model, self._layers())
         self._functions: dict[Hashable, Callable] = {}
         self._at_home = here()
 
@@ -95,6 +98,17 @@ class Analyzer:
             f"{type(self).__name__} cannot be pickled or deep-copied, since TensorFlow's graphs belong to one "
             f"process: create it again where it is needed, from the model{saved}"
         )
+
+    def _layers(self) -> list[Any]:
+        return [call.layer for call in self.network.calls]
+
+    def _require_same_variables(self) -> None:
+        now = keras_graph.fixed_in_graphs(self._model, self._layers())
+        if {id(part) for part in now} != {id(part) for part in self._fixed}:
+            raise RuntimeError(
+                f"the layers of model '{self._model.name}' have other variables or tables than when this analyzer "
+                "was created, as after enable_lora(), quantize() or adapt(): create the analyzer again"
+            )
 
     def _options(self) -> dict[str, Any]:
         """The options that the analyzer's text shows."""
@@ -128,6 +142,8 @@ class Analyzer:
                 uint8, and the network does not scale them.
 
         Raises:
+            RuntimeError: the model's layers have other variables than before, as after `enable_lora`. New values
+                of their variables need no new analyzer.
             MemoryError: TensorFlow has no memory for so many samples at once, or for such large ones.
             NotAnalyzeableModelException: what the model says of a sample depends on the others.
             ValueError: X has another shape than the model's input, or is too small for its layers; a sample has
@@ -182,7 +198,8 @@ class Analyzer:
         if samples.selection is not None and samples.regions is None and not self._is_wrapped():
             require_one_each(samples.selection, len(samples), "neuron_selection", _ON_WRAPPERS)
         require_independent(self._model, list(samples.arrays.values()))
-        outputs = self._run(samples)
+        found, count = self._run(samples), len(self._model.inputs)
+        outputs, amounts = found[:count], found[count:]
         finite = np.all([np.isfinite(array.reshape(len(array), -1)).all(axis=1) for array in outputs], axis=0)
         if not finite.all():
             numbers = numbered(np.flatnonzero(~finite) + first)
@@ -195,10 +212,22 @@ class Analyzer:
         if empty.any():
             numbers = numbered(np.flatnonzero(empty) + first)
             warnings.warn(
-                f"the heatmap of sample {numbers} is zero everywhere: {self._reason_for_zeros}",
+                f"the heatmap of sample {numbers} is zero everywhere: {self._why_zero(empty, amounts)}",
                 stacklevel=4,
             )
+        if amounts and (finite & ~empty).any():
+            self._compare_sums(samples, outputs, amounts, np.flatnonzero(finite & ~empty), first)
         return outputs
+
+    def _why_zero(self, empty: np.ndarray, amounts: list[np.ndarray]) -> str:
+        """Why the relevance of the samples in `empty` is zero."""
+        return self._reason_for_zeros
+
+    def _compare_sums(
+        self, samples: Samples, outputs: list[np.ndarray], amounts: list[np.ndarray], which: np.ndarray, first: int
+    ) -> None:
+        """Warns if the relevance of the samples `which` is not what `amounts` say; `first` is as above."""
+        raise NotImplementedError
 
     def _is_wrapped(self) -> bool:
         """Whether the analyzer is within a wrapper, which makes several samples of each."""
@@ -222,7 +251,10 @@ class Analyzer:
         return found
 
     def _attributions(self, tensors: list[tf.Tensor]) -> list[tf.Tensor]:
-        """The attributions of the model's inputs, given these and the other tensors of `specs`."""
+        """The attributions of the model's inputs, given these and the other tensors of `specs`.
+
+        Methods that share out a logit add what `_compare_sums` needs: the amount that they begin with, (N,), ...
+        """
         raise NotImplementedError
 
     @property
@@ -281,6 +313,7 @@ class Analyzer:
             ValueError: as in `analyze`.
             TypeError: as in `analyze`.
         """
+        self._require_same_variables()
         by_index = self._neuron_selection_mode == "index"
         if by_index and neuron_selection is None:
             raise ValueError("neuron_selection_mode='index' needs neuron_selection, the output to explain")

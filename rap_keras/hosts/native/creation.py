@@ -149,7 +149,9 @@ def create_analyzer(name: str, model: keras.Model, **options: Any) -> Analyzer:
     ]
     if missing:
         raise TypeError(f"{name} needs the option {', '.join(missing)}")
-    return create(model, **options)
+    analyzer = create(model, **options)
+    analyzer.name = name
+    return analyzer
 
 
 def _options_of(create: Callable[..., Analyzer]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, Union
 
@@ -10,6 +11,7 @@ import tensorflow as tf
 from tensorflow import keras
 
 from rap_keras.engine import checks, keras_graph
+from rap_keras.engine.beginning import Beginning, Run, Values
 from rap_keras.engine.calls import Call
 from rap_keras.engine.equations import lrp as equations
 from rap_keras.engine.equations.gates import Way
@@ -18,12 +20,13 @@ from rap_keras.engine.equations.numerics import transposed
 from rap_keras.engine.equations.shares import sum_shares
 from rap_keras.engine.network import Network, as_float
 from rap_keras.engine.plan import PlannedCall, plan
-from rap_keras.engine.reversal import gradient, reverse
+from rap_keras.engine.reversal import Back, gradient, reverse
 from rap_keras.engine.rules import unweighted
 from rap_keras.engine.rules.unweighted import Tensors
 from rap_keras.engine.rules.weighted import Position
 from rap_keras.engine.samples import Samples
-from rap_keras.hosts.native.base import Analyzer, require_relus
+from rap_keras.hosts.native import lrp_scale
+from rap_keras.hosts.native.base import Analyzer, numbered, require_relus
 
 Rule = Callable[[LinearMap, tf.Tensor, tf.Tensor, Any, tf.Tensor, bool], tf.Tensor]
 """A rule of weighted layers: takes a linear map, its input, weights and bias, the relevance of its output, and
@@ -125,14 +128,45 @@ class LRP(Analyzer):
     ) -> None:
         super().__init__(model, **options)
         self._set_contrast(contrast)
+        self._is_absurd = False
         self._planned = {p.call.name: p for p in plan(self.network, allow_lambda=allow_lambda_layers)}
         self._rules = rules_by_call(rule, self.network, list(self._planned.values()))
 
     def _attributions(self, tensors: list[tf.Tensor]) -> list[tf.Tensor]:
+        return self._through(tensors, self._back)
+
+    def _through(self, tensors: list[tf.Tensor], back: Back) -> list[tf.Tensor]:
+        """Relevance of the inputs by `back`, what it began with, and the largest |logit|, for each sample."""
         inputs = [as_float(x) for x in tensors[: len(self.network.inputs)]]
-        return reverse(
-            self.network, inputs, self._begin(tensors[len(inputs) :], self._planned.values()), self._back
-        )
+        positions = tensors[len(inputs) :]
+        begin = self._begin(positions, self._planned.values())
+        amounts: list[tf.Tensor] = []
+
+        def noted(network: Network, values: Values, run: Run) -> Beginning:
+            found = begin(network, values, run)
+            output = values[network.outputs[0]]
+            largest = tf.reduce_max(tf.abs(tf.reshape(output, [tf.shape(output)[0], -1])), 1)
+            amounts.extend([self._amount(found, output, positions), largest])
+            return found
+
+        return [*reverse(self.network, inputs, noted, back), *amounts]
+
+    def _amount(self, beginning: Beginning, output: tf.Tensor, positions: list[tf.Tensor]) -> tf.Tensor:
+        """What relevance should sum to, for each sample, (N,)."""
+        return beginning.amount(tf.shape(output)[0])
+
+    def _compare_sums(
+        self, samples: Samples, outputs: list[np.ndarray], amounts: list[np.ndarray], which: np.ndarray, first: int
+    ) -> None:
+        """Warns once if relevance is of another order than the logit."""
+        factors = lrp_scale.factors(outputs, *amounts)
+        absurd = which[factors[which] != 1]
+        if len(absurd) and not self._is_absurd:
+            self._is_absurd = True
+            cause = lrp_scale.cause(self._through, self._back, self.specs(), samples)
+            worst = absurd[np.abs(np.log(factors[absurd])).argmax()]
+            text = lrp_scale.text(self.name, numbered(absurd + first), factors[worst], cause)
+            warnings.warn(text, stacklevel=5)
 
     def _back(self, call: Call, Xs: Tensors, Ys: Tensors, Rs: Tensors) -> Tensors:
         p = self._planned[call.name]
@@ -299,6 +333,21 @@ class DeepTaylor(LRP):
 
     def _seed(self, output: tf.Tensor, index: list[tf.Tensor]) -> tf.Tensor:
         return super()._seed(tf.nn.relu(output), index)
+
+    def _why_zero(self, empty: np.ndarray, amounts: list[np.ndarray]) -> str:
+        logits = amounts[0][empty]
+        other = super()._why_zero(empty, amounts)
+        if self._contrast is not None or logits.min() >= 0:
+            return other
+        reason = lrp_scale.of_negative(logits.min())
+        return reason if logits.max() < 0 else f"{reason}; or {other}"
+
+    def _amount(self, beginning: Beginning, output: tf.Tensor, positions: list[tf.Tensor]) -> tf.Tensor:
+        """The logit before its negative part is left out."""
+        if self._contrast is not None:
+            return super()._amount(beginning, output, positions)
+        seeds = tf.reshape(super()._seed(output, positions), [tf.shape(output)[0], -1])
+        return tf.reduce_sum(tf.cast(seeds, tf.float64), 1)
 
     def _back(self, call: Call, Xs: Tensors, Ys: Tensors, Rs: Tensors) -> Tensors:
         p = self._planned[call.name]

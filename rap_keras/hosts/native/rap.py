@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ import tensorflow as tf
 from tensorflow import keras
 
 from rap_keras.engine import checks, input_bounds, keras_graph
+from rap_keras.engine.conservation import Check, checking, excesses
 from rap_keras.engine.input_bounds import InputRule
 from rap_keras.engine.keras_graph import input_names
 from rap_keras.engine.network import as_float
@@ -21,7 +23,7 @@ from rap_keras.engine.rules.unweighted import Rule
 from rap_keras.engine.rules.weighted import Position
 from rap_keras.engine.samples import Samples
 from rap_keras.hosts import storage
-from rap_keras.hosts.native.base import Analyzer
+from rap_keras.hosts.native.base import Analyzer, numbered
 from rap_keras.models.foreign_files import naming
 
 
@@ -47,11 +49,12 @@ class RAP(Analyzer):
         batch_norm: "identity" passes relevance through BatchNormalization unchanged, as the authors' program
             does; "fold" first makes it part of the convolution or Dense layer before it, where that is exact.
         input_rule: the lowest and highest input value, which the rule of the first layer (z^B, Eq. 10) needs.
-            "auto": the minimum and maximum of each sample; for a series (N, time, channels) those of each channel;
-            for vectors (N, features) no z^B, since features share no scale. (low, high): numbers or one value per
-            channel, in units of the model's input; `analyze` refuses samples outside them. None: no z^B; the first
-            layer uses the rule of inner layers. For several inputs give one of these for each, as a dict by name
-            or as a list.
+            "auto": for colour photos, which are inputs (N, H, W, 2 to 4 channels), the minimum and maximum of
+            each sample; no z^B elsewhere, where 0 mostly means "nothing": series, vectors, volumes, films,
+            images of one channel. (low, high): numbers or one value per channel, in units of the model's input,
+            for example black and white of grey photos; `analyze` refuses samples outside them. None: no z^B; the
+            first layer uses the rule of inner layers. For several inputs give one of these for each, as a dict
+            by name or as a list.
         rules: rules for single layers by name (as in `analyze_layers`), instead of those of their kind; see
             `rap_keras.register_rule` for what a rule is.
         output: the output to explain, by its name in `model.output_names` or its number, if the model has several.
@@ -113,6 +116,13 @@ class RAP(Analyzer):
             rules=self._rules,
         )
         self._warn_of_unused_bounds()
+        self._checking: Callable[[Samples], Check] | None = None
+        self._last = threading.local()
+
+    @property
+    def lost_at(self) -> str:
+        """The layers that lost relevance in the last `analyze` of this thread, as text; empty where none did."""
+        return getattr(self._last, "lost_at", "")
 
     def _options(self) -> dict[str, Any]:
         own = {"variant": self.variant, "batch_norm": self._batch_norm, "input_rule": self._input_rule}
@@ -148,7 +158,29 @@ class RAP(Analyzer):
 
     def _attributions(self, tensors: list[tf.Tensor]) -> list[tf.Tensor]:
         relevance = self.propagate(tensors)
-        return [relevance.tensors[number] for number in relevance.inputs]
+        return [*(relevance.tensors[number] for number in relevance.inputs), relevance.amount]
+
+    def _compare_sums(
+        self, samples: Samples, outputs: list[np.ndarray], amounts: list[np.ndarray], which: np.ndarray, first: int
+    ) -> None:
+        """Warns where relevance is lost, and says at which layer."""
+        excess = excesses(outputs, amounts[0])
+        lost = which[excess[which] > 1]
+        if not len(lost):
+            return
+        self._checking = self._checking or checking(self)
+        self._last.lost_at = self._checking(samples).losing()
+        worst = lost[excess[lost].argmax()]
+        amount = amounts[0][worst]
+        missing = amount - sum(array[worst].sum(dtype=float) for array in outputs)
+        what = "logit" if self._contrast is None else "score less the part of biases in the head"
+        warnings.warn(
+            f"the relevance of sample {numbered(lost + first)} does not sum to the {what}: {abs(missing):.3g} of "
+            f"{amount:.4g} is {'lost' if missing * amount > 0 else 'added'} at {self.lost_at}. A layer whose "
+            "input is zero and whose bias alone speaks has nothing to give relevance to; a rule of yours may lose "
+            "it, too",
+            stacklevel=5,
+        )
 
     def samples(self, X: Any, neuron_selection: Any = None, against: Any = None) -> Samples:
         """Checks X and the neurons to explain and to compare with, and returns them as samples.
@@ -157,6 +189,7 @@ class RAP(Analyzer):
             ValueError: as in `analyze`.
             TypeError: as in `analyze`.
         """
+        self._last.lost_at = ""
         samples = super().samples(X, neuron_selection, against)
         input_bounds.require_within(self._input_rules, samples.arrays)
         return samples

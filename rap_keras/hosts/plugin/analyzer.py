@@ -82,6 +82,9 @@ class RAP(rap.RAP, ReverseAnalyzerBase):
         """Builds the graph. A wrapper of iNNvestigate then puts its own in place of it."""
         super().create_analyzer_model()
         self._own_analyzer_model = self._analyzer_model
+        # iNNvestigate's wrappers allow no other outputs than relevance, so this is a model of its own.
+        outputs = [*self._analyzer_model.outputs, self._amount]
+        self._with_amount = keras.Model(self._analyzer_model.inputs, outputs)
 
     def _is_wrapped(self) -> bool:
         return self._own_analyzer_model is not None and self._analyzer_model is not self._own_analyzer_model
@@ -91,12 +94,15 @@ class RAP(rap.RAP, ReverseAnalyzerBase):
         checks.require_batch_of(self._model, len(samples))
         if not self._analyzer_model_done:
             self.create_analyzer_model()
+        own = not self._is_wrapped()
         with naming_shapes(list(samples.arrays.values())):
-            outputs = ibackend.to_list(self._analyzer_model.predict_on_batch(samples.feeds()))
+            model = self._with_amount if own else self._analyzer_model
+            outputs = ibackend.to_list(model.predict_on_batch(samples.feeds()))
+        amounts = [outputs.pop()] if own else []
         if self._n_debug_output > 0:
             self._handle_debug_output(outputs[-self._n_debug_output :])
             outputs = outputs[: -self._n_debug_output]
-        return outputs
+        return outputs if self._changes_relevance() else [*outputs, *amounts]
 
     def _prepare_model(self, model: keras.Model) -> tuple[keras.Model, list, list]:
         """Leaves the model as it is: the neuron is selected within the propagation, so no layer is added."""
@@ -118,7 +124,7 @@ class RAP(rap.RAP, ReverseAnalyzerBase):
         iNNvestigate's wrappers (such as SmoothGrad) do.
         """
         layer = _Propagation(self.propagate, return_all_reversed_tensors)
-        outputs = layer([*model.inputs, *(stop_analysis_at_tensors or [])])
+        self._amount, *outputs = layer([*model.inputs, *(stop_analysis_at_tensors or [])])
         inputs, rest = outputs[: len(model.inputs)], outputs[len(model.inputs) :]
         if not return_all_reversed_tensors:
             return inputs, None
@@ -216,7 +222,7 @@ def _require_known_options(given: Mapping[str, Any]) -> None:
 
 
 class _Propagation(keras.layers.Layer):
-    """Takes a model's inputs; gives their relevances, followed by those of all tensors if asked for."""
+    """Takes a model's inputs; gives what relevance began with, their relevances, and if asked for all others."""
 
     def __init__(self, function: Callable[[list[tf.Tensor]], Relevance], all_tensors: bool) -> None:
         # The data type is given, since mixed precision as a global policy would turn all weights into float16.
@@ -228,5 +234,5 @@ class _Propagation(keras.layers.Layer):
     def call(self, inputs: Any) -> list[tf.Tensor]:
         inputs = ibackend.to_list(inputs)
         relevance = self._function(inputs)
-        outputs = [relevance.tensors[number] for number in relevance.inputs]
+        outputs = [relevance.amount, *(relevance.tensors[number] for number in relevance.inputs)]
         return outputs + (list(relevance.tensors.values()) if self._all_tensors else [])
