@@ -118,6 +118,7 @@ def require_same(
     with _as_it_was(node.layer), keras.StatelessScope():
         args, kwargs = _arguments(node, tensors, _size(tensors))
         expected = tf.nest.flatten(node.layer(*args, **kwargs))
+        _put_masks_on(tensors, node)  # attention removes them
         try:
             found = outputs(tensors)
         except Exception as error:  # any operation may fail on shapes that do not fit
