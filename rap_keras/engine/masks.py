@@ -27,6 +27,12 @@ def of(tensor: Any) -> Any:
     return getattr(tensor, "_keras_mask", None)
 
 
+def put_on(tensors: Sequence[tf.Tensor], masks: Masks) -> None:
+    """Gives tensors their masks, as `of` finds them."""
+    for tensor, mask in zip(tensors, masks):
+        tensor._keras_mask = mask
+
+
 def may_begin(call: Call) -> bool:
     """Whether the outputs of a call may have a mask where its inputs have none."""
     given = bool(call.masks) or call.kwargs.get("mask") is not None
@@ -41,19 +47,15 @@ def _makes_masks(layer: Any) -> bool:
 
 
 def given_only(node: keras_graph.Node) -> set[int]:
-    """The ids of a node's tensors that are only masks: those of arguments with such a name.
-
-    What a layer of the user's own does with such an argument is unknown unless the tensor is boolean.
-    """
-    if keras_graph.is_operation(node.layer) or len(node.inputs) < 2:
-        return set()
+    """The ids of a node's tensors that are only masks: boolean ones, and those that a layer of Keras takes as masks."""
+    found = {id(x) for x in node.inputs if keras_graph.dtype(x).is_bool}
+    if keras_graph.is_operation(node.layer) or not keras_graph.is_of_keras(node.layer) or len(node.inputs) < 2:
+        return found
     given: list[Any] = []
     others: list[Any] = []
     for name, value in arguments(node.layer, node.args, node.kwargs).items():
         map_leaves(value, (given if name.endswith("mask") else others).append)
-    own = keras_graph.is_of_keras(node.layer)
-    tensors = {id(x) for x in given if hasattr(x, "dtype") and (own or keras_graph.dtype(x).is_bool)}
-    return tensors - set(map(id, others))
+    return found.union(map(id, given)) - set(map(id, others))
 
 
 def arguments(layer: Any, args: tuple, kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -153,8 +155,7 @@ def of_outputs(call: Call, xs: Sequence[tf.Tensor], ys: Sequence[tf.Tensor]) -> 
     made = layer.compute_mask(*_first_and_mask(layer, args, kwargs))
     each = [] if made is None else tf.nest.flatten(made)
     found = [new if own is None else own for own, new in zip_longest(found, each[: len(found)])]
-    for y, mask in zip(ys, found):
-        y._keras_mask = mask
+    put_on(ys, found)
     return found
 
 

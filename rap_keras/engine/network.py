@@ -65,9 +65,12 @@ class Network:
             for part in (*call.before, call):
                 xs = [values[number] for number in part.inputs]
                 here = masks.bound(part, values, found) if self.masked else part
+                masks.put_on(xs, here.held)
                 ys = run(here, xs) if part is call else here.run(xs)
                 values.update(zip(part.outputs, ys))
                 if self.masked:
+                    # The MultiHeadAttention of Keras 3 removes masks from its inputs, also for the calls behind.
+                    found.update(zip(part.inputs, map(masks.of, xs)))
                     found.update(zip(part.outputs, masks.of_outputs(here, xs, ys)))
                     here = masks.kept(here, found[part.outputs[0]])
             calls.append(replace(here, before=()) if self.masked else call)
@@ -268,7 +271,8 @@ class _Flattening:
             for is_mask in (False, True)
         )
         ys = tuple(self._number() for _ in node.outputs)
-        dtypes = _dtypes(node, numbers)
+        operation = keras_graph.is_operation(node.layer)
+        dtypes = tuple(keras_graph.dtype(x) for x in known if operation and id(x) not in given)
         layer = keras_graph.in_full_precision(node.layer) if keras_graph.KERAS_3 else node.layer
         return self._trial.add(Call(self._name(name), layer, args, kwargs, xs, ys, dtypes, why_closed, ms))
 
@@ -471,13 +475,6 @@ def _may_be_masked(calls: Iterable[Call]) -> bool:
     return any(masks.may_begin(part) for call in calls for part in (*call.before, call))
 
 
-def _dtypes(node: Node, numbers: dict[int, int]) -> tuple[tf.DType, ...]:
-    """The data types of those inputs of an operation that have a number."""
-    if not keras_graph.is_operation(node.layer):
-        return ()
-    return tuple(keras_graph.dtype(tensor) for tensor in node.inputs if id(tensor) in numbers)
-
-
 def _require_own_call(layer: Any, name: str) -> None:
     """Raises NotAnalyzeableModelException for a layer that Keras 3 quantized: it does not use its `call`."""
     mode = getattr(layer, "quantization_mode", None)
@@ -538,8 +535,9 @@ def _needed(calls: list[Call], outputs: tuple[int, ...]) -> list[Call]:
     aside: set[int] = set()
     kept = []
     for call in reversed(calls):
-        carries = bool(wanted.intersection(call.outputs))
-        if carries or aside.intersection(call.outputs):
+        needed = wanted.intersection(call.outputs)
+        carries = bool(needed) and bool(call.inputs)  # what is made of masks alone counts as a constant
+        if needed or aside.intersection(call.outputs):
             (wanted if carries else aside).update(call.inputs)
             aside.update(call.masks)
             kept.append((carries, call))

@@ -173,6 +173,7 @@ def require_same(
         args, kwargs = _arguments(node, tensors)
         try:
             expected = tf.nest.flatten(layer(*args, **{**kwargs, "training": False}))
+            _put_masks_on(tensors, node)  # attention removes them
             found = outputs(tensors)
         except Exception as error:  # any operation may fail on shapes that do not fit
             raise CannotBeOpenedError(f"its parts do not fit together ({_first_line(error)})") from error

@@ -94,7 +94,7 @@ def plan(
     _refuse_unknown(planned)
     if fold_batch_norm:
         planned = _fold(planned, network)
-    return _with_positions(_with_facts(planned, bounded_inputs), network, bounded_inputs)
+    return _with_positions(_with_facts(planned, network, bounded_inputs), network, bounded_inputs)
 
 
 def _with_rule(call: Call, allow_lambda: bool, own: Rule | None) -> PlannedCall:
@@ -201,10 +201,15 @@ def _folds_on(layer: keras.layers.Layer, follower: PlannedCall) -> bool:
     return batch_norm.is_foldable(layer, follower.linears[0], follower.linears[0].input_axes)
 
 
-def _with_facts(planned: list[PlannedCall], bounded_inputs: Collection[int]) -> list[PlannedCall]:
+def _with_facts(
+    planned: list[PlannedCall], network: Network, bounded_inputs: Collection[int]
+) -> list[PlannedCall]:
     """Adds what is known of values: non-negative and bounded inputs, and where bounds can be followed."""
     nonnegative: set[int] = set()
-    saturating: set[int] = set()
+    # What is made of masks alone is no call's output here. It counts as a constant factor.
+    saturating = {number for p in planned for number in p.call.inputs}.difference(
+        network.inputs, *(p.call.outputs for p in planned)
+    )
     bounded = set(bounded_inputs)
     result = []
     for p in planned:

@@ -20,7 +20,7 @@ from rap_keras.engine.network import flatten
 from rap_keras.engine.rules.kinds import is_augmentation, refuse_misplacing
 from rap_keras.hosts import native
 from rap_keras.hosts.native import integrated_gradients
-from rap_keras.hosts.plugin.quick_build import build_quickly
+from rap_keras.hosts.plugin.quick_build import build_quickly, refuse_masks
 from rap_keras.hosts.titles import RAP_METHODS
 from rap_keras.models.final_activation import refuse_final_activation
 from rap_keras.models.outputs import flat_output, one_output
@@ -47,10 +47,16 @@ def create(
     require_model_of_this_mode(model)
     cls = IntegratedGradients if name == "integrated_gradients" else ianalyzer.analyzers[name]
     model = one_output(model, output)
-    refuse_final_activation(flatten(model))
+    network = flatten(model)
+    refuse_final_activation(network)
     require_batch_of(model, None)
     if name in RAP_METHODS:
         return _built(cls(model, neuron_selection_mode=neuron_selection_mode))
+    if network.masked:  # iNNvestigate's rules run layers without their masks
+        if name not in native.NAMES:
+            refuse_masks(network, name)
+        own = {"patterns": patterns} if name.startswith("pattern.") else {}
+        return native.create_analyzer(name, flat_output(model), neuron_selection_mode=neuron_selection_mode, **own)
     if name.startswith("pattern."):
         return _built(cls(flat_output(model), patterns=patterns, neuron_selection_mode=neuron_selection_mode))
     # The gradient of a nested model as a whole is right; any other rule must see its layers.

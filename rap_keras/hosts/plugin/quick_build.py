@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from innvestigate.analyzer.base import AnalyzerBase
     from innvestigate.analyzer.reverse_base import ReverseAnalyzerBase
 
+from rap_keras.engine import masks
 from rap_keras.engine.checks import require_graph_execution
+from rap_keras.engine.errors import NotAnalyzeableModelException
 from rap_keras.engine.network import Network, flatten
 
 
@@ -39,7 +41,9 @@ def build_quickly(analyzer: AnalyzerBase) -> AnalyzerBase:
     Raises:
         RuntimeError: its graph has been built already, or eager execution is on.
         ImportError: iNNvestigate is not installed.
+        NotAnalyzeableModelException: the model has masks, and the analyzer has rules for its layers.
     """
+    from innvestigate.analyzer.gradient_based import Gradient
     from innvestigate.analyzer.reverse_base import ReverseAnalyzerBase
     from innvestigate.analyzer.wrapper import WrapperBase
 
@@ -52,7 +56,9 @@ def build_quickly(analyzer: AnalyzerBase) -> AnalyzerBase:
         return analyzer
     if inner._analyzer_model_done:
         raise RuntimeError(f"the graph of this {type(inner).__name__} analyzer is already built: create a new one")
-    slowly = inner._reverse_model
+    slowly, network = inner._reverse_model, flatten(inner._model)
+    if network.masked and not isinstance(inner, Gradient):
+        refuse_masks(network, type(inner).__name__)
 
     def reverse_model(
         model: keras.Model, stop_analysis_at_tensors: Any = None, return_all_reversed_tensors: bool = False
@@ -67,6 +73,16 @@ def build_quickly(analyzer: AnalyzerBase) -> AnalyzerBase:
 
     inner._reverse_model = reverse_model
     return analyzer
+
+
+def refuse_masks(network: Network, method: str) -> None:
+    """Raises NotAnalyzeableModelException for a method of iNNvestigate and a network with masks."""
+    source = next(part for call in network.calls for part in (*call.before, call) if masks.may_begin(part))
+    raise NotAnalyzeableModelException(
+        f"layer '{source.name}' ({type(source.layer).__name__}) makes or takes a mask (as Masking and mask_zero=True "
+        f"do), and iNNvestigate's {method} runs layers without their masks: use rap, or rap_keras.create_analyzer "
+        "with gradient or an lrp method"
+    )
 
 
 def _reverse(
