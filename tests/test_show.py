@@ -162,7 +162,7 @@ def test_what_is_refused():
         ValueError, match=r"the heatmap of relevance has height and width \(2, 2\), photo has \(3, 3\)"
     ):
         picture(RELEVANCE, np.zeros((3, 3, 3)))
-    with pytest.raises(ValueError, match=r"the heatmap of RAP has 1 values that are not finite"):
+    with pytest.raises(ValueError, match=r"the heatmap of RAP has 1 value that is not finite"):
         picture({"RAP": np.array([[np.nan, 1.0]])})
     with pytest.raises(
         ValueError, match=r"the relevance of relevance has shape \(4, 1\), and the sample has \(3, 1\)"

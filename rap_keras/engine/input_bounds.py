@@ -15,7 +15,6 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
-from rap_keras.basics.wording import counted
 from rap_keras.engine.rules.weighted import Bounds
 
 InputRule = Union[str, Sequence[Any], Mapping[str, Any], None]
@@ -124,7 +123,7 @@ def _valid_rule(value: Any, name: str, x: tf.Tensor) -> Rule:
         if bound.ndim > 1 or (bound.ndim == 1 and channels not in (None, bound.size)):
             raise ValueError(
                 f"input_rule={value!r}: low and high must be numbers or lists of one value per channel, and input "
-                f"'{name}' has {counted(int(channels or 0), 'channel')}"
+                f"'{name}' has {channels} channels"
             )
     if low.ndim and high.ndim and low.size != high.size:
         raise ValueError(f"input_rule={value!r}: low and high must be lists of the same length")

@@ -12,7 +12,6 @@ from weakref import WeakSet
 import numpy as np
 from tensorflow import keras
 
-from rap_keras.basics.wording import counted
 from rap_keras.engine import keras_graph
 from rap_keras.engine.calls import Call
 from rap_keras.engine.errors import NotAnalyzeableModelException
@@ -49,7 +48,7 @@ def require_independent(model: keras.Model, arrays: Sequence[np.ndarray]) -> Non
         halves = [predict([array[part] for array in arrays]) for part in parts]
         fault = ""
         if len(whole) != count:
-            fault = f"the model gives {counted(len(whole), 'output')} for {counted(count, 'sample')}"
+            fault = f"the model gives {len(whole)} outputs for {count} samples"
         elif halves and not _are_equal(whole, halves):
             fault = "what the model says of a sample changes with the other samples of the batch, or by chance"
         if fault:

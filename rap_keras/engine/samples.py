@@ -15,7 +15,6 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
-from rap_keras.basics.wording import counted
 from rap_keras.engine import keras_graph, least_size, regions
 from rap_keras.engine.progress import progress_bar
 
@@ -160,8 +159,7 @@ def require_one_each(indices: np.ndarray, count: int, name: str, way_out: str = 
     """Raises ValueError unless there are as many indices as samples."""
     if len(indices) != count:
         raise ValueError(
-            f"{name} has {counted(len(indices), 'index', 'indices')} for {counted(count, 'sample')}: give one "
-            "index, or one for each sample"
+            f"{name} has {len(indices)} indices for {count} samples: give one index, or one for each sample"
             f"{way_out}"
         )
 
@@ -252,10 +250,7 @@ def _in_order(X: Any, tensors: list[tf.Tensor]) -> list[Any]:
     else:
         given = [X[0]] if len(X) == 1 and np.ndim(as_array(X[0])) == len(tensors[0].shape) else [X]
     if len(given) != len(tensors):
-        raise ValueError(
-            f"the model has {counted(len(tensors), 'input')}, but "
-            f"{counted(len(given), 'array was', 'arrays were')} given"
-        )
+        raise ValueError(f"the model has {len(tensors)} inputs, but {len(given)} arrays were given")
     return given
 
 
@@ -381,8 +376,7 @@ def _valid_selection(selection: Any, batch: int, output: tf.Tensor, name: str = 
     if indices.size == 0 or indices.size % (batch * len(shape)):
         raise ValueError(
             f"{name} has {indices.size} numbers: give one index"
-            f"{'' if len(shape) == 1 else f' of {len(shape)} numbers'}, or one for each of the "
-            f"{counted(batch, 'sample')}"
+            f"{'' if len(shape) == 1 else f' of {len(shape)} numbers'}, or one for each of the {batch} samples"
         )
     indices = indices.reshape(-1, len(shape))
     for sample, index in enumerate(indices):
