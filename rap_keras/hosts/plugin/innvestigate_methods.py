@@ -55,8 +55,10 @@ def create(
     if network.masked:  # iNNvestigate's rules run layers without their masks
         if name not in native.NAMES:
             refuse_masks(network, name)
-        own = {"patterns": patterns} if name.startswith("pattern.") else {}
-        return native.create_analyzer(name, flat_output(model), neuron_selection_mode=neuron_selection_mode, **own)
+        given = {"patterns": patterns} if name.startswith("pattern.") else {"steps": steps} if steps else {}
+        return native.create_analyzer(
+            name, flat_output(model), neuron_selection_mode=neuron_selection_mode, **given
+        )
     if name.startswith("pattern."):
         return _built(cls(flat_output(model), patterns=patterns, neuron_selection_mode=neuron_selection_mode))
     # The gradient of a nested model as a whole is right; any other rule must see its layers.
