@@ -47,7 +47,7 @@ def _makes_masks(layer: Any) -> bool:
 
 
 def given_only(node: keras_graph.Node) -> set[int]:
-    """The ids of a node's tensors that are only masks: boolean ones, and those that a layer of Keras takes as masks."""
+    """The ids of a node's tensors that are only masks: boolean ones, and those a layer of Keras takes as masks."""
     found = {id(x) for x in node.inputs if keras_graph.dtype(x).is_bool}
     if keras_graph.is_operation(node.layer) or not keras_graph.is_of_keras(node.layer) or len(node.inputs) < 2:
         return found
