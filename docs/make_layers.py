@@ -33,7 +33,6 @@ _BY_NAME = {
     "Activation": "unchanged",
     "ReLU": "unchanged",
     "Lambda": "only with `allow_lambda_layers=True`: unchanged, or moved where the shape changes",
-    "Masking": "none: relevance does not follow masks",
 }
 
 

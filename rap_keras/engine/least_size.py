@@ -50,6 +50,7 @@ def require_large_enough(model: keras.Model, arrays: Sequence[np.ndarray]) -> No
 
 def _build(network: Network, inputs: Sequence[tf.Tensor]) -> None:
     """Builds all calls of a network; raises ValueError at the first whose output has no values."""
+
     def run(call: Call, xs: list[tf.Tensor]) -> list[tf.Tensor]:
         try:
             outputs = call.run(xs)

@@ -45,6 +45,8 @@ class Network:
         """
         values = dict(zip(self.inputs, inputs))
         found = {number: masks.of(x) for number, x in values.items()}
+        if self.masked:  # a mask put on a tensor of the user's model would stay there
+            values = {number: tf.identity(x) for number, x in values.items()}
         calls = []
         for call in self.calls:
             for part in (*call.before, call):
@@ -314,7 +316,12 @@ class _Flattening:
         return [call], call.outputs
 
     def _call(
-        self, layer: Any, numbers: tuple[int, ...], name: str, outputs: int = 1, aside: dict[str, Any] | None = None
+        self,
+        layer: Any,
+        numbers: tuple[int, ...],
+        name: str,
+        outputs: int = 1,
+        aside: dict[str, Any] | None = None,
     ) -> Call:
         """The call of a layer for tensors; those in the arguments `aside` are needed only for masks."""
         given: Any = [Ref(number) for number in numbers]

@@ -198,7 +198,9 @@ def _folds_on(layer: keras.layers.Layer, follower: PlannedCall) -> bool:
     return batch_norm.is_foldable(layer, follower.linears[0], follower.linears[0].input_axes)
 
 
-def _with_facts(planned: list[PlannedCall], network: Network, bounded_inputs: Collection[int]) -> list[PlannedCall]:
+def _with_facts(
+    planned: list[PlannedCall], network: Network, bounded_inputs: Collection[int]
+) -> list[PlannedCall]:
     """Adds what is known of values: non-negative and bounded inputs, and where bounds can be followed."""
     nonnegative: set[int] = set()
     # What is made of masks alone is no call's output here. It counts as a constant factor.

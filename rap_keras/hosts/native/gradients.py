@@ -52,9 +52,7 @@ class Gradient(Analyzer):
     def _gradients(self, inputs: list[tf.Tensor], index: list[tf.Tensor]) -> list[tf.Tensor]:
         return self._gradients_of(self.network, inputs, index)
 
-    def _gradients_of(
-        self, network: Network, inputs: list[tf.Tensor], index: list[tf.Tensor]
-    ) -> list[tf.Tensor]:
+    def _gradients_of(self, network: Network, inputs: list[tf.Tensor], index: list[tf.Tensor]) -> list[tf.Tensor]:
         def output(*xs: tf.Tensor) -> tf.Tensor:
             return network.values(xs)[network.outputs[0]]
 

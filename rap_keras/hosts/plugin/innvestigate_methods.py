@@ -44,9 +44,7 @@ def create(
         if name not in native.NAMES:
             refuse_masks(network, name)
         own = {"patterns": patterns} if name.startswith("pattern.") else {}
-        return native.create_analyzer(
-            name, flat_output(model), neuron_selection_mode=neuron_selection_mode, **own
-        )
+        return native.create_analyzer(name, flat_output(model), neuron_selection_mode=neuron_selection_mode, **own)
     if name.startswith("pattern."):
         return _built(cls(flat_output(model), patterns=patterns, neuron_selection_mode=neuron_selection_mode))
     # The gradient of a nested model as a whole is right; any other rule must see its layers.
