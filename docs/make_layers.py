@@ -32,7 +32,6 @@ _NOT_IN_MODELS = {"Layer", "Wrapper", "InputLayer", "AbstractRNNCell", "StackedR
 _BY_NAME = {
     "Activation": "unchanged",
     "Lambda": "only with `allow_lambda_layers=True`: unchanged, moved or shared, as a trial on numbers shows",
-    "Masking": "none: relevance does not follow masks",
 }
 
 

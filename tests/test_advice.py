@@ -159,22 +159,6 @@ def test_half_precision():
     assert explains(keras.Model(plain, layers.Dense(3)(layers.Flatten()(plain * 2))))
 
 
-def test_masks_are_left_out():
-    def series(*first):
-        return keras.Sequential([keras.Input((5, 2)), *first, layers.GlobalAveragePooling1D(), layers.Dense(2)])
-
-    def tokens(mask_zero):
-        embedding = layers.Embedding(9, 3, mask_zero=mask_zero)
-        return keras.Sequential([keras.Input((5,)), embedding, layers.GlobalAveragePooling1D(), layers.Dense(2)])
-
-    for model in (series(layers.Masking()), tokens(mask_zero=True)):
-        with pytest.raises(NotAnalyzeableModelException, match="without Masking layers, and with mask_zero=False"):
-            RAP(model)
-    random = np.random.default_rng(0)
-    assert explains(series(), random.normal(size=(2, 5, 2)))
-    assert explains(tokens(mask_zero=False), random.integers(0, 9, (2, 5)))
-
-
 def test_weights_without_a_model(tmp_path):
     trained = network()
     trained.save_weights(tmp_path / WEIGHTS)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tensorflow as tf
-from host import KERAS_3
+from host import KERAS_3, NotAnalyzeableModelException
 from layer_rules import random_weights
 from tensorflow import keras
 from tensorflow.keras import layers
 
+import rap_keras
 from rap_keras.engine.network import predictor
 from rap_keras.hosts import methods
 
@@ -151,3 +152,172 @@ def test_a_padded_sample_is_explained_as_it_is_without_its_padding(name, method)
     np.testing.assert_allclose(
         R[:1, : LENGTHS[0]], explained(method, short, x[:1, : LENGTHS[0]]), rtol=1e-5, atol=1e-7
     )
+
+
+def test_by_hand():
+    """h = w x + u h at steps 0 and 2 of x = (3, 5, 2), w = 2, u = 0.5: h = 6, 6, 7, and 7 = 4 + 0.5 * 6."""
+    x = keras.Input((3, 1))
+    h = layers.SimpleRNN(1, activation=None, return_sequences=True)(layers.Masking(mask_value=5.0)(x))
+    model = keras.Model(x, layers.Dense(1)(layers.Flatten()(h)))
+    model.set_weights(
+        [np.array([[2.0]]), np.array([[0.5]]), np.zeros(1), np.array([[0.0], [1.0], [1.0]]), np.zeros(1)]
+    )
+    X = np.reshape([3.0, 5.0, 2.0], (1, 3, 1))
+    assert model.predict(X, verbose=0)[0, 0] == 13  # the masked step repeats 6
+    expected = {
+        "gradient": [2 + 1, 0, 2],
+        "integrated_gradients": [9, 0, 4],
+        "rap": [6 + 3, 0, 4],
+        "lrp.z": [9, 0, 4],
+    }
+    for method, R in expected.items():
+        np.testing.assert_allclose(explained(method, model, X, 0)[0, :, 0], R, rtol=1e-6, err_msg=method)
+
+
+def tokens(h):
+    return layers.Embedding(6, 3, mask_zero=True)(h)
+
+
+def given(h):
+    return layers.Lambda(lambda x: tf.reduce_any(tf.not_equal(x, 0.0), -1), output_shape=(STEPS,))(h)
+
+
+# Networks that begin in other ways than with a Masking, of (N, steps, features) or tokens.
+GIVEN = {
+    "tokens, mean": lambda t: mean(tokens(t)),
+    "tokens, recurrent": lambda t: layers.GRU(3)(tokens(t)),
+    "given": lambda h: layers.SimpleRNN(3)(h, mask=given(h)),
+    "given to a model": lambda h: nested(layers.SimpleRNN(3))(h, mask=given(h)),
+    "given to both ways": lambda h: layers.Bidirectional(layers.SimpleRNN(3))(h, mask=given(h)),
+    "of values": lambda h: layers.Flatten()(layers.Attention()([layers.Dense(3)(h), h], mask=[None, given(h)])),
+    "one side": lambda h: layers.Flatten()(
+        layers.MultiHeadAttention(2, 3)(layers.Dense(3)(h), layers.Masking()(h))
+    ),
+}
+
+
+@pytest.mark.parametrize("name", GIVEN)
+def test_masks_that_begin_elsewhere(name):
+    X = samples()
+    if "tokens" in name:
+        X = np.where(X.any(-1), np.random.default_rng(0).integers(1, 6, X.shape[:2]), 0)
+    x = keras.Input(X.shape[1:])
+    model = random_weights(keras.Model(x, layers.Dense(2)(GIVEN[name](x))))
+    logits = model.predict(X, verbose=0)
+    np.testing.assert_allclose(predictor(model)(X), logits, atol=1e-8)
+    R = explained("rap", model, X)
+    np.testing.assert_allclose(R.reshape(len(X), -1).sum(1), logits[:, 1], rtol=1e-5)
+    if name not in ("of values", "one side"):  # there the padding is not masked as a query
+        assert not R[~X.reshape(*X.shape[:2], -1).any(axis=-1)].any()
+
+
+def test_inputs_made_from_a_sample_have_its_masks():
+    """The padding is -1: on the line from 0 it would not be masked, nor with noise."""
+    x = keras.Input((STEPS, FEATURES))
+    model = random_weights(keras.Model(x, layers.Dense(2)(layers.GRU(3)(layers.Masking(mask_value=-1.0)(x)))))
+    X = samples()
+    padding = ~X.any(axis=-1)
+    X[padding] = -1
+    for method in ("integrated_gradients", "smoothgrad"):
+        assert not explained(method, model, X)[padding].any()
+
+
+def test_samples_without_any_step_and_single_ones():
+    model, x = random_weights(network(WITHOUT_PADDING["recurrent"])), samples()
+    x = np.concatenate([x, np.zeros_like(x[:1])])
+    analyzer = methods.create("rap", model, "index")
+    with pytest.warns(UserWarning, match="sample 3 is zero everywhere"):
+        R = analyzer.analyze(x, 1)
+    assert not R[3].any()
+    np.testing.assert_allclose(
+        R[:3], np.concatenate([analyzer.analyze(one[None], 1) for one in x[:3]]), atol=1e-12
+    )
+
+
+class Block(layers.Layer):
+    """Attention that no argument of its own gives a mask, and that hands the mask on."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.attention, self.norm, self.supports_masking = (
+            layers.MultiHeadAttention(2, 3),
+            layers.LayerNormalization(),
+            True,
+        )
+
+    def build(self, shape):
+        self.attention.build(shape, shape)
+        self.norm.build(shape)
+
+    def call(self, x):
+        return self.norm(x + self.attention(x, x))
+
+
+class Mean(layers.Layer):
+    """The mean of two Dense layers over the steps that count."""
+
+    def __init__(self, reads=False, **options):
+        super().__init__(**options)
+        self.first, self.second, self.reads = layers.Dense(4), layers.Dense(3), reads
+
+    def build(self, shape):
+        self.first.build(shape)
+        self.second.build((*shape[:-1], 4))
+
+    def call(self, x, mask=None):
+        mask = x._keras_mask if self.reads else mask
+        counts = keras.ops.cast(mask, x.dtype)[..., None]
+        return keras.ops.sum(self.second(self.first(x)) * counts, axis=1) / keras.ops.sum(counts, axis=1)
+
+
+class Tokens(layers.Layer):
+    """An embedding that makes the mask by a method of its own."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.embedding, self.dense = layers.Embedding(6, 3, mask_zero=True), layers.Dense(3)
+
+    def build(self, shape):
+        self.embedding.build(shape)
+        self.dense.build((*shape, 3))
+
+    def compute_mask(self, x, mask=None):
+        return self.embedding.compute_mask(x)
+
+    def call(self, x):
+        return self.dense(self.embedding(x))
+
+
+@pytest.mark.skipif(not KERAS_3, reason="Keras 2 does not show what is in a layer")
+@pytest.mark.parametrize("last", [lambda h: mean(Block()(h)), Mean(), Mean(reads=True)])
+def test_masks_within_layers_of_ones_own(last):
+    X = np.where(samples().any(-1), np.random.default_rng(0).integers(1, 6, (3, STEPS)), 0)
+    x = keras.Input((STEPS,))
+    model = random_weights(keras.Model(x, layers.Dense(2)(last(Block()(Tokens()(x))))))
+    logits = model.predict(X, verbose=0)
+    np.testing.assert_allclose(predictor(model)(X), logits, atol=1e-8)
+    R = explained("rap", model, X)
+    np.testing.assert_allclose(R.sum(1), logits[:, 1], rtol=1e-5)
+    assert not R[X == 0].any()
+
+
+def test_a_mask_of_values_within_a_step_is_refused():
+    x = keras.Input((STEPS, 2, 1))
+    masked = layers.Masking()(x)
+    h = (
+        layers.TimeDistributed(layers.Flatten())(masked)
+        if KERAS_3
+        else layers.Lambda(lambda t: t[..., 0], mask=lambda t, m: m)(masked)
+    )
+    model = keras.Model(x, layers.Dense(2)(layers.SimpleRNN(2)(h)))
+    with pytest.raises(NotAnalyzeableModelException, match="Masking or an Embedding with mask_zero=True"):
+        methods.create("lrp.epsilon", model, "index").analyze(np.ones((1, STEPS, 2, 1)), 0)
+
+
+@pytest.mark.plugin
+def test_what_innvestigate_cannot_do_with_masks():
+    import innvestigate
+
+    model = random_weights(network(WITHOUT_PADDING["handed on"][1:2]))
+    with pytest.raises(NotAnalyzeableModelException, match="'masking.*mask_zero=True.*use rap"):
+        rap_keras.build_quickly(innvestigate.create_analyzer("lrp.z", model, disable_model_checks=True))

@@ -289,17 +289,9 @@ REFUSED = {
     "stateful": (lambda x: layers.LSTM(3, stateful=True)(x), "build it with stateful=False"),
     "cell": (lambda x: layers.RNN(OwnCell(), name="own")(x), r"no rule for this layer: 'own' \(RNN\)"),
     "reset gate": (lambda x: layers.GRU(3, recurrent_activation="tanh")(x), "build it with reset_after=False"),
-    "mask": (
-        lambda x: layers.LSTM(3)(x, mask=layers.Lambda(lambda t: t[..., 0] > 0)(x)),
-        "is called with a mask.*call it with the sequences alone",
-    ),
-    "mask in the place of a state": (
-        lambda x: layers.GRU(3)(x, mask=layers.Lambda(lambda t: t[..., 0] > 0)(x)),
-        "is called with a mask.*call it with the sequences alone",
-    ),
     "constant state": (
         lambda x: layers.GRU(3)(x, initial_state=tf.zeros((2, 3), tf.float64)),
-        "is called with a mask or with constant states.*an initial_state that depends on",
+        "is called with constant states.*an initial_state that depends on",
     ),
     "half precision": (lambda x: layers.LSTM(3, dtype="mixed_float16")(x), "build the model with.*'float32'"),
 }

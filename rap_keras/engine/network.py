@@ -60,6 +60,8 @@ class Network:
         """
         values = dict(zip(self.inputs, inputs))
         found = {number: masks.of(x) for number, x in values.items()}
+        if self.masked:  # a mask put on a tensor of the user's model would stay there
+            values = {number: tf.identity(x) for number, x in values.items()}
         calls = []
         for call in self.calls:
             for part in (*call.before, call):

@@ -231,8 +231,9 @@ class _Propagation(keras.layers.Layer):
         self._all_tensors = all_tensors
 
     @tf.autograph.experimental.do_not_convert
-    def call(self, inputs: Any) -> list[tf.Tensor]:
-        inputs = ibackend.to_list(inputs)
+    def call(self, inputs: Any, mask: Any = None) -> list[tf.Tensor]:
+        # Keras gives the mask of a model's input that a model in it was called with; here it must not count yet.
+        inputs = ibackend.to_list(inputs) if mask is None else [tf.identity(x) for x in ibackend.to_list(inputs)]
         relevance = self._function(inputs)
         outputs = [relevance.amount, *(relevance.tensors[number] for number in relevance.inputs)]
         return outputs + (list(relevance.tensors.values()) if self._all_tensors else [])

@@ -119,5 +119,6 @@ class _Reversal(keras.layers.Layer):
         self._function = function
 
     @tf.autograph.experimental.do_not_convert
-    def call(self, inputs: Any) -> list[tf.Tensor]:
-        return self._function(tf.nest.flatten(inputs))
+    def call(self, inputs: Any, mask: Any = None) -> list[tf.Tensor]:
+        tensors = tf.nest.flatten(inputs)
+        return self._function(tensors if mask is None else list(map(tf.identity, tensors)))
