@@ -85,6 +85,7 @@ def explain(
         FileNotFoundError: There is no such file.
         MemoryError: TensorFlow has no memory for such a large sample.
         NotAnalyzeableModelException: A method cannot explain such a model.
+        RuntimeError: Eager execution is off, and the model is of another thread's graph or was built with it on.
         TypeError: The photo is of another type.
         ValueError: There is no such method, class or output; the sample does not fit the network, or is several
             samples; a photo has no preprocessing; or an option does not fit the network.

@@ -56,7 +56,7 @@ def _built(key: Any, build: Callable[[], Any], made_of: Any = None) -> Any:
 def at_home(model: Any) -> Iterator[Callable[..., Any]]:
     """The graph and the session of a model for the time of one explanation, if eager execution is off.
 
-    A model from a file has new ones, which TensorFlow frees with all that was built in them.
+    A model from a file has new ones, which are freed with all that was built in them.
 
     Args:
         model: the model, or the name of one that is loaded within.
@@ -70,7 +70,7 @@ def at_home(model: Any) -> Iterator[Callable[..., Any]]:
     if tf.executing_eagerly():
         yield _built
     elif not isinstance(model, keras.Model):
-        with BUILDING, tf.Graph().as_default(), tf.compat.v1.Session().as_default():
+        with BUILDING, tf.Graph().as_default(), tf.compat.v1.Session():
             yield _built
     else:
         known = vars(model).get(_NAME)

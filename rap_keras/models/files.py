@@ -14,6 +14,7 @@ import tensorflow as tf
 from tensorflow import keras
 
 from rap_keras.engine import keras_graph
+from rap_keras.engine.execution import BUILDING
 from rap_keras.models import configuration
 from rap_keras.models.foreign_files import brief, check_hdf5, check_zip, naming
 
@@ -49,14 +50,15 @@ _OF_KERAS_2 = {name: _OfKeras2(getattr(keras.layers, name)) for name in _KINDS} 
 @contextmanager
 def _kinds_of_keras_2() -> Iterator[None]:
     """Registers the stand-ins beside the user's objects: in Keras 3 a nested scope would hide the outer one."""
-    known = keras.utils.get_custom_objects()
-    added = {name: kind for name, kind in _OF_KERAS_2.items() if name not in known}
-    known.update(added)
-    try:
-        yield
-    finally:
-        for name in added:
-            known.pop(name, None)
+    with BUILDING:  # another thread must not unregister them meanwhile
+        known = keras.utils.get_custom_objects()
+        added = {name: kind for name, kind in _OF_KERAS_2.items() if name not in known}
+        known.update(added)
+        try:
+            yield
+        finally:
+            for name in added:
+                known.pop(name, None)
 
 
 def load(path: Path, custom_objects: Mapping[str, Any]) -> keras.Model:

@@ -89,7 +89,8 @@ class Analyzer:
         return other
 
     def __reduce__(self) -> Any:
-        saved = ", or save it with save_npz and load it with load_npz" if hasattr(self, "save_npz") else ""
+        # iNNvestigate's analyzers have a save_npz, too, but its files cannot be loaded.
+        saved = ", or save it with save_npz and load it with load_npz" if hasattr(self, "variant") else ""
         raise TypeError(
             f"{type(self).__name__} cannot be pickled or deep-copied, since TensorFlow's graphs belong to one "
             f"process: create it again where it is needed, from the model{saved}"

@@ -47,7 +47,7 @@ class _PatternAnalyzer(ReverseAnalyzerBase):
             self._patterns.require_fit(self._maps)
         build_quickly(self)
 
-    __reduce__ = Analyzer.__reduce__
+    __copy__, __reduce__ = Analyzer.__copy__, Analyzer.__reduce__
 
     def fit(self, X: Any, batch_size: int = 16) -> None:
         """Computes the patterns from data, as `PatternComputer.compute` does; replaces the option `patterns`.
