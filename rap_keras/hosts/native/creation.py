@@ -47,6 +47,7 @@ def _contrastive(create: Callable[..., Analyzer]) -> Callable[..., Analyzer]:
     def with_contrast(model: keras.Model, contrast: str = "log_odds", **options: Any) -> Analyzer:
         return create(model, contrast=contrast, **options)
 
+    with_contrast.__wrapped__ = create  # type: ignore[attr-defined]  # whose options it has
     return with_contrast
 
 
@@ -159,7 +160,7 @@ def _options_of(create: Callable[..., Analyzer]) -> list[str]:
     own = dict(inspect.signature(create).parameters)
     if own.pop("options", None) is not None:
         own.update(inspect.signature(RAP if create is ContrastiveRAP else Analyzer).parameters)
-        if not isinstance(create, type):  # one of LRP
+        if not isinstance(inspect.unwrap(create), type):  # one of LRP
             own.update(inspect.signature(lrp_methods.LRP).parameters)
             del own["rule"], own["options"]
     return [name for name in own if name != "model"]
