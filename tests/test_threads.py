@@ -259,7 +259,9 @@ def counted(call: Callable[[], Any], calls: int) -> tuple[int, int]:
 @pytest.mark.parametrize("given", ["model", "file", "one unit"])
 def test_explain_in_a_loop_leaves_nothing_behind(given, method, tmp_path):
     model: Any = network("sigmoid", 1) if given == "one unit" else network("softmax")
-    patterns = PatternComputer(rap_keras.models.two_classes(model) if given == "one unit" else model).compute(X)
+    explained = rap_keras.to_logits(model)
+    explained = rap_keras.models.two_classes(explained) if given == "one unit" else explained
+    patterns = PatternComputer(explained).compute(X)
     if given == "file":
         model.save(tmp_path / "model.h5")
         model = tmp_path / "model.h5"
