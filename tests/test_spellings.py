@@ -185,7 +185,8 @@ def spellings(name):
         found["Activation(TensorFlow)"] = layers.Activation(OF_TENSORFLOW[name])
     of_ops = {"exponential": "exp"}.get(name, name)
     if KERAS_3 and hasattr(keras.ops, of_ops):
-        found["keras.ops"] = getattr(keras.ops, of_ops)
+        options = {"approximate": False} if name == "gelu" else {}
+        found["keras.ops"] = lambda x: getattr(keras.ops, of_ops)(x, **options)
     if not KERAS_3 and name != "hard_sigmoid":  # an operation in Keras 2 is what its function is made of
         found["function"] = function
     found["of the user's"] = layers.Activation(lambda x: function(x))

@@ -180,8 +180,8 @@ def _kind_of(call: Call) -> Kind | None:
     return _OPERATIONS["affine"] if of_one and lookup(layer, _SUMS) else lookup(layer, _LAYERS)
 
 
-def _measured(kind: Kind, function: Callable, key: Any) -> Kind:
-    return replace(kind, **trials.measured(function, key)._asdict())
+def _measured(kind: Kind, function: Callable, layer: Any) -> Kind:
+    return replace(kind, **trials.measured(function, layer, keras_graph.sample_shape(layer))._asdict())
 
 
 def _fills(layer: Layer) -> bool:

@@ -63,10 +63,10 @@ def tried(function: Function, own_shape: Shape = None) -> Trial:
     return known[own_shape]
 
 
-def measured(function: Function, key: Any) -> Facts:
+def measured(function: Function, key: Any, own_shape: Shape) -> Facts:
     """The facts of a function that is known to be elementwise; they are measured once for each `key`."""
     if key not in _measured:
-        _measured[key] = _facts_on_grid(function, None)
+        _measured[key] = _facts_on_grid(function, own_shape)
     return _measured[key]
 
 
