@@ -86,8 +86,8 @@ do not:
   over 7 and about 18 times what it is from 0.
 - **A logit below 0 inverts RAP's heatmap.** It does not occur in these tables; [its
   effect](#siamese-network) is described below, for the siamese network. Contrastive RAP is not affected.
-- **{LRP} is worse than random numbers in EEGNet because of its average pooling**, which LRP shares in proportion to
-  the values. ELU gives values of both signs. Where they nearly cancel, as in noise, one gets many times the
+- **{LRP} is worse than random numbers in EEGNet because of its average pooling**, which LRP shares in proportion
+  to the values. ELU gives values of both signs. Where they nearly cancel, as in noise, one gets many times the
   relevance of its window and another as much below 0. The sum is right, and the ratio counts what is positive. In
   a trial with the absolute values, as in RAP, the ratio was 0.427 instead of 1.709; with equal parts 0.739.
   iNNvestigate's [rule for BatchNormalization](native_methods.md#what-innvestigate-does-and-these-methods-too) is
@@ -106,7 +106,8 @@ higher than without in all six networks, in the U-Net twice as high. The Vision 
 of a colour photo, so $z^B$ is its default, and `input_rule=None` is better. For all others it is not the default.
 
 Before this became so, we tried data of more kinds, with small convolutional networks trained in the same way.
-The table shows RAP's median ratio and its mIOU, over 100 samples (photos of shapes: 80, by the package's networks):
+The table shows RAP's median ratio and its mIOU, over 100 samples (photos of shapes: 80, by the package's
+networks):
 
 | data | input | $z^B$: ratio ↓ | mIOU ↑ | Eq. 7 to 9: ratio ↓ | mIOU ↑ |
 |---|---|---|---|---|---|

@@ -305,6 +305,31 @@ def test_an_average_shares_evenly_and_a_sum_in_proportion():
         assert found[0].tolist() == pytest.approx(wanted)
 
 
+def test_lrp_is_worse_than_chance_where_values_of_both_signs_are_pooled():
+    """Why LRP fails on EEGNet in docs/models.md: a window of 3 and -2.8 outweighs one of 1 and 1.
+
+    Their means are 0.1 and 1, and the logit is the sum. LRP shares the 0.1 in proportion to x: 1.5 and -1.4. RAP
+    shares in proportion to |x|, so that no value gets more than its window has.
+    """
+    inputs = keras.Input((4, 1))
+    y = layers.Flatten()(layers.AveragePooling1D(2)(inputs))
+    model = keras.Model(inputs, layers.Dense(1, use_bias=False)(y))
+    model.set_weights([np.ones((2, 1))])
+    x = np.array([1, 1, 3, -2.8], np.float32).reshape(1, 4, 1)
+
+    def outside_inside(R):
+        positive = np.maximum(R.ravel(), 0)
+        return positive[2:].mean() / positive[:2].mean()
+
+    for method in ("lrp.alpha_1_beta_0", "lrp.epsilon", "lrp.z"):
+        R = rap_keras.create_analyzer(method, model).analyze(x)
+        np.testing.assert_allclose(R.ravel(), [0.5, 0.5, 1.5, -1.4], rtol=1e-4)
+        assert outside_inside(R) == pytest.approx(1.5, rel=1e-4)  # random values have about 1
+    R = rap_keras.RAP(model).analyze(x)
+    np.testing.assert_allclose(R.ravel(), [0.5, 0.5, 0.1 * 3 / 5.8, 0.1 * 2.8 / 5.8], rtol=1e-4)
+    assert outside_inside(R) == pytest.approx(0.1, rel=1e-4)
+
+
 def test_references_of_integrated_gradients():
     model, x = dense([[3.0], [1.0]], [1.0]), np.array([[2.0, -1.0], [0.0, 4.0]], np.float32)
     found = create_analyzer("integrated_gradients", model, reference_inputs=[1.0, 2.0], steps=3).analyze(x)

@@ -7,6 +7,7 @@ import warnings
 
 import numpy as np
 import pytest
+from commands import accepted
 from host import PLUGIN, create_analyzer
 from tensorflow import keras
 from tensorflow.keras import layers
@@ -100,6 +101,15 @@ def test_explain_says_it():
     assert "1 of 3 is lost at layer 'only_bias' (Dense)" in text
     assert explanation.lost == pytest.approx(1, rel=1e-5)
     assert "(1 lost at layer 'only_bias' (Dense))" in repr(explanation)
+
+
+def test_the_command_says_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with_dead_branch().save("dead.h5")
+    np.save("x.npy", ONES[0])
+    output = " ".join(accepted("explain", "x.npy", "--model", "dead.h5").split())
+    assert "does not sum to what it shares out: layer 'only_bias' (Dense) cannot pass it on" in output
+    assert "UserWarning: the relevance" not in output
 
 
 def test_contrastive_rap_is_compared_with_its_score_less_the_biases():

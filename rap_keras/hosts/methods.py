@@ -66,7 +66,8 @@ def create(
 
     For all methods except RAP an output of more than two dimensions is flattened, so that a class is one number.
     iNNvestigate's analyzers have their graph built quickly (`rap_keras.build_quickly`). They get a copy of the
-    model and its weights, since two of them on one model can disturb each other. For iNNvestigate's LRP every ReLU
+    model and its weights, since two of them on one model can disturb each other; after more training, create them
+    again. For iNNvestigate's LRP every ReLU
     layer becomes an Activation layer, the only type that it knows: relevance passes it even where it is saturated.
     iNNvestigate has no gradient for integers, such as tokens: there methods based on it are native.
 
