@@ -301,8 +301,8 @@ def not_numbers(array: np.ndarray) -> str:
     if kind in "USO":
         return (
             "texts, categories or other objects: give numbers, encoded as in the network's training. If a layer "
-            "of the network looks texts up, such as StringLookup or TextVectorization, explain what comes behind it, "
-            "keras.Model(layer.output, model.output), and give that layer's output"
+            "of the network looks texts up, such as StringLookup or TextVectorization, explain what comes behind "
+            "it, keras.Model(layer.output, model.output), and give that layer's output"
         )
     if kind in "Mm":
         return f"{array.dtype}: give numbers as in the network's training, such as x.astype('int64')"

@@ -135,9 +135,9 @@ def require_known(config: Any) -> None:
         elif not (isinstance(name, str) and _is_known(entry.content, name)):
             raise ValueError(
                 f"{_place(entry)} needs {_shown(entry.content)}, which is not part of Keras {_VERSION} and not "
-                "registered with it. If you trust its author, name the module that defines it with --custom-objects "
-                "MODULE, or in Python use load_model(path, custom_objects={'NAME': CLASS}), or for an analyzer's file "
-                "`with keras.utils.custom_object_scope({'NAME': CLASS}):`"
+                "registered with it. If you trust its author, name the module that defines it with "
+                "--custom-objects MODULE, or in Python use load_model(path, custom_objects={'NAME': CLASS}), or "
+                "for an analyzer's file `with keras.utils.custom_object_scope({'NAME': CLASS}):`"
                 + (
                     ". If it is a model with a call of its own, build it with the functional API instead"
                     if entry.content is config
