@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
-from host import KERAS_3, NotAnalyzeableModelException, create_analyzer
+from host import KERAS_3, PLUGIN, NotAnalyzeableModelException, create_analyzer
 from ops import ops
 from tensorflow import keras
 from tensorflow.keras import layers
@@ -274,9 +274,16 @@ def test_sparse_samples():
 
 
 def test_ragged_samples_are_explained_one_by_one():
-    options = {} if KERAS_3 else {"ragged": True}
-    inputs = keras.Input((None,), dtype="int32", **options)
-    model = lively_weights(keras.Model(inputs, layers.Dense(2)(layers.LSTM(3)(layers.Embedding(9, 4)(inputs)))))
+    def built(**options):
+        inputs = keras.Input((None,), dtype="int32", **options)
+        return keras.Model(inputs, layers.Dense(2)(layers.LSTM(3)(layers.Embedding(9, 4)(inputs))))
+
+    model = lively_weights(built(**({} if KERAS_3 or PLUGIN else {"ragged": True})))
+    if PLUGIN:
+        with pytest.raises(
+            NotAnalyzeableModelException, match=r"takes a RaggedTensor: build it with keras\.Input"
+        ):
+            RAP(built(ragged=True))
     rows = [[1, 2, 3, 5], [4, 5]]
     ragged = tf.compat.v1.ragged.constant_value(rows)  # a tensor has no list while eager execution is off
     analyzer = RAP(model, neuron_selection_mode="index")
@@ -284,7 +291,7 @@ def test_ragged_samples_are_explained_one_by_one():
         with pytest.raises(TypeError, match=r"each on its own, numpy\.array\(\[row\]\) for row in x\.to_list\(\)"):
             analyzer.analyze(given, 1)
     for row in ragged.to_list():
-        logit = model.predict_on_batch(np.array([row]) if KERAS_3 else tf.ragged.constant([row]))[0, 1]
+        logit = model.predict_on_batch(np.array([row]) if KERAS_3 or PLUGIN else tf.ragged.constant([row]))[0, 1]
         assert analyzer.analyze(np.array([row]), 1).sum() == pytest.approx(logit, rel=1e-3, abs=1e-5)
 
 

@@ -72,7 +72,7 @@ def _way_to_a_model(thing: Any) -> str:
         way = "make a model of the layer, keras.Sequential([keras.Input(shape), layer])"
     elif isinstance(thing, (list, tuple)) and any(isinstance(one, keras.Model) for one in thing):
         way = "give one of these models at a time"
-    elif "KerasTensor" in kind:
+    elif "KerasTensor" in kind or tf.is_tensor(thing):
         way = "make a model that ends in it, keras.Model(inputs, tensor)"
     elif isinstance(thing, tf.Module) or callable(thing):
         way = "its layers are unknown: give the Keras model that it was made from"
@@ -80,7 +80,12 @@ def _way_to_a_model(thing: Any) -> str:
 
 
 def require_model_of_this_mode(model: keras.Model) -> None:
-    """Raises RuntimeError if a model was built with eager execution on and it is off now, or in another graph."""
+    """Refuses what is no model of the Keras that runs here, with eager execution as it is now.
+
+    Raises:
+        NotAnalyzeableModelException: with eager execution off, the model takes ragged or sparse samples.
+        RuntimeError: it was built with eager execution on and it is off now, or the reverse, or in another graph.
+    """
     require_model(model)
     keras_graph.require_tensorflow()
     if keras_graph.KERAS_3 and not tf.executing_eagerly():
@@ -88,13 +93,20 @@ def require_model_of_this_mode(model: keras.Model) -> None:
             "Keras 3 does not work while eager execution is off: remove tf.compat.v1.disable_eager_execution() "
             "from your program"
         )
-    of_graph = all(isinstance(tensor, tf.Tensor) for tensor in getattr(model, "inputs", None) or [])
+    inputs = getattr(model, "inputs", None) or []
+    of_graph = all(isinstance(tensor, tf.Tensor) for tensor in inputs)
+    of_rows = [tensor for tensor in inputs if isinstance(tensor, (tf.RaggedTensor, tf.SparseTensor))]
+    if of_rows and not tf.executing_eagerly():
+        raise NotAnalyzeableModelException(
+            f"model '{model.name}' takes a {type(of_rows[0]).__name__}: build it with keras.Input(shape), not "
+            "ragged or sparse, give it the same weights, and explain each sample on its own"
+        )
     if not of_graph and not tf.executing_eagerly():
         raise RuntimeError(
             f"model '{model.name}' was built while eager execution was on, so it cannot be part of a graph: "
             "load or build it again after tf.compat.v1.disable_eager_execution()"
         )
-    if of_graph and getattr(model, "inputs", None) and tf.executing_eagerly():
+    if of_graph and inputs and tf.executing_eagerly():
         raise RuntimeError(
             f"model '{model.name}' was built while eager execution was off: load or build it again with eager "
             "execution on"

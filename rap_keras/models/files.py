@@ -32,7 +32,7 @@ def load(path: Path, custom_objects: Mapping[str, Any]) -> keras.Model:
     """The model in a file. It is not compiled.
 
     Args:
-        path: of a `.h5` file, a `.keras` file, or the folder of a SavedModel.
+        path: of an HDF5 or `.keras` file, whatever its name, or the folder of a SavedModel.
         custom_objects: classes and functions that are not part of Keras, by their names in the file.
 
     Raises:
@@ -198,7 +198,7 @@ def _saved_model(path: Path) -> keras.Model:
     with naming(path):
         metadata = _metadata(path / "keras_metadata.pb")
         version = _text(metadata.get("keras_version") or "")
-        _require_readable(version, only_by_its_own=True)
+        _require_readable(version)
         config = {key: metadata.get(key) for key in ("class_name", "config")}
         configuration.require_no_code(metadata)
         if not isinstance(config["config"], dict) or "layers" not in config["config"]:
@@ -243,10 +243,10 @@ def _require_graph_of_layers(model: Any) -> None:
         raise ValueError(_SUBCLASSED)
 
 
-def _require_readable(version: str, only_by_its_own: bool = False) -> None:
+def _require_readable(version: str) -> None:
     """Refuses a file of a Keras whose configurations the installed Keras cannot read.
 
-    Keras 3 reads the HDF5 files of Keras 2 but none of its other files.
+    Keras 3 reads the HDF5 and `.keras` files of Keras 2, see `keras_2_files`.
 
     Raises:
         ValueError: it cannot read them.
@@ -254,11 +254,6 @@ def _require_readable(version: str, only_by_its_own: bool = False) -> None:
     written, here = _numbers(version)[:1], _numbers(_KERAS)[:1]
     if written and written > here:
         raise ValueError(f"written by Keras {version[:20]}, which the installed {_HERE} cannot read: {CARRY_OVER}")
-    if written and written < here and only_by_its_own:
-        raise ValueError(
-            f"written by Keras {version[:20]}, which the installed {_HERE} cannot read: load it where it was "
-            "written, with keras.models.load_model, and save it with model.save('model.h5'), for use here"
-        )
 
 
 _KERAS = keras_graph.version()
