@@ -187,14 +187,14 @@ def test_grid_names_the_heatmap_at_fault():
         grid(photos, {"RAP": [np.zeros((3, 3)), np.zeros((2, 2))]})
     with pytest.raises(ValueError, match=r"heatmaps\['RAP'\]\[0\] has shape \(3, 3, 3\)"):
         grid(photos, {"RAP": np.zeros((2, 3, 3, 3))})
-    with pytest.raises(ValueError, match=r"heatmaps\['RAP'\]\[1\] has 1 values that are not finite"):
+    with pytest.raises(ValueError, match=r"heatmaps\['RAP'\]\[1\] has 1 value that is not finite"):
         grid(photos, {"RAP": [np.zeros((3, 3)), np.diag([0, np.inf, 0])]})
 
 
 def test_grid_needs_photos_and_methods():
     with pytest.raises(ValueError, match="0 photos and 1 methods"):
         grid([], {"RAP": []})
-    with pytest.raises(ValueError, match="1 photos and 0 methods"):
+    with pytest.raises(ValueError, match="1 photo and 0 methods"):
         grid(np.zeros((1, 2, 2, 3)), {})
     with pytest.raises(TypeError, match="heatmaps is a list: it must be a dict"):
         grid(np.zeros((1, 2, 2, 3)), [np.zeros((1, 2, 2))])
@@ -264,7 +264,7 @@ def test_layer_strip_names_the_array_at_fault():
         layer_strip({"conv": np.zeros((1, 2, 2, 3))})
     with pytest.raises(ValueError, match=r"relevances\['add'\]\[1\] has 2 values that are not fin"):
         layer_strip({"add": [np.zeros(3), np.array([np.nan, 0, np.inf])]})
-    with pytest.raises(ValueError, match=r"relevances\['conv'\] has 1 values that are not finite"):
+    with pytest.raises(ValueError, match=r"relevances\['conv'\] has 1 value that is not finite"):
         layer_strip({"conv": np.array([[[np.nan, np.nan], [0, 0]]])})
     with pytest.raises(ValueError, match=r"relevances\['dense'\] has shape \(0,\): it is empty"):
         layer_strip({"dense": np.zeros(0)})
