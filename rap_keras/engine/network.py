@@ -87,7 +87,7 @@ def graph_within(node: Node) -> Opened | None:
     flattening = _Flattening()
     xs = flattening.begin(node.inputs)
     try:
-        return flattening.opened(node, xs, node.layer.name)[0]
+        return flattening.opened(node, xs, node.layer.name, {})[0]
     except (CannotBeOpenedError, NotAnalyzeableModelException):
         return None
 
@@ -133,7 +133,6 @@ class _Flattening:
         self._tensors = 0
         self._names: set[str] = set()
         self._closed = {name.split("#")[0] for name in closed}
-        self._second: dict[int, tuple[int, ...]] = {}
         self._within_opened = False
         self._batch: int | None = None
         self._known = _KnownShapes()
@@ -148,7 +147,6 @@ class _Flattening:
     def graph(self, graph: Opened) -> Network:
         """The calls in the graph of a user's layer."""
         inputs, self._within_opened = self.begin(graph.inputs), True
-        self._second.update(graph.second)
         calls, outputs = self._walk_nodes(graph, inputs, prefix="")
         return Network(tuple(calls), inputs, outputs)
 
@@ -189,7 +187,7 @@ class _Flattening:
                 _require_inference(node, name)
             if opened_layers.can_be_opened(node.layer) and name not in self._closed:
                 try:
-                    _, inner, ys = self.opened(node, xs, name)
+                    _, inner, ys = self.opened(node, xs, name, graph.second)
                 except (CannotBeOpenedError, NotAnalyzeableModelException) as error:
                     why_closed = str(error)
                 else:
@@ -218,12 +216,15 @@ class _Flattening:
         return calls, tuple(numbers[id(tensor)] for tensor in graph.outputs)
 
     def opened(
-        self, node: Node, xs: tuple[int, ...], name: str
+        self, node: Node, xs: tuple[int, ...], name: str, second_of: dict[int, tuple[int, ...]]
     ) -> tuple[Opened, list[Call], tuple[int, ...]]:
-        """The graph and the calls in a layer of the user's; raises CannotBeOpenedError."""
+        """The graph and the calls in a layer of the user's; raises CannotBeOpenedError.
+
+        `second_of` is `Opened.second` of the graph around it.
+        """
         outermost, made = not self._within_opened, len(self._known.calls)
         first = tried = [tuple(tensor.shape) for tensor in node.inputs]
-        second = [self._second.get(id(tensor), shape) for tensor, shape in zip(node.inputs, first)]
+        second = [second_of.get(id(tensor), shape) for tensor, shape in zip(node.inputs, first)]
         if outermost:
             if any(None in shape[1:] for shape in first):
                 first = [self._known.shape(number) for number in xs]
@@ -232,7 +233,6 @@ class _Flattening:
         self._within_opened = True
         try:
             graph = opened_layers.opened(node, first, second)
-            self._second.update(graph.second)
             calls, ys = self._walk_nodes(graph, xs, f"{name}/")
             if outermost and not isinstance(node.layer, opened_layers.Rewritten):
                 inner = Network(tuple(calls), xs, ys)
@@ -378,10 +378,13 @@ def _require_inference(node: Node, name: str) -> None:
 
     Keras 3 itself replaces it in a functional model, but not in the code of a layer.
     """
-    arguments = dict(node.kwargs)
+    given, default = node.kwargs.get("training"), None
     with suppress(TypeError, ValueError):  # functions of TensorFlow may not tell their arguments
-        arguments.update(inspect.signature(node.layer.call).bind(*node.args, **node.kwargs).arguments)
-    given = arguments.get("training")
+        signature = inspect.signature(node.layer.call)
+        given = signature.bind(*node.args, **node.kwargs).arguments.get("training")
+        default = signature.parameters["training"].default if "training" in signature.parameters else None
+    if given is default and keras_graph.KERAS_3:  # which fills it in; `predict` does so, too, with False
+        return
     if isinstance(given, (bool, int, np.bool_)) and given and keras_graph.depends_on_training(node.layer):
         raise NotAnalyzeableModelException(
             f"layer '{name}' ({type(node.layer).__name__}) is called with training=True: what it gives depends on "
