@@ -280,10 +280,11 @@ def _depends_on_training(layer: Any) -> bool:
         return False
     if isinstance(layer, keras.layers.BatchNormalization):  # a graph of Keras 2 may be older than `trainable`
         return layer.trainable or not KERAS_3
-    rates = [getattr(layer, name, None) for name in ("rate", "dropout", "recurrent_dropout", "stddev")]
-    of_others = len(list(layer._flatten_layers())) > 1 and type(layer).__name__ != "SpectralNormalization"
-    harmless = is_of_keras(layer) and (of_others or any(rate is not None for rate in rates))
-    return not harmless or any(isinstance(rate, float) and rate > 0 for rate in rates)
+    changes_images = ".preprocessing." in type(layer).__module__
+    if not is_of_keras(layer) or changes_images or type(layer).__name__ == "SpectralNormalization":
+        return True
+    rates = "rate dropout recurrent_dropout stddev drop_path_rate".split()
+    return any(isinstance(rate, float) and rate > 0 for rate in (getattr(layer, name, 0) for name in rates))
 
 
 def bound_arguments(layer: Any, args: tuple, kwargs: dict[str, Any]) -> inspect.BoundArguments:

@@ -123,24 +123,31 @@ def _first_and_mask(layer: Any, args: tuple, kwargs: dict[str, Any]) -> tuple[An
     return first, map_leaves(first, of) if mask is None else mask
 
 
-def with_symbols(node: keras_graph.Node, masks: Mapping[int, Any]) -> keras_graph.Node:
+def with_symbols(
+    node: keras_graph.Node, masks: Mapping[int, Any], second_of: Mapping[int, tuple[int, ...]]
+) -> tuple[keras_graph.Node, dict[int, tuple[int, ...]]]:
     """The node of a layer of Keras 3 with symbolic masks, on its inputs and among its arguments.
 
     Args:
         node: the node.
         masks: the masks of its inputs by the id of the input. Their symbols follow the inputs of the new node.
+        second_of: other shapes of tensors by their ids; returned with those of the new node's inputs.
     """
-    twins = {}
+    twins: dict[int, Any] = {}
+    second = dict(second_of)
     for tensor in node.inputs:
-        if id(tensor) in masks:
+        if id(tensor) in masks and id(tensor) not in twins:
             mask = masks[id(tensor)]
-            twins[id(tensor)] = keras.KerasTensor(tensor.shape, tensor.dtype)
-            twins[id(tensor)]._keras_mask = keras.KerasTensor((None, *mask.shape[1:]), mask.dtype.name)
+            twin = twins[id(tensor)] = keras.KerasTensor(tensor.shape, tensor.dtype)
+            twin._keras_mask = keras.KerasTensor((tensor.shape[0], *mask.shape[1:]), mask.dtype.name)
+            if id(tensor) in second:
+                second[id(twin)] = second[id(tensor)]
+                second[id(of(twin))] = (second[id(tensor)][0], *mask.shape[1:])
     symbols = {id(twin): of(twin) for twin in twins.values()}
     args, kwargs = map_leaves((node.args, node.kwargs), lambda a: twins.get(id(a), a))
     kwargs = with_masks(node.layer, args, kwargs, lambda a: symbols.get(id(a)))
     inputs = [*(twins.get(id(tensor), tensor) for tensor in node.inputs), *symbols.values()]
-    return node._replace(args=args, kwargs=kwargs, inputs=inputs)
+    return node._replace(args=args, kwargs=kwargs, inputs=inputs), second
 
 
 def of_outputs(call: Call, xs: Sequence[tf.Tensor], ys: Sequence[tf.Tensor]) -> Masks:

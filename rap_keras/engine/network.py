@@ -130,7 +130,7 @@ def graph_within(node: Node) -> Opened | None:
     flattening = _Flattening()
     xs = flattening.begin(node.inputs)
     try:
-        return flattening.traced(node, xs, node.layer.name)[0]
+        return flattening.traced(node, xs, node.layer.name, {})[0]
     except (CannotBeOpenedError, NotAnalyzeableModelException):
         return None
 
@@ -176,7 +176,6 @@ class _Flattening:
         self._tensors = 0
         self._names: set[str] = set()
         self._closed = {name.split("#")[0] for name in closed}
-        self._second: dict[int, tuple[int, ...]] = {}
         self._within_opened = False
         self._batch: int | None = None
         self._trial = _Trial()
@@ -192,7 +191,6 @@ class _Flattening:
     def graph(self, graph: Opened) -> Network:
         """The calls in the graph of a user's layer."""
         inputs, self._within_opened = self.begin(graph.inputs), True
-        self._second.update(graph.second)
         calls, outputs = self._walk_nodes(graph, inputs, prefix="")
         return Network(tuple(calls), inputs, outputs, _may_be_masked(calls))
 
@@ -234,7 +232,7 @@ class _Flattening:
             if opened_layers.can_be_opened(node.layer) and name not in self._closed:
                 made = len(self._trial.calls)
                 try:
-                    inner, ys = self._opened(node, xs, name)
+                    inner, ys = self._opened(node, xs, name, graph.second)
                 except (CannotBeOpenedError, NotAnalyzeableModelException) as error:
                     why_closed = str(error)
                     self._trial.forget(made)
@@ -290,15 +288,20 @@ class _Flattening:
                 numbers[id(tensor)] = calls[-1].outputs[0]
         return calls
 
-    def _opened(self, node: Node, xs: tuple[int, ...], name: str) -> tuple[list[Call], tuple[int, ...]]:
-        """The calls in a user's layer, with the masks that it gets and gives; raises CannotBeOpenedError."""
+    def _opened(
+        self, node: Node, xs: tuple[int, ...], name: str, second_of: dict[int, tuple[int, ...]]
+    ) -> tuple[list[Call], tuple[int, ...]]:
+        """The calls in a user's layer, with the masks that it gets and gives; raises CannotBeOpenedError.
+
+        `second_of` is `Opened.second` of the graph around it.
+        """
         places = dict(zip(map(id, node.inputs), zip(xs, map(self._trial.mask, xs))))
         masked = {key: place for key, place in places.items() if place[1] is not None}
         before = [self._call(masks.MaskOf(), (number,), f"{name}/mask") for number, _ in masked.values()]
         if masked:
             xs = (*xs, *(call.outputs[0] for call in before))
-            node = masks.with_symbols(node, {key: mask for key, (_, mask) in masked.items()})
-        _, inner, ys = self.traced(node, xs, name)
+            node, second_of = masks.with_symbols(node, {k: mask for k, (_, mask) in masked.items()}, second_of)
+        _, inner, ys = self.traced(node, xs, name, second_of)
         if not node.layer.supports_masking:
             return [*before, *inner], ys
         first, mask = masks.given_to_compute(node)
@@ -315,11 +318,13 @@ class _Flattening:
             return [*before, *inner], ys
         return [*before, *inner, *behind], found
 
-    def traced(self, node: Node, xs: tuple[int, ...], name: str) -> tuple[Opened, list[Call], tuple[int, ...]]:
-        """The graph and the calls in a user's layer; raises CannotBeOpenedError."""
+    def traced(
+        self, node: Node, xs: tuple[int, ...], name: str, second_of: dict[int, tuple[int, ...]]
+    ) -> tuple[Opened, list[Call], tuple[int, ...]]:
+        """The graph and the calls in a user's layer, see `_opened`; raises CannotBeOpenedError."""
         outermost = not self._within_opened
         first = tried = [tuple(tensor.shape) for tensor in node.inputs]
-        second = [self._second.get(id(tensor), shape) for tensor, shape in zip(node.inputs, first)]
+        second = [second_of.get(id(tensor), shape) for tensor, shape in zip(node.inputs, first)]
         unknown = False
         if outermost:
             if any(None in shape[1:] for shape in first):
@@ -329,7 +334,6 @@ class _Flattening:
         self._within_opened = True
         try:
             graph = opened_layers.opened(node, first, second)
-            self._second.update(graph.second)
             calls, ys = self._walk_nodes(graph, xs, f"{name}/")
             if outermost and not isinstance(node.layer, opened_layers.Rewritten):
                 inner = Network(tuple(calls), xs, ys, self._trial.masked)
@@ -501,10 +505,13 @@ def _require_inference(node: Node, name: str) -> None:
     Raises:
         NotAnalyzeableModelException: `node` is such a call.
     """
-    arguments = dict(node.kwargs)
+    given, default = node.kwargs.get("training"), None
     with suppress(TypeError, ValueError):  # functions of TensorFlow may not tell their arguments
-        arguments.update(inspect.signature(node.layer.call).bind(*node.args, **node.kwargs).arguments)
-    given = arguments.get("training")
+        signature = inspect.signature(node.layer.call)
+        given = signature.bind(*node.args, **node.kwargs).arguments.get("training")
+        default = signature.parameters["training"].default if "training" in signature.parameters else None
+    if given is default and keras_graph.KERAS_3:  # which fills it in; `predict` does so, too, with False
+        return
     if isinstance(given, (bool, int, np.bool_)) and given and keras_graph.depends_on_training(node.layer):
         raise NotAnalyzeableModelException(
             f"layer '{name}' ({type(node.layer).__name__}) is called with training=True: what it gives depends on "

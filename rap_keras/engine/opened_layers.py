@@ -145,8 +145,9 @@ def opened(node: Node, first: list[tuple[int, ...]], second: list[tuple[int, ...
     if [type(n.layer) for n in a.nodes] != [type(n.layer) for n in b.nodes]:
         raise CannotBeOpenedError("what it does depends on the number of samples")
     nodes = [_merged_node(*pair, constant) for pair in zip(a.nodes, b.nodes)]
-    tensors = ((x, y) for m, n in zip(a.nodes, b.nodes) for x, y in zip(m.outputs, n.outputs))
-    return Opened(a.inputs, nodes, a.outputs, {id(x): tuple(y.shape) for x, y in tensors})
+    tensors = [pair for m, n in zip(a.nodes, b.nodes) for pair in zip(m.outputs, n.outputs)]
+    second_of = {id(x): tuple(y.shape) for x, y in [*zip(a.inputs, b.inputs), *tensors]}
+    return Opened(a.inputs, nodes, a.outputs, second_of)
 
 
 def require_same(

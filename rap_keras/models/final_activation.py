@@ -258,7 +258,7 @@ def _without_end(graph: Opened, place: int) -> Opened | None:
             layer = to_logits(node.layer)
         elif opened_layers.can_be_opened(node.layer):
             shapes = [tuple(x.shape) for x in node.inputs]
-            inner = opened_layers.opened(node, shapes, [graph.second.get(id(x), x.shape) for x in node.inputs])
+            inner = opened_layers.opened(node, shapes, [graph.second[id(x)] for x in node.inputs])
             logits = _without_end(inner, place)
             layer = logits and rewritten(node.layer, logits)
         elif final_kind(node.layer):

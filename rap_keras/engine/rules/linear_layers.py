@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import tensorflow as tf
@@ -14,6 +15,7 @@ from tensorflow.keras.layers import Layer
 from rap_keras.engine import keras_graph
 from rap_keras.engine.calls import Call, Ref
 from rap_keras.engine.equations.linear import LinearMap
+from rap_keras.engine.opened_layers import Constant
 from rap_keras.engine.rules.kinds import lookup
 
 Weights = Callable[[], tf.Tensor]
@@ -73,17 +75,29 @@ def linear_maps(layer: Layer) -> list[Linear] | None:
 
 
 def dot_map(call: Call) -> list[Linear] | None:
-    """The linear map of a Dot layer with one constant side; None for any other call."""
-    if not lookup(call.layer, {keras.layers.Dot: True}) or len(call.inputs) != 1 or call.layer.normalize:
+    """The linear map of a Dot layer or an operation with one constant side; None for any other call."""
+    if len(call.inputs) != 1:
         return None
-    sides = call.args[0]
+    sides, single = call.args[0] if lookup(call.layer, {keras.layers.Dot: True}) else call.args, call.layer
+    if sides is call.args:
+        if not keras_graph.KERAS_3 or keras_graph.operation_name(single) not in _OF_TWO or len(sides) != 2:
+            return None
+    elif single.normalize:
+        return None
     tensor_first = isinstance(sides[0], Ref)
+    constant = sides[1 if tensor_first else 0]
+    weights = constant.calculate if isinstance(constant, Constant) else partial(tf.convert_to_tensor, constant)
+    if isinstance(constant, (Ref, Constant)) and getattr(constant, "repeats", constant) is not None:
+        return None  # the same tensor twice, or one that depends on the number of samples
 
     def function(x: tf.Tensor, w: tf.Tensor) -> tf.Tensor:
-        return call.layer.call([x, w] if tensor_first else [w, x])
+        pair = [x, w] if tensor_first else [w, x]
+        return call.layer.call(*pair) if sides is call.args else call.layer.call(pair)
 
-    constant = sides[1 if tensor_first else 0]
-    return [Linear(function, lambda: tf.convert_to_tensor(constant), None, convolution=False)]
+    return [Linear(function, weights, None, convolution=False)]
+
+
+_OF_TWO = {"matmul", "einsum", "dot", "tensordot", "conv", "depthwiseconv", "convtranspose"}
 
 
 def _weights(read: Callable[[], tf.Variable]) -> Weights:
