@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from host import NotAnalyzeableModelException
 from layer_rules import random_weights
-from layers_of_layers import Own, gate, in_front, network_of, nothing, of_keras_3, tokens
+from layers_of_layers import Own, gate, in_front, network_of, of_keras_3, tokens
 from ops import ops
 from tensorflow import keras
 from tensorflow.keras import layers

@@ -136,7 +136,8 @@ def by_sample(layer, windows):
 def test_a_layer_within_that_gets_windows_as_samples(count):
     model, X = network_of(Windows(name="windows")), tokens(count)
     names = [call.name for call in flatten(model).calls]
-    assert "windows/inner/dense" in names and "windows" not in names
+    assert "windows/inner/dense" in names
+    assert "windows" not in names
     np.testing.assert_allclose(RAP(model).analyze(X).sum((1, 2)), model.predict_on_batch(X).max(1), rtol=1e-8)
 
 
