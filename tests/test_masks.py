@@ -35,8 +35,8 @@ def mean(h):
     return layers.GlobalAveragePooling1D()(h)
 
 
-# From what a Masking gives, (N, steps, features), to one vector for each sample. The padding says nothing. Many ways
-# share one network, since a graph for each would take minutes.
+# From what a Masking gives, (N, steps, features), to one vector for each sample. The padding says nothing. Many
+# ways share one network, since a graph for each would take minutes.
 WITHOUT_PADDING = {
     "recurrent": [
         lambda h: layers.LSTM(4)(h),
@@ -319,5 +319,5 @@ def test_what_innvestigate_cannot_do_with_masks():
     import innvestigate
 
     model = random_weights(network(WITHOUT_PADDING["handed on"][1:2]))
-    with pytest.raises(NotAnalyzeableModelException, match="'masking.*mask_zero=True.*use rap"):
+    with pytest.raises(NotAnalyzeableModelException, match=r"'masking.*mask_zero=True.*use rap"):
         rap_keras.build_quickly(innvestigate.create_analyzer("lrp.z", model, disable_model_checks=True))

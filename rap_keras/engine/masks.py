@@ -47,7 +47,7 @@ def _makes_masks(layer: Any) -> bool:
 
 
 def given_only(node: keras_graph.Node) -> set[int]:
-    """The ids of a node's tensors that are only masks: boolean ones, and those that a layer of Keras takes as masks."""
+    """The ids of a node's tensors that are only masks: boolean ones, and what layers of Keras take as masks."""
     found = {id(x) for x in node.inputs if keras_graph.dtype(x).is_bool}
     if keras_graph.is_operation(node.layer) or not keras_graph.is_of_keras(node.layer) or len(node.inputs) < 2:
         return found
@@ -160,7 +160,7 @@ def of_outputs(call: Call, xs: Sequence[tf.Tensor], ys: Sequence[tf.Tensor]) -> 
 
 
 def kept(call: Call, of_output: Any) -> Call:
-    """A bound Masking that zeroes the steps of its mask, whatever inputs it is tried on; any other call as it is."""
+    """A bound Masking that zeroes the steps of its mask, whatever its inputs are; any other call as it is."""
     if type(call.layer).call is not keras.layers.Masking.call or of_output is None:
         return call
 

@@ -258,7 +258,7 @@ class _Flattening:
         return [masks.of(values[number]) for number in numbers]
 
     def _opened(self, node: Node, xs: tuple[int, ...], name: str) -> tuple[list[Call], tuple[int, ...]]:
-        """The calls in a layer made of layers, with the masks that it gets and gives; raises CannotBeOpenedError."""
+        """The calls in a layer made of layers, with its masks; raises CannotBeOpenedError."""
         places = dict(zip(map(id, node.inputs), zip(xs, self._masks(xs))))
         masked = {key: place for key, place in places.items() if place[1] is not None}
         before = [self._call(masks.MaskOf(), (number,), f"{name}/mask") for number, _ in masked.values()]
@@ -412,7 +412,7 @@ def _model_inputs(node: Node, numbers: dict[int, int]) -> tuple[int, ...]:
 
 
 def _needed(calls: list[Call], outputs: tuple[int, ...]) -> list[Call]:
-    """Only the calls on which the outputs depend; those needed only for masks are in front of the next other one."""
+    """Only the calls on which the outputs depend; those needed only for masks are `before` the next other one."""
     wanted, aside = set(outputs), set()
     kept = []
     for call in reversed(calls):

@@ -162,7 +162,7 @@ def _joined(parts: Sequence[Tensors]) -> Tensors:
 
 
 def masked(step: Step, output: int, zeros: bool) -> Step:
-    """A step that takes an input with its mask, (N,), and keeps the states of the samples that the mask leaves out.
+    """A step that takes an input with its mask, (N,), and keeps the states of samples that the mask leaves out.
 
     Its last state is the output. Where the mask leaves out a sample, this is the output before, or 0 with `zeros`.
 

@@ -35,8 +35,8 @@ def recurrent_rule(call: Call) -> Callable[..., Tensors] | None:
         reason = "has its time axis before the batch axis: build it with time_major=False"
     elif len(call.inputs) != 1 + (states if _is_begun(call) else 0):
         reason = (
-            "is called with constant states, which relevance does not follow: call it with the sequences alone, or "
-            "with an initial_state that depends on the model's input"
+            "is called with constant states, which relevance does not follow: call it with the sequences alone, "
+            "or with an initial_state that depends on the model's input"
         )
     elif any(_kind(cell) == "gru" and cell.reset_after and _goes_below_0(cell) for cell in _cells(layer)):
         reason = (

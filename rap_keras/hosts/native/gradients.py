@@ -91,8 +91,8 @@ class InputTimesGradient(Gradient):
 class _Averaged(Gradient):
     """The mean gradient over several inputs made from each sample, always of the neuron selected for the sample.
 
-    The inputs are explained one after the other, so they need no more memory than the samples themselves. They have
-    the masks of the sample: noise would unmask its padding, and the reference may be masked everywhere.
+    The inputs are explained one after the other, so they need no more memory than the samples themselves. They
+    have the masks of the sample: noise would unmask its padding, and the reference may be masked everywhere.
     """
 
     _times: int

@@ -79,9 +79,9 @@ def refuse_masks(network: Network, method: str) -> None:
     """Raises NotAnalyzeableModelException for a method of iNNvestigate and a network with masks."""
     source = next(part for call in network.calls for part in (*call.before, call) if masks.may_begin(part))
     raise NotAnalyzeableModelException(
-        f"layer '{source.name}' ({type(source.layer).__name__}) makes or takes a mask (as Masking and mask_zero=True "
-        f"do), and iNNvestigate's {method} runs layers without their masks: use rap, or rap_keras.create_analyzer "
-        "with gradient or an lrp method"
+        f"layer '{source.name}' ({type(source.layer).__name__}) makes or takes a mask (as Masking and "
+        f"mask_zero=True do), and iNNvestigate's {method} runs layers without their masks: use rap, or "
+        "rap_keras.create_analyzer with gradient or an lrp method"
     )
 
 
