@@ -413,7 +413,8 @@ def _model_inputs(node: Node, numbers: dict[int, int]) -> tuple[int, ...]:
 
 def _needed(calls: list[Call], outputs: tuple[int, ...]) -> list[Call]:
     """Only the calls on which the outputs depend; those needed only for masks are `before` the next other one."""
-    wanted, aside = set(outputs), set()
+    wanted = set(outputs)
+    aside: set[int] = set()
     kept = []
     for call in reversed(calls):
         needed = wanted.intersection(call.outputs)
