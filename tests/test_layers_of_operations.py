@@ -1,4 +1,4 @@
-"""Layers of the user's that are made of operations and weights, in every form that their code may have (Keras 3)."""
+"""Layers of the user's made of operations and weights, in every form that their code may have (Keras 3)."""
 
 from __future__ import annotations
 

@@ -196,7 +196,7 @@ class _Flattening:
 
     def begin(self, tensors: list[Any]) -> tuple[int, ...]:
         """Numbers the network's inputs."""
-        numbers = {id(tensor): self._number() for tensor in dict.fromkeys(tensors)}
+        numbers = {key: self._number() for key in dict.fromkeys(map(id, tensors))}
         inputs = tuple(numbers[id(tensor)] for tensor in tensors)
         self._trial.begin(inputs, tensors)
         return inputs
