@@ -103,8 +103,8 @@ do not:
 and the highest one. For photos these are black and white. Here most values lie around 0, between the two, and
 $z^B$ gives relevance to a value of 0, too. "Bounds of the data" in the tables is RAP with $z^B$: its ratio is
 higher than without in all six networks, in the U-Net twice as high. The Vision Transformer's input has the shape
-of a colour photo, so $z^B$ is its default, and `input_rule=None` is better. For all others it is not the default. [Data of
-more kinds](method.md#input-rule) was tried, too.
+of a colour photo, so $z^B$ is its default, and `input_rule=None` is better. For all others it is not the default.
+[Data of more kinds](method.md#input-rule) was tried, too.
 """
 
 
