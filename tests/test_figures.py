@@ -192,7 +192,7 @@ def test_grid_names_the_heatmap_at_fault():
 
 
 def test_grid_needs_photos_and_methods():
-    with pytest.raises(ValueError, match="0 photos and 1 methods"):
+    with pytest.raises(ValueError, match="0 photos and 1 method:"):
         grid([], {"RAP": []})
     with pytest.raises(ValueError, match="1 photo and 0 methods"):
         grid(np.zeros((1, 2, 2, 3)), {})
