@@ -171,7 +171,7 @@ def test_figures_are_unknown_to_pyplot():
 
 def test_grid_names_the_method_with_too_few_heatmaps():
     photos = np.zeros((2, 3, 3, 3))
-    with pytest.raises(ValueError, match="method 'LRP' has 1 heatmaps for 2 photos"):
+    with pytest.raises(ValueError, match="method 'LRP' has 1 heatmap for 2 photos"):
         grid(photos, {"RAP": np.zeros((2, 3, 3)), "LRP": np.zeros((1, 3, 3))})
     with pytest.raises(ValueError, match="3 titles for 2 photos"):
         grid(photos, {"RAP": np.zeros((2, 3, 3))}, ["a", "b", "c"])
@@ -192,7 +192,7 @@ def test_grid_names_the_heatmap_at_fault():
 
 
 def test_grid_needs_photos_and_methods():
-    with pytest.raises(ValueError, match="0 photos and 1 methods"):
+    with pytest.raises(ValueError, match="0 photos and 1 method:"):
         grid([], {"RAP": []})
     with pytest.raises(ValueError, match="1 photo and 0 methods"):
         grid(np.zeros((1, 2, 2, 3)), {})
