@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from host import NotAnalyzeableModelException
 from layer_rules import random_weights
-from layers_of_layers import Own, gate, in_front, network_of, nothing, of_keras_3, tokens
+from layers_of_layers import Own, gate, in_front, network_of, of_keras_3, tokens
 from ops import ops
 from tensorflow import keras
 from tensorflow.keras import layers
@@ -59,7 +59,7 @@ REFUSED = {
 def test_what_cannot_be_taken_apart_is_refused_with_the_reason(code, monkeypatch):
     monkeypatch.setattr(registered_rules, "RULES", {})
     model = network_of(Own(code, name="own"))
-    message = rf"'own' \(Own\) has no rule, and cannot be taken apart: {REFUSED[code]}.*register_rule"
+    message = rf"'own' \(Own\)\. It cannot be taken apart: {REFUSED[code]}.*register_rule"
     with pytest.raises(NotAnalyzeableModelException, match=message):
         RAP(model)
     rap_keras.register_rule(Own, lambda Xs, Ys, Rs, state: [tf.ones_like(Xs[0])])  # the way out

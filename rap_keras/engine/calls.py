@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 from tensorflow import keras
 
-from rap_keras.engine import keras_graph
+from rap_keras.engine import at_inference, keras_graph
 from rap_keras.engine.opened_layers import Constant, OfShape
 
 
@@ -74,7 +74,7 @@ class Call:
 
         args, kwargs = map_leaves((self.args, self.kwargs), fill)
         layer = keras_graph.in_full_precision(self.layer)
-        args, kwargs = keras_graph.at_inference(layer, args, kwargs)
+        args, kwargs = at_inference.arguments(layer, args, kwargs)
         return tf.nest.flatten(layer.call(*args, **kwargs))
 
     def arguments(self) -> dict[str, Any]:
@@ -90,6 +90,38 @@ class Call:
         found: list[Any] = list((keras_graph.constants(self.layer) or {}).values())
         map_leaves((self.args, self.kwargs), found.append)
         return any(_is_value(argument) for argument in found) or bool(self.kwargs.get("constant_values"))
+
+
+class KnownShapes:
+    """The shapes of tensors, as far as they follow from those of the network's inputs.
+
+    A symbolic tensor within a nested model only tells what that model was built for.
+    """
+
+    def __init__(self) -> None:
+        self.calls: list[Call] = []
+        self._done = 0
+        self._values: dict[int, tf.Tensor] = {}
+        self._inputs: dict[int, Any] = {}
+
+    def begin(self, numbers: tuple[int, ...], tensors: list[Any]) -> None:
+        """Takes the network's inputs."""
+        self._inputs = dict(zip(numbers, tensors))
+
+    def shape(self, number: int) -> tuple[int | None, ...]:
+        """The shape of an output of the calls up to now, or of an input; calculates nothing."""
+        if not self._values:
+            self._graph = tf.__internal__.FuncGraph("shapes")
+        with self._graph.as_default():
+            if not self._values:
+                for n, x in self._inputs.items():
+                    dtype = keras_graph.dtype(x)
+                    dtype = dtype if dtype in (tf.float32, tf.float64) else keras.backend.floatx()
+                    self._values[n] = tf.compat.v1.placeholder(dtype, (None, *x.shape[1:]))
+            for call in self.calls[self._done :]:
+                self._values.update(zip(call.outputs, call.run([self._values[n] for n in call.inputs])))
+        self._done = len(self.calls)
+        return tuple(self._values[number].shape)
 
 
 def has_tensors(argument: Any) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import importlib
-import inspect
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -22,10 +21,8 @@ from tensorflow import keras
 KERAS_3 = hasattr(keras, "ops")
 """Whether TensorFlow's Keras is Keras 3, which has names of its own for nearly everything here."""
 
-HOW_TO_BUILD = (
-    "Call it on symbolic tensors, x = keras.Input(shape) and keras.Model(x, model(x))"
-    if KERAS_3
-    else "Build it with the functional API, or as a Sequential that begins with keras.Input(shape)"
+HOW_TO_BUILD = "with the functional API, or as a Sequential that begins with keras.Input(shape)" + (
+    ", or call it on a symbolic tensor: x = keras.Input(shape), keras.Model(x, model(x))" if KERAS_3 else ""
 )
 """How a model that is not a graph of layers becomes one."""
 
@@ -263,37 +260,6 @@ def private_copy(layer: Any) -> tuple[Any, dict[int, Any]]:
         return copy_of
 
     return copied(layer), layers
-
-
-def depends_on_training(layer: Any) -> bool:
-    """Whether a layer, or one in it, may give something else with training=True than at inference."""
-    if is_operation(layer):
-        return False
-    return any(_depends_on_training(part) for part in layer._flatten_layers())
-
-
-def _depends_on_training(layer: Any) -> bool:
-    if "training" not in inspect.signature(layer.call).parameters:
-        return False
-    if isinstance(layer, keras.layers.BatchNormalization):  # a graph of Keras 2 may be older than `trainable`
-        return layer.trainable or not KERAS_3
-    changes_images = ".preprocessing." in type(layer).__module__
-    if not is_of_keras(layer) or changes_images or type(layer).__name__ == "SpectralNormalization":
-        return True
-    rates = "rate dropout recurrent_dropout stddev drop_path_rate".split()
-    return any(isinstance(rate, float) and rate > 0 for rate in (getattr(layer, name, 0) for name in rates))
-
-
-def at_inference(layer: Any, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
-    """The arguments of a layer's `call` at inference, without those that Keras 3 drops as `call` does not take them."""
-    signature = inspect.signature(layer.call)
-    of_context = getattr(layer, "_call_context_args", {"training"}) if KERAS_3 else ()
-    kept = {n: value for n, value in kwargs.items() if n in signature.parameters or n not in of_context}
-    if "training" not in signature.parameters:
-        return args, kept
-    given = signature.bind(*args, **kept)
-    given.arguments.pop("training", None)
-    return given.args, {**given.kwargs, "training": False}
 
 
 def twin(layer: Any, **attributes: Any) -> Any:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Collection, Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +10,8 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
-from rap_keras.engine import batch_axis, keras_graph, opened_layers, wrappers
-from rap_keras.engine.calls import Call, Ref, map_leaves
+from rap_keras.engine import at_inference, batch_axis, keras_graph, opened_layers, wrappers
+from rap_keras.engine.calls import Call, KnownShapes, Ref, map_leaves
 from rap_keras.engine.errors import NotAnalyzeableModelException
 from rap_keras.engine.execution import compiled
 from rap_keras.engine.keras_graph import Node
@@ -135,7 +133,7 @@ class _Flattening:
         self._closed = {name.split("#")[0] for name in closed}
         self._within_opened = False
         self._batch: int | None = None
-        self._known = _KnownShapes()
+        self._known = KnownShapes()
 
     def network(self, model: keras.Model) -> Network:
         tensors = getattr(model, "inputs", None) or []
@@ -164,7 +162,8 @@ class _Flattening:
     def _walk(
         self, model: keras.Model, inputs: tuple[int, ...], prefix: str
     ) -> tuple[list[Call], tuple[int, ...]]:
-        return self._walk_nodes(Opened(model.inputs, _nodes(model), model.outputs, {}), inputs, prefix)
+        nodes = _nodes(model)
+        return self._walk_nodes(Opened(model.inputs, nodes, model.outputs, {}), inputs, prefix)
 
     def _walk_nodes(
         self, graph: Opened, inputs: tuple[int, ...], prefix: str
@@ -181,10 +180,10 @@ class _Flattening:
                 continue
             name, why_closed = f"{prefix}{node.layer.name}", ""
             batch_axis.require_kept(node, name, self._batch)
-            _require_own_call(node.layer, name)
-            _require_stateless(node.layer, name)
+            at_inference.require_own_call(node.layer, name)
+            at_inference.require_stateless(node.layer, name)
             if self._within_opened or not keras_graph.KERAS_3:
-                _require_inference(node, name)
+                at_inference.require_inference(node, name)
             if opened_layers.can_be_opened(node.layer) and name not in self._closed:
                 try:
                     _, inner, ys = self.opened(node, xs, name, graph.second)
@@ -218,9 +217,13 @@ class _Flattening:
     def opened(
         self, node: Node, xs: tuple[int, ...], name: str, second_of: dict[int, tuple[int, ...]]
     ) -> tuple[Opened, list[Call], tuple[int, ...]]:
-        """The graph and the calls in a layer of the user's; raises CannotBeOpenedError.
+        """The graph and the calls in a layer of the user's.
 
         `second_of` is `Opened.second` of the graph around it.
+
+        Raises:
+            CannotBeOpenedError: it cannot be taken apart.
+            NotAnalyzeableModelException: nor can what is in it.
         """
         outermost, made = not self._within_opened, len(self._known.calls)
         first = tried = [tuple(tensor.shape) for tensor in node.inputs]
@@ -245,8 +248,10 @@ class _Flattening:
         except (CannotBeOpenedError, NotAnalyzeableModelException) as error:
             del self._known.calls[made:]
             if outermost and unknown:
-                advice = "call the model on a keras.Input(shape) of the whole shape, keras.Model(x, model(x))"
-                raise CannotBeOpenedError(f"{error}; its inputs have axes of unknown length, so {advice}") from error
+                raise CannotBeOpenedError(
+                    f"{error}; its inputs have axes of unknown length, so call the model on a keras.Input(shape) "
+                    "of the whole shape, keras.Model(x, model(x))"
+                ) from error
             raise
         finally:
             self._within_opened = not outermost
@@ -316,80 +321,11 @@ class _Flattening:
         return unique
 
 
-class _KnownShapes:
-    """The shapes of tensors, as far as they follow from those of the network's inputs.
-
-    A symbolic tensor within a nested model only tells what that model was built for.
-    """
-
-    def __init__(self) -> None:
-        self.calls: list[Call] = []
-        self._done = 0
-        self._values: dict[int, tf.Tensor] = {}
-        self._inputs: dict[int, Any] = {}
-
-    def begin(self, numbers: tuple[int, ...], tensors: list[Any]) -> None:
-        """Takes the network's inputs."""
-        self._inputs = dict(zip(numbers, tensors))
-
-    def shape(self, number: int) -> tuple[int | None, ...]:
-        """The shape of an output of the calls up to now, or of an input; calculates nothing."""
-        if not self._values:
-            self._graph = tf.__internal__.FuncGraph("shapes")
-        with self._graph.as_default():
-            if not self._values:
-                for n, x in self._inputs.items():
-                    shape = (None, *x.shape[1:])
-                    self._values[n] = as_float(tf.compat.v1.placeholder(keras_graph.dtype(x), shape))
-            for call in self.calls[self._done :]:
-                self._values.update(zip(call.outputs, call.run([self._values[n] for n in call.inputs])))
-        self._done = len(self.calls)
-        return tuple(self._values[number].shape)
-
-
 def _dtypes(node: Node, numbers: dict[int, int]) -> tuple[tf.DType, ...]:
     """The data types of those inputs of an operation that have a number."""
     if not keras_graph.is_operation(node.layer):
         return ()
     return tuple(keras_graph.dtype(tensor) for tensor in node.inputs if id(tensor) in numbers)
-
-
-def _require_own_call(layer: Any, name: str) -> None:
-    """Raises NotAnalyzeableModelException for a layer that Keras 3 quantized: it does not use its `call`."""
-    mode = getattr(layer, "quantization_mode", None)
-    if mode is not None:
-        raise NotAnalyzeableModelException(
-            f"layer '{name}' is quantized ({mode}), and relevance needs more digits: explain the model as it was "
-            "before quantize()"
-        )
-
-
-def _require_stateless(layer: Any, name: str) -> None:
-    """Raises NotAnalyzeableModelException for a recurrent layer that continues from the last batch."""
-    if getattr(layer, "stateful", False):
-        raise NotAnalyzeableModelException(
-            f"layer '{name}' ({type(layer).__name__}) is stateful, so its output depends on earlier batches: "
-            "build it with stateful=False"
-        )
-
-
-def _require_inference(node: Node, name: str) -> None:
-    """Raises NotAnalyzeableModelException for a call with training=True that `predict` keeps and that has an effect.
-
-    Keras 3 itself replaces it in a functional model, but not in the code of a layer.
-    """
-    given, default = node.kwargs.get("training"), None
-    with suppress(TypeError, ValueError):  # functions of TensorFlow may not tell their arguments
-        signature = inspect.signature(node.layer.call)
-        given = signature.bind(*node.args, **node.kwargs).arguments.get("training")
-        default = signature.parameters["training"].default if "training" in signature.parameters else None
-    if given is default and keras_graph.KERAS_3:  # which fills it in; `predict` does so, too, with False
-        return
-    if isinstance(given, (bool, int, np.bool_)) and given and keras_graph.depends_on_training(node.layer):
-        raise NotAnalyzeableModelException(
-            f"layer '{name}' ({type(node.layer).__name__}) is called with training=True: what it gives depends on "
-            "chance or on the other samples of the batch. Build the model without it, and give it the same weights"
-        )
 
 
 def _nodes(model: keras.Model) -> list[Node]:
@@ -398,7 +334,7 @@ def _nodes(model: keras.Model) -> list[Node]:
     if nodes is None:
         raise NotAnalyzeableModelException(
             f"model '{model.name}' ({type(model).__name__}) is not a graph of layers: RAP must see every layer. "
-            f"{keras_graph.HOW_TO_BUILD}"
+            f"Build it {keras_graph.HOW_TO_BUILD}"
         )
     return nodes
 

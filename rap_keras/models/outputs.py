@@ -19,11 +19,14 @@ def as_graph(model: keras.Model) -> keras.Model:
 
     A subclassed model of Keras 3 knows the shape of its input once it was called or built.
     """
-    shape = (model.get_build_config() or {}).get("input_shape") if keras_graph.KERAS_3 else None
-    if getattr(model, "outputs", None) or not shape or keras_graph.is_chain(model):
+    if not keras_graph.KERAS_3 or not isinstance(model, keras.Model) or getattr(model, "outputs", None):
         return model
-    inputs = _inputs(shape)
-    return keras.Model(inputs, keras_graph.called_again(model, inputs), name=model.name)
+    shape = None if keras_graph.is_chain(model) else (model.get_build_config() or {}).get("input_shape")
+    try:
+        inputs = shape and _inputs(shape)
+        return keras.Model(inputs, keras_graph.called_again(model, inputs), name=model.name) if shape else model
+    except Exception:  # the user's code may not take symbolic tensors, or more than this
+        return model
 
 
 def _inputs(shape: Any) -> Any:
