@@ -76,6 +76,8 @@ def test_a_model_that_is_no_graph_of_layers_is_built_as_one(build):
     inputs = keras.Input((6, 6, 3))
     build(keras.Model(inputs, Subclassed(network()).part(inputs)))
     build(keras.Sequential([keras.Input((6, 6, 3)), *unbuilt]))
+    if KERAS_3:
+        build(keras.Model(inputs, Subclassed(network())(inputs)))
 
 
 class Wrapper:

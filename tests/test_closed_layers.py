@@ -59,7 +59,7 @@ REFUSED = {
 def test_what_cannot_be_taken_apart_is_refused_with_the_reason(code, monkeypatch):
     monkeypatch.setattr(registered_rules, "RULES", {})
     model = network_of(Own(code, name="own"))
-    message = rf"'own' \(Own\) has no rule, and cannot be taken apart: {REFUSED[code]}.*register_rule"
+    message = rf"'own' \(Own\)\. It cannot be taken apart: {REFUSED[code]}.*register_rule"
     with pytest.raises(NotAnalyzeableModelException, match=message):
         RAP(model)
     rap_keras.register_rule(Own, lambda Xs, Ys, Rs, state: [tf.ones_like(Xs[0])])  # the way out

@@ -1,4 +1,4 @@
-"""Layers of the user's made of operations and weights, in every form that their code may have (Keras 3)."""
+"""Layers of the user's, made of operations and weights, in every form that their code may have (Keras 3)."""
 
 from __future__ import annotations
 
@@ -178,6 +178,29 @@ def test_inputs_of_unknown_size(code, outer):
         np.testing.assert_allclose(found.sum((1, 2, 3)), model.predict_on_batch(X).max(1), rtol=1e-8)
 
 
+WITH_WEIGHTS = {
+    "matmul": (lambda x, w: ops.matmul(x, w), lambda: layers.Dense(4, use_bias=False)),
+    "@": (lambda x, w: x @ w, lambda: layers.Dense(4, use_bias=False)),
+    "einsum": (lambda x, w: ops.einsum("ntc,cd->ntd", x, w), lambda: layers.Dense(4, use_bias=False)),
+    "tensordot": (lambda x, w: ops.tensordot(x, w, axes=1), lambda: layers.Dense(4, use_bias=False)),
+    "conv": (lambda x, w: ops.conv(x, w[None], padding="valid"), lambda: layers.Conv1D(4, 1, use_bias=False)),
+}
+
+
+@pytest.mark.parametrize("form", WITH_WEIGHTS)
+def test_a_product_with_a_weight_has_the_rule_of_a_layer_with_weights(form):
+    code, layer = WITH_WEIGHTS[form]
+    model = network_of(Weights(lambda x, gamma, places: ops.relu(code(x, places[:4]))))
+    x = keras.Input((6, 4))
+    dense = layer()
+    twin = keras.Model(x, model.layers[-1](layers.Flatten()(layers.ReLU()(dense(x)))))
+    dense.set_weights([np.reshape(model.layers[1].places[:4], dense.kernel.shape)])
+    X = tokens()
+    for method in ("rap", "rap.contrastive", "lrp.epsilon", "lrp.alpha_1_beta_0"):
+        found, expected = (create_natively(method, network).analyze(X) for network in (model, twin))
+        np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-11)
+
+
 def test_threads_get_what_one_gets():
     def slow(x, gamma, places):
         time.sleep(0.02)  # so that the threads meet here
@@ -290,11 +313,10 @@ def test_mixed_precision_is_explained_as_single(body):
 
     keras.backend.set_floatx("float32")
     make, methods = MIXED[body]
+    X = tokens().astype("float32")
     for method in methods:
         single, mixed = (
-            create_natively(method, network(policy), neuron_selection_mode="all").analyze(
-                tokens().astype("float32")
-            )
+            create_natively(method, network(policy), neuron_selection_mode="all").analyze(X)
             for policy in ("float32", "mixed_float16")
         )
         np.testing.assert_allclose(mixed, single, rtol=1e-4, atol=1e-5 * np.abs(single).max())

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 from tensorflow import keras
 
-from rap_keras.engine import keras_graph
+from rap_keras.engine import at_inference, keras_graph
 from rap_keras.engine.opened_layers import Constant, OfShape
 
 _OF_REAL_NUMBERS = ("divide", "truedivide")
@@ -93,7 +93,7 @@ class Call:
         layer = keras_graph.with_own_statistics(keras_graph.in_full_precision(self.layer))
         if keras_graph.is_operation(layer):
             return layer, args, kwargs
-        return layer, *keras_graph.at_inference(layer, args, kwargs)
+        return layer, *at_inference.arguments(layer, args, kwargs)
 
     @property
     def looks_up(self) -> bool:
@@ -105,7 +105,7 @@ class Call:
 
     def arguments(self) -> dict[str, Any]:
         """The arguments by their names in the layer's `call`."""
-        return dict(keras_graph.bound_arguments(self.layer, self.args, self.kwargs).arguments)
+        return dict(at_inference.bound(self.layer, self.args, self.kwargs).arguments)
 
     def without_activation(self) -> Call:
         """The same use of the layer without the activation fused into it."""

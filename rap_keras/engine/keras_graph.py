@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import importlib
-import inspect
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -22,10 +21,8 @@ from tensorflow import keras
 KERAS_3 = hasattr(keras, "ops")
 """Whether TensorFlow's Keras is Keras 3, which has names of its own for nearly everything here."""
 
-HOW_TO_BUILD = (
-    "Call it on symbolic tensors, x = keras.Input(shape) and keras.Model(x, model(x))"
-    if KERAS_3
-    else "Build it with the functional API, or as a Sequential that begins with keras.Input(shape)"
+HOW_TO_BUILD = "with the functional API, or as a Sequential that begins with keras.Input(shape)" + (
+    ", or call it on a symbolic tensor: x = keras.Input(shape), keras.Model(x, model(x))" if KERAS_3 else ""
 )
 """How a model that is not a graph of layers becomes one."""
 
@@ -268,42 +265,6 @@ def private_copy(layer: Any) -> tuple[Any, dict[int, Any]]:
     return copied(layer), layers
 
 
-def depends_on_training(layer: Any) -> bool:
-    """Whether a layer, or one in it, may give something else with training=True than at inference."""
-    if is_operation(layer):
-        return False
-    return any(_depends_on_training(part) for part in layer._flatten_layers())
-
-
-def _depends_on_training(layer: Any) -> bool:
-    if "training" not in inspect.signature(layer.call).parameters:
-        return False
-    if isinstance(layer, keras.layers.BatchNormalization):  # a graph of Keras 2 may be older than `trainable`
-        return layer.trainable or not KERAS_3
-    changes_images = ".preprocessing." in type(layer).__module__
-    if not is_of_keras(layer) or changes_images or type(layer).__name__ == "SpectralNormalization":
-        return True
-    rates = "rate dropout recurrent_dropout stddev drop_path_rate".split()
-    return any(isinstance(rate, float) and rate > 0 for rate in (getattr(layer, name, 0) for name in rates))
-
-
-def bound_arguments(layer: Any, args: tuple, kwargs: dict[str, Any]) -> inspect.BoundArguments:
-    """Arguments by their names in a layer's `call`; Keras 3 drops those that `call` does not take."""
-    signature = inspect.signature(layer.call)
-    of_context = getattr(layer, "_call_context_args", {"training"}) if KERAS_3 else ()
-    kept = {n: value for n, value in kwargs.items() if n in signature.parameters or n not in of_context}
-    return signature.bind(*args, **kept)
-
-
-def at_inference(layer: Any, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
-    """The arguments of a layer's `call` at inference."""
-    given = bound_arguments(layer, args, kwargs)
-    if "training" not in given.signature.parameters:
-        return given.args, given.kwargs
-    given.arguments.pop("training", None)
-    return given.args, {**given.kwargs, "training": False}
-
-
 def twin(layer: Any, **attributes: Any) -> Any:
     """A layer that shares everything with the given one except some attributes; only its `call` may be used."""
     if KERAS_3:  # copy.copy would save the layer and load it
@@ -376,11 +337,14 @@ def as_graph(model: keras.Model) -> keras.Model:
 
     A subclassed model of Keras 3 knows the shape of its input once it was called or built.
     """
-    shape = (model.get_build_config() or {}).get("input_shape") if KERAS_3 else None
-    if getattr(model, "outputs", None) or not shape or is_chain(model):
+    if not KERAS_3 or not isinstance(model, keras.Model) or getattr(model, "outputs", None):
         return model
-    inputs = _inputs(shape)
-    return keras.Model(inputs, called_again(model, inputs), name=model.name)
+    shape = None if is_chain(model) else (model.get_build_config() or {}).get("input_shape")
+    try:
+        inputs = shape and _inputs(shape)
+        return keras.Model(inputs, called_again(model, inputs), name=model.name) if shape else model
+    except Exception:  # the user's code may not take symbolic tensors, or more than this
+        return model
 
 
 def _inputs(shape: Any) -> Any:

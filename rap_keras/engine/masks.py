@@ -15,7 +15,7 @@ from typing import Any
 import tensorflow as tf
 from tensorflow import keras
 
-from rap_keras.engine import keras_graph, wrappers
+from rap_keras.engine import at_inference, keras_graph, wrappers
 from rap_keras.engine.calls import Call, Ref, map_leaves
 
 Masks = Sequence[Any]
@@ -60,7 +60,7 @@ def given_only(node: keras_graph.Node) -> set[int]:
 
 def arguments(layer: Any, args: tuple, kwargs: dict[str, Any]) -> dict[str, Any]:
     """Arguments by their names in the layer's `call`, the inputs first."""
-    return dict(keras_graph.bound_arguments(layer, args, kwargs).arguments)
+    return dict(at_inference.bound(layer, args, kwargs).arguments)
 
 
 def bound(call: Call, values: Mapping[int, tf.Tensor], masks: Mapping[int, Any]) -> Call:
@@ -94,7 +94,7 @@ def with_masks(layer: Any, args: tuple, kwargs: dict[str, Any], mask_of: Any) ->
         kwargs: keyword arguments.
         mask_of: gives the mask of a tensor among these; None if it has none.
     """
-    given = keras_graph.bound_arguments(layer, args, kwargs)
+    given = at_inference.bound(layer, args, kwargs)
     call = given.signature
     named = dict(given.arguments)
     first = next(iter(named))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Collection, Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,9 +10,9 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
-from rap_keras.engine import batch_axis, keras_graph, masks, opened_layers, wrappers
+from rap_keras.engine import at_inference, batch_axis, keras_graph, masks, opened_layers, wrappers
 from rap_keras.engine.calls import Call, Ref, map_leaves
-from rap_keras.engine.errors import QUANTIZED, NotAnalyzeableModelException
+from rap_keras.engine.errors import NotAnalyzeableModelException
 from rap_keras.engine.execution import compiled
 from rap_keras.engine.keras_graph import Node
 from rap_keras.engine.opened_layers import CannotBeOpenedError, Opened
@@ -208,7 +206,8 @@ class _Flattening:
     def _walk(
         self, model: keras.Model, inputs: tuple[int, ...], prefix: str
     ) -> tuple[list[Call], tuple[int, ...]]:
-        return self._walk_nodes(Opened(model.inputs, _nodes(model), model.outputs, {}), inputs, prefix)
+        nodes = _nodes(model)
+        return self._walk_nodes(Opened(model.inputs, nodes, model.outputs, {}), inputs, prefix)
 
     def _walk_nodes(
         self, graph: Opened, inputs: tuple[int, ...], prefix: str
@@ -225,10 +224,10 @@ class _Flattening:
                 continue
             name, why_closed = f"{prefix}{node.layer.name}", ""
             batch_axis.require_kept(node, name, self._batch)
-            _require_own_call(node.layer, name)
-            _require_stateless(node.layer, name)
+            at_inference.require_own_call(node.layer, name)
+            at_inference.require_stateless(node.layer, name)
             if self._within_opened or not keras_graph.KERAS_3:
-                _require_inference(node, name)
+                at_inference.require_inference(node, name)
             if opened_layers.can_be_opened(node.layer) and name not in self._closed:
                 made = len(self._trial.calls)
                 try:
@@ -291,9 +290,13 @@ class _Flattening:
     def _opened(
         self, node: Node, xs: tuple[int, ...], name: str, second_of: dict[int, tuple[int, ...]]
     ) -> tuple[list[Call], tuple[int, ...]]:
-        """The calls in a user's layer, with the masks that it gets and gives; raises CannotBeOpenedError.
+        """The calls in a user's layer, with the masks that it gets and gives.
 
         `second_of` is `Opened.second` of the graph around it.
+
+        Raises:
+            CannotBeOpenedError: it cannot be taken apart.
+            NotAnalyzeableModelException: nor can what is in it.
         """
         places = dict(zip(map(id, node.inputs), zip(xs, map(self._trial.mask, xs))))
         masked = {key: place for key, place in places.items() if place[1] is not None}
@@ -481,51 +484,13 @@ def _may_be_masked(calls: Iterable[Call]) -> bool:
     return any(masks.may_begin(part) for call in calls for part in (*call.before, call))
 
 
-def _require_own_call(layer: Any, name: str) -> None:
-    """Raises NotAnalyzeableModelException for a layer that Keras 3 quantized: it does not use its `call`."""
-    mode = getattr(layer, "quantization_mode", None)
-    if mode is not None:
-        raise NotAnalyzeableModelException(QUANTIZED.format(name, mode))
-
-
-def _require_stateless(layer: Any, name: str) -> None:
-    """Raises NotAnalyzeableModelException for a recurrent layer that continues from the last batch."""
-    if getattr(layer, "stateful", False):
-        raise NotAnalyzeableModelException(
-            f"layer '{name}' ({type(layer).__name__}) is stateful, so its output depends on earlier batches: "
-            "build it with stateful=False"
-        )
-
-
-def _require_inference(node: Node, name: str) -> None:
-    """Refuses a call with training=True that has an effect.
-
-    Keras 3 itself replaces it in a functional model, but not in the code of a layer; Keras 2 keeps it.
-
-    Raises:
-        NotAnalyzeableModelException: `node` is such a call.
-    """
-    given, default = node.kwargs.get("training"), None
-    with suppress(TypeError, ValueError):  # functions of TensorFlow may not tell their arguments
-        signature = inspect.signature(node.layer.call)
-        given = signature.bind(*node.args, **node.kwargs).arguments.get("training")
-        default = signature.parameters["training"].default if "training" in signature.parameters else None
-    if given is default and keras_graph.KERAS_3:  # which fills it in; `predict` does so, too, with False
-        return
-    if isinstance(given, (bool, int, np.bool_)) and given and keras_graph.depends_on_training(node.layer):
-        raise NotAnalyzeableModelException(
-            f"layer '{name}' ({type(node.layer).__name__}) is called with training=True: what it gives depends on "
-            "chance or on the other samples of the batch. Build the model without it, and give it the same weights"
-        )
-
-
 def _nodes(model: keras.Model) -> list[Node]:
     """The nodes of a model in forward order, without those of its input layers."""
     nodes = keras_graph.nodes(model)
     if nodes is None:
         raise NotAnalyzeableModelException(
             f"model '{model.name}' ({type(model).__name__}) is not a graph of layers: RAP must see every layer. "
-            f"{keras_graph.HOW_TO_BUILD}"
+            f"Build it {keras_graph.HOW_TO_BUILD}"
         )
     return nodes
 

@@ -25,7 +25,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
-from rap_keras.engine import keras_graph
+from rap_keras.engine import at_inference, keras_graph
 from rap_keras.engine.keras_graph import Node
 from rap_keras.engine.registered_rules import is_registered
 
@@ -339,7 +339,7 @@ def _arguments(node: Node, tensors: Sequence[Any]) -> tuple[Any, dict[str, Any]]
     args, kwargs = tf.nest.map_structure(
         lambda a: _filled(values.get(id(a), a), tensors[0].shape), (tuple(node.args), dict(node.kwargs))
     )
-    return keras_graph.at_inference(node.layer, args, kwargs)
+    return at_inference.arguments(node.layer, args, kwargs)
 
 
 def _attributes(operation: Any) -> dict[str, Any]:

@@ -105,7 +105,7 @@ def _with_rule(call: Call, allow_lambda: bool, own: Rule | None) -> PlannedCall:
     linears = None if registered else linear_maps(call.layer) or dot_map(call)
     if linears:
         return PlannedCall(call, linears=linears)
-    gated = None if registered else gated_rule(call)
+    gated = None if registered or call.closed else gated_rule(call)
     if gated:
         return PlannedCall(call, gated=gated)
     if kind:
@@ -133,8 +133,11 @@ def _refuse_unknown(planned: list[PlannedCall]) -> None:
             )
     if unknown:
         names = ", ".join(f"'{call.name}' ({kind_name(call)})" for call in unknown)
+        closed = "; ".join(dict.fromkeys(call.closed for call in unknown if call.closed))
+        of_code = "Write its call with layers and keras.ops alone, or give"
+        advice = f"It cannot be taken apart: {closed}. {of_code}" if closed else "Give"
         raise NotAnalyzeableModelException(
-            f"there is no rule for {_plural(unknown)}: {names}. Give a rule for all layers of a kind with "
+            f"there is no rule for {_plural(unknown)}: {names}. {advice} a rule for all layers of a kind with "
             "rap_keras.register_rule(LayerClass, rule), which a module given by --custom-objects may call, or for "
             "one layer with the analyzer's option rules={'layer name': rule}"
         )

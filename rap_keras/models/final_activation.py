@@ -180,7 +180,8 @@ def _outputs(model: keras.Model) -> list[Any]:
     outputs = getattr(model, "outputs", None)
     if not outputs or not all(hasattr(tensor, "_keras_history") for tensor in outputs):
         raise ValueError(
-            f"model '{model.name}' is not a graph of layers, so its end is unknown. {keras_graph.HOW_TO_BUILD}"
+            f"model '{model.name}' is not a graph of layers, so its end is unknown: build it "
+            f"{keras_graph.HOW_TO_BUILD}"
         )
     return list(outputs)
 
