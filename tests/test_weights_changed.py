@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tensorflow as tf
-from host import KERAS_3, NotAnalyzeableModelException, create_analyzer
+from host import KERAS_3, PLUGIN, NotAnalyzeableModelException, create_analyzer
 from tensorflow import keras
 from tensorflow.keras import layers
 
@@ -13,6 +13,7 @@ import rap_keras
 from rap_keras.engine import registered_rules
 from rap_keras.engine.rules.unweighted import unchanged
 
+adapts = pytest.mark.skipif(PLUGIN, reason="Keras 2 cannot adapt layers with eager execution off")
 no_keras_2 = pytest.mark.skipif(not KERAS_3, reason="only Keras 3 has LoRA")
 
 
@@ -120,6 +121,7 @@ def x_of(model):
     return np.random.default_rng(1).normal(size=(2, *model.input_shape[1:])).astype(np.float32)
 
 
+@adapts
 @pytest.mark.parametrize("method", ["rap", "lrp.epsilon", "gradient", "integrated_gradients"])
 def test_normalization_that_is_adapted_again(method):
     random, layer = np.random.default_rng(0), layers.Normalization()
@@ -215,6 +217,7 @@ def test_other_variables_need_a_new_analyzer():
         rap_keras.create_analyzer("rap", model)
 
 
+@adapts
 def test_other_boundaries_need_a_new_analyzer():
     layer = layers.Discretization(num_bins=4)
     layer.adapt(np.linspace(0, 1, 50)[:, None])
