@@ -167,8 +167,15 @@ def _kind_of(call: Call) -> Kind | None:
         return _measured(_UNCHANGED, layer.call, layer)
     operation = functional.operation(call)
     if operation == "elementwise" or (of_one and lookup(layer, _CHOSEN)):
-        whole = any(dtype.is_integer for dtype in call.dtypes)
-        return _WITH_CONSTANT if whole else _measured(_WITH_CONSTANT, lambda x: call.run([x])[0], layer)
+        if any(dtype.is_integer for dtype in call.dtypes):
+            return _WITH_CONSTANT
+
+        def run(x: Any) -> Any:
+            return call.run([x])[0]
+
+        if operation:  # whose constants are numbers, not tensors of the model's graph
+            run.__module__ = type(layer).__module__
+        return _measured(_WITH_CONSTANT, run, layer)
     if type(layer).__name__ in ("UpSampling2D", "Resizing"):
         # Cubic and Lanczos interpolation overshoot.
         sign = str(layer.get_config()["interpolation"]).lower() in ("nearest", "bilinear", "area")
@@ -195,7 +202,7 @@ def activation_kind(activation: Any, own_shape: tuple[int, ...] | None = None) -
     if activation is None or activation is keras.activations.linear:
         return _KEPT
     if isinstance(activation, Layer):
-        return _measured(_UNCHANGED, activation.call, activation)
+        return _UNCHANGED if activation.weights else _measured(_UNCHANGED, activation.call, activation)
     return replace(_UNCHANGED, **trials.tried(activation, own_shape).facts._asdict())
 
 

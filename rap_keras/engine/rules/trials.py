@@ -14,6 +14,8 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
+from rap_keras.engine.execution import compiled
+
 Function = Callable[[tf.Tensor], Any]
 Shape = Optional[tuple[int, ...]]
 
@@ -74,11 +76,11 @@ def calculated(function: Function, x: np.ndarray) -> np.ndarray:
     """The values of a function for an array, in either host."""
     if tf.executing_eagerly():
         return np.asarray(function(tf.constant(x)))
-    try:  # in a graph of its own, which is thrown away
-        with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+    if str(getattr(function, "__module__", "")).split(".")[0] in ("keras", "tensorflow"):
+        with tf.Graph().as_default(), tf.compat.v1.Session() as session:  # which are thrown away
             return session.run(tf.convert_to_tensor(function(tf.constant(x))))
-    except (ValueError, RuntimeError, tf.errors.FailedPreconditionError):  # it uses tensors of the model's graph
-        return keras.backend.get_session().run(tf.convert_to_tensor(function(tf.constant(x))))
+    # The user's function may use tensors of the model's graph; in another graph TensorFlow would crash.
+    return np.asarray(compiled(function, [tf.TensorSpec([None, *x.shape[1:]], x.dtype)])([x]))
 
 
 def _trial(function: Function, own_shape: Shape) -> Trial:
