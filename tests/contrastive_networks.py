@@ -7,7 +7,7 @@ from tensorflow import keras
 from tensorflow.keras import layers
 
 from rap_keras.engine import conservation
-from rap_keras.engine.network import predictor
+from rap_keras.engine.flattening import predictor
 
 
 def softmax(z):

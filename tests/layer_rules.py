@@ -7,7 +7,7 @@ import tensorflow as tf
 from host import value_of
 
 from rap_keras.engine.beginning import at_output
-from rap_keras.engine.network import flatten
+from rap_keras.engine.flattening import flatten
 from rap_keras.engine.plan import plan
 from rap_keras.engine.propagation import propagate
 

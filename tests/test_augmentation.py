@@ -11,7 +11,7 @@ from tensorflow.keras import layers
 from rap_keras import RAP
 from rap_keras.benchmark import Benchmark, Options
 from rap_keras.engine.conservation import check
-from rap_keras.engine.network import predictor
+from rap_keras.engine.flattening import predictor
 from rap_keras.hosts import methods
 
 LAYERS = {

@@ -15,7 +15,7 @@ from tensorflow.keras import layers
 import rap_keras
 from rap_keras import RAP
 from rap_keras.engine import registered_rules
-from rap_keras.engine.network import flatten
+from rap_keras.engine.flattening import flatten
 from rap_keras.engine.plan import plan
 from rap_keras.hosts.native.creation import create_analyzer as create_natively
 

@@ -10,7 +10,7 @@ from host import value_of
 
 from rap_keras.engine import beginning
 from rap_keras.engine.equations import contrast
-from rap_keras.engine.network import flatten
+from rap_keras.engine.flattening import flatten
 
 
 def test_log_odds_is_the_class_against_the_others():

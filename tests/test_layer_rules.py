@@ -12,7 +12,7 @@ from tensorflow import keras
 from tensorflow.keras import layers
 
 from rap_keras import RAP
-from rap_keras.engine.network import flatten
+from rap_keras.engine.flattening import flatten
 from rap_keras.engine.plan import plan
 
 

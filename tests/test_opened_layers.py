@@ -12,7 +12,7 @@ from tensorflow.keras import layers
 
 from rap_keras import RAP
 from rap_keras.engine.conservation import check
-from rap_keras.engine.network import flatten
+from rap_keras.engine.flattening import flatten
 from rap_keras.hosts.native.creation import create_analyzer as create_natively
 
 pytestmark = of_keras_3

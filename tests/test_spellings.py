@@ -15,7 +15,7 @@ from tensorflow.keras import layers
 import rap_keras
 from rap_keras import NotAnalyzeableModelException, influence
 from rap_keras.engine import influence as module
-from rap_keras.engine.network import flatten
+from rap_keras.engine.flattening import flatten
 from rap_keras.engine.plan import plan
 from rap_keras.engine.rules import functional, trials
 from rap_keras.engine.rules.unweighted import moved, unchanged

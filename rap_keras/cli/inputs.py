@@ -68,7 +68,7 @@ def prepare(
         click.UsageError: An option is wrong. The quick checks come first.
     """
     from rap_keras.basics import whole_file
-    from rap_keras.engine.network import predictor
+    from rap_keras.engine.flattening import predictor
     from rap_keras.explanation import class_names, maps
     from rap_keras.explanation.explainer import Explainer, analyzer_of, is_by_index
     from rap_keras.hosts import methods as known_methods

@@ -23,7 +23,8 @@ from tensorflow import keras
 from rap_keras.engine import keras_graph
 from rap_keras.engine.execution import compiled
 from rap_keras.engine.explained import Explained
-from rap_keras.engine.network import Network, flatten
+from rap_keras.engine.flattening import flatten
+from rap_keras.engine.network import Network
 from rap_keras.engine.plan import PlannedCall
 from rap_keras.engine.rules import attention, lambdas, recurrent, unweighted
 from rap_keras.engine.rules.gated import GatedRule

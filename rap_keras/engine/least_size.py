@@ -16,7 +16,8 @@ from tensorflow import keras
 
 from rap_keras.engine.calls import Call
 from rap_keras.engine.execution import BUILDING
-from rap_keras.engine.network import Network, as_float, flatten, specs
+from rap_keras.engine.flattening import flatten
+from rap_keras.engine.network import Network, as_float, specs
 
 # The lengths of all axes of samples that were large enough, by model.
 _large_enough: WeakKeyDictionary[keras.Model, list[tuple[int, ...]]] = WeakKeyDictionary()

@@ -7,7 +7,7 @@ gives its output one. Relevance does not go to masks; on the way back they are c
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import zip_longest
 from typing import Any
@@ -37,6 +37,11 @@ def may_begin(call: Call) -> bool:
     """Whether the outputs of a call may have a mask where its inputs have none."""
     given = bool(call.masks) or call.kwargs.get("mask") is not None
     return given or any(map(_makes_masks, getattr(call.layer, "_flatten_layers", list)()))
+
+
+def any_may_begin(calls: Iterable[Call]) -> bool:
+    """Whether a mask may begin at one of the calls, or in front of it."""
+    return any(may_begin(part) for call in calls for part in (*call.before, call))
 
 
 def _makes_masks(layer: Any) -> bool:

@@ -15,7 +15,7 @@ from tensorflow import keras
 from rap_keras.engine import keras_graph
 from rap_keras.engine.calls import Call
 from rap_keras.engine.errors import NotAnalyzeableModelException
-from rap_keras.engine.network import flatten, predictor
+from rap_keras.engine.flattening import flatten, predictor
 from rap_keras.engine.rules import functional
 
 _independent: WeakSet[keras.Model] = WeakSet()

@@ -19,7 +19,8 @@ from rap_keras.engine import keras_graph, opened_layers
 from rap_keras.engine.calls import Call
 from rap_keras.engine.checks import require_model
 from rap_keras.engine.errors import NotAnalyzeableModelException
-from rap_keras.engine.network import Network, flatten, graph_within, rewritten
+from rap_keras.engine.flattening import flatten, graph_within, rewritten
+from rap_keras.engine.network import Network
 from rap_keras.engine.opened_layers import Opened
 from rap_keras.engine.registered_rules import is_registered
 from rap_keras.engine.rules.kinds import kind_of, lookup

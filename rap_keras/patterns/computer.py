@@ -12,7 +12,8 @@ from tensorflow import keras
 from rap_keras.engine import checks
 from rap_keras.engine.equations.numerics import transposed
 from rap_keras.engine.execution import compiled
-from rap_keras.engine.network import as_float, flatten, specs
+from rap_keras.engine.flattening import flatten
+from rap_keras.engine.network import as_float, specs
 from rap_keras.engine.samples import are_batches, each_batch, require_batch_size, valid_samples
 from rap_keras.patterns.estimators import Sums, pattern
 from rap_keras.patterns.pattern_maps import Map, maps_by_layer

@@ -17,8 +17,9 @@ from rap_keras.engine.calls import Call
 from rap_keras.engine.equations import contrast, seed
 from rap_keras.engine.errors import NotAnalyzeableModelException
 from rap_keras.engine.execution import BUILDING, compiled, here
+from rap_keras.engine.flattening import flatten
 from rap_keras.engine.input_scaling import may_be_unprepared, scaling_layer
-from rap_keras.engine.network import Network, flatten, specs
+from rap_keras.engine.network import Network, specs
 from rap_keras.engine.plan import PlannedCall
 from rap_keras.engine.rules.gated import gated_rule
 from rap_keras.engine.rules.kinds import activation_of

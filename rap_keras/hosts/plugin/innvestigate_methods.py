@@ -16,7 +16,7 @@ from tensorflow import keras
 from rap_keras.engine.calls import Call
 from rap_keras.engine.checks import require_batch_of, require_graph_execution, require_model_of_this_mode
 from rap_keras.engine.errors import NotAnalyzeableModelException
-from rap_keras.engine.network import flatten
+from rap_keras.engine.flattening import flatten
 from rap_keras.engine.rules.kinds import is_augmentation, refuse_misplacing
 from rap_keras.hosts import native
 from rap_keras.hosts.native import integrated_gradients

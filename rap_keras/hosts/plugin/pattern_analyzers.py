@@ -10,7 +10,7 @@ from innvestigate.analyzer.reverse_base import ReverseAnalyzerBase
 from tensorflow import keras
 
 from rap_keras.engine import checks
-from rap_keras.engine.network import flatten
+from rap_keras.engine.flattening import flatten
 from rap_keras.hosts.native.base import Analyzer
 from rap_keras.hosts.plugin.quick_build import build_quickly
 from rap_keras.models.final_activation import refuse_final_activation

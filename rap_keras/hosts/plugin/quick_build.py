@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 from rap_keras.engine import masks
 from rap_keras.engine.checks import require_graph_execution
 from rap_keras.engine.errors import NotAnalyzeableModelException
-from rap_keras.engine.network import Network, flatten
+from rap_keras.engine.flattening import flatten
+from rap_keras.engine.network import Network
 
 
 def build_quickly(analyzer: AnalyzerBase) -> AnalyzerBase:
