@@ -147,7 +147,7 @@ def rows(layer, x):
 
 
 def halves(layer, x):
-    return ops.reshape(x, (-1, ops.shape(x)[1], 2, ops.shape(x)[2] * 2)) * ops.sigmoid(layer.table[0, 0, 0])
+    return ops.reshape(x, (-1, ops.shape(x)[1], ops.shape(x)[2] * 2, 2)) * ops.sigmoid(layer.table[0, 0, 0])
 
 
 def there_and_back(layer, x):  # what a reshape of a reshape makes of an unknown size cannot be told
