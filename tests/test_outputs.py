@@ -248,3 +248,17 @@ def test_a_map_of_values_has_no_classes():
         assert (found.label, found.places.sum(), found.logit) == (label, places, pytest.approx(total))
         quantity = "value" if loss else "logit"
         assert f"sum of {quantity}s {total:g}" in " ".join(t.get_text() for t in found.figure().findobj(Text))
+
+
+@pytest.mark.skipif(not KERAS_3, reason="Keras 2 has no TFSMLayer")
+def test_probabilities_of_a_tfsm_layer_are_no_logits(tmp_path):
+    keras.Sequential([keras.Input((8,)), layers.Dense(3, "softmax")]).export(tmp_path / "m", verbose=False)
+    model = keras.Sequential(
+        [keras.Input((8,)), layers.TFSMLayer(str(tmp_path / "m"), call_endpoint="serving_default")]
+    )
+    X = np.random.default_rng(0).normal(size=8).astype(np.float32)
+    explanation = explain(model, X, "gradient")
+    assert (explanation.quantity, explanation.probability) == ("value", None)
+    values = np.asarray(model(X[None])).ravel()
+    assert explanation.logit == pytest.approx(values.max(), abs=1e-6)
+    assert explanation.label == f"output {values.argmax()}"

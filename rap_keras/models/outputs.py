@@ -66,13 +66,17 @@ def is_regression(model: keras.Model) -> bool:
 
     A model that ends in a softmax or sigmoid has classes. Else the loss decides with which it was compiled, here
     or in its file: a cross-entropy or hinge loss is for classes, a squared error and its like for values. Where
-    that is unknown, a single unit is a value, and several outputs are classes.
+    that is unknown, a single unit is a value, and several outputs are classes. What a TFSMLayer gives may be
+    probabilities as well as logits, so it counts as values.
 
     Args:
         model: with one output, as it was trained.
     """
-    if final_activation.find(flatten(model)):
+    network = flatten(model)
+    if final_activation.find(network):
         return False
+    if type(network.calls[-1].layer).__name__ == "TFSMLayer":
+        return True
     name = loss_name(loss_of(model, 0))
     if any(part in name for part in _OF_CLASSES):
         return False
