@@ -159,7 +159,7 @@ def test_other_things_than_finite_real_numbers():
         np.save("x.npy", wrong)
         assert f"an array without real numbers, but {kind}" in message("x.npy", inputs)
     np.save("x.npy", np.array([np.nan, 1.0]))
-    assert "1 of 2 values are NaN or infinite: replace them, for instance with numpy.nan_to_num" in (
+    assert "1 of 2 values is NaN or infinite: replace them, for instance with numpy.nan_to_num" in (
         message("x.npy", inputs)
     )
     np.save("x.npy", np.nan_to_num(np.load("x.npy")))

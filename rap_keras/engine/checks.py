@@ -111,7 +111,9 @@ def require_model_of_this_mode(model: keras.Model) -> None:
             f"model '{model.name}' was built while eager execution was off: load or build it again with eager "
             "execution on"
         )
-    if of_graph and any(tensor.graph is not tf.compat.v1.get_default_graph() for tensor in model.inputs or []):
+    if of_graph and any(
+        tensor.graph is not tf.compat.v1.get_default_graph() for tensor in getattr(model, "inputs", None) or []
+    ):
         raise RuntimeError(
             f"model '{model.name}' belongs to another graph than this thread's: with eager execution off, each "
             "thread has its own graph and session. Create the analyzer in the thread that built the model; "
