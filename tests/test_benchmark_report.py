@@ -94,7 +94,7 @@ def test_markdown():
     left = "| accuracy left, mean of steps"
     assert row_of(text, f"{left} ↑").startswith(f"{left} ↑ | **0.450** [0.450, 0.450] | 0.300")
     assert row_of(text, f"{left} ↓").endswith("| **0.300** [0.300, 0.300] |")
-    assert "vgg16 on voc2012: 4 images, 2 of them used." in text
+    assert "vgg16 on voc2012: 4 images, 2 used." in text
     assert "Misclassified, so not used, 1 image." in text
     assert "ALL tells little about RAP" in text
     assert "RAP 62.23" in text
@@ -246,7 +246,7 @@ def test_plain_text():
     assert lines[3].split() == ["Gradient,", "absolute", "0.300", "0.775", "0.000", "0.000"]
     assert lines[4].startswith("Random heatmap (control) ")
     assert "mIOU: overlap" in text
-    assert "vgg16 on voc2012: 4 images, 2 of them used." in text
+    assert "vgg16 on voc2012: 4 images, 2 used." in text
     assert "Not used, broken, 1 image:" in " ".join(text.split())
     assert "No image was used" in main_figures.plain(summarise([], "vgg16", "voc2012"))
 
@@ -259,7 +259,7 @@ def test_without_curves_images_or_results(tmp_path):
     write(tmp_path / "b", empty, {})
     assert (tmp_path / "b" / "table.csv").read_text() == ",".join(TABLE) + "\n"
     assert "No image was used" in (tmp_path / "b" / "report.html").read_text()
-    assert "0 images, 0 of them used" in (tmp_path / "b" / "table.md").read_text()
+    assert "0 images, 0 used" in (tmp_path / "b" / "table.md").read_text()
 
 
 def test_the_random_order_alone_has_a_figure(tmp_path):
