@@ -262,16 +262,15 @@ class Block(layers.Layer):
 class Mean(layers.Layer):
     """The mean of two Dense layers over the steps that count."""
 
-    def __init__(self, reads=False, **options):
+    def __init__(self, **options):
         super().__init__(**options)
-        self.first, self.second, self.reads = layers.Dense(4), layers.Dense(3), reads
+        self.first, self.second = layers.Dense(4), layers.Dense(3)
 
     def build(self, shape):
         self.first.build(shape)
         self.second.build((*shape[:-1], 4))
 
     def call(self, x, mask=None):
-        mask = x._keras_mask if self.reads else mask
         counts = keras.ops.cast(mask, x.dtype)[..., None]
         return keras.ops.sum(self.second(self.first(x)) * counts, axis=1) / keras.ops.sum(counts, axis=1)
 
@@ -295,7 +294,7 @@ class Tokens(layers.Layer):
 
 
 @pytest.mark.skipif(not KERAS_3, reason="Keras 2 does not show what is in a layer")
-@pytest.mark.parametrize("last", [lambda h: mean(Block()(h)), Mean(), Mean(reads=True)])
+@pytest.mark.parametrize("last", [lambda h: mean(Block()(h)), Mean()])
 def test_masks_within_layers_of_ones_own(last):
     X = np.where(samples().any(-1), np.random.default_rng(0).integers(1, 6, (3, STEPS)), 0)
     x = keras.Input((STEPS,))

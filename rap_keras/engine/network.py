@@ -54,6 +54,7 @@ class Network:
         found = {number: masks.of(x) for number, x in values.items()}
         if self.masked:  # a mask put on a tensor of the user's model would stay there
             values = {number: tf.identity(x) for number, x in values.items()}
+            masks.put_on(list(values.values()), list(found.values()))
         calls = []
         for call in self.calls:
             for part in (*call.before, call):
