@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -160,7 +161,7 @@ class LRP(Analyzer):
             warnings.warn(text, stacklevel=5)
 
     def _back(self, call: Call, Xs: Tensors, Ys: Tensors, Rs: Tensors) -> Tensors:
-        p = self._planned[call.name]
+        p = replace(self._planned[call.name], call=call)  # whose masks are bound
         if p.linears:
             return [self._through_linear(p, Xs[0], Rs[0])]
         if p.gated is not None:
