@@ -1,4 +1,4 @@
-"""Shared by all tests: the host, a fresh Keras state per test, the path of the real data.
+"""Shared by all tests: the host, a fresh Keras state per test, a folder of its own, the path of the real data.
 
 Where iNNvestigate is installed, the tests run within it, with eager execution off. RAP_KERAS_TEST_HOST=native asks
 for the native host there too. Elsewhere they run in the native host, with eager execution on.
@@ -41,6 +41,14 @@ def fresh_graph() -> Iterator[None]:
 def double_precision(fresh_graph: None) -> None:
     """Models of float64; `fresh_graph` goes back to float32."""
     tf.keras.backend.set_floatx("float64")
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder of a test: one of its own, which is also the home folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return tmp_path
 
 
 @pytest.fixture(scope="session")

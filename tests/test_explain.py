@@ -8,47 +8,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from host import KERAS_3, NotAnalyzeableModelException, create_analyzer
+from host import NotAnalyzeableModelException, create_analyzer
+from linear_networks import KERNEL, SIZE, linear, logits_of, photo, unit
 from PIL import Image
 from tensorflow import keras
 
 import rap_keras
 from rap_keras import Explanation, Explanations
-from rap_keras.datasets import images
 from rap_keras.explanation import questions
 from rap_keras.shapes import CLASSES, TEST_SEED, generate
 
 layers = keras.layers
-SIZE = 8
-KERNEL = np.random.default_rng(1).normal(size=(SIZE * SIZE * 3, 3)).astype(np.float32)
-
-
-def unit(pixels):
-    return pixels / 255
-
-
-@pytest.fixture(autouse=True)
-def here(tmp_path, monkeypatch):
-    """A folder of its own for each test, which is also the home folder."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    return tmp_path
-
-
-def linear(end="softmax", units=3) -> keras.Model:
-    """Logits that are sums over all values."""
-    dense = layers.Dense(units, activation=end, use_bias=False)
-    model = keras.Sequential([keras.Input((SIZE, SIZE, 3)), layers.Flatten(), dense])
-    model.set_weights([KERNEL[:, :units]])
-    return model
-
-
-def photo(seed=0, shape=(SIZE, SIZE, 3)) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, shape).astype(np.uint8)
-
-
-def logits_of(x: np.ndarray) -> np.ndarray:
-    return x.reshape(-1).astype(np.float64) @ KERNEL.astype(np.float64)
+pytestmark = pytest.mark.usefixtures("here")
 
 
 def test_the_first_choice_by_rap():
@@ -144,28 +115,6 @@ def test_one_sigmoid_unit_has_two_classes():
         assert found.sum == pytest.approx(sign * z, rel=1e-3)
 
 
-def test_photos_of_every_kind_give_the_same():
-    pixels = photo(shape=(20, 30, 3))
-    Image.fromarray(pixels).save("photo.png")
-    x = images.preprocess([images.fit(pixels, (SIZE, SIZE))], unit)
-    wanted = rap_keras.explain(linear(), x[0]).relevance
-    for given in ("photo.png", Image.fromarray(pixels), pixels, pixels[None]):
-        found = rap_keras.explain(linear(), given, preprocessing=unit)
-        np.testing.assert_array_equal(found.relevance, wanted)
-        np.testing.assert_array_equal(found.sample.photo, images.fit(pixels, (SIZE, SIZE)))
-    np.testing.assert_array_equal(rap_keras.explain(linear(), x).relevance, wanted)
-    np.save("x.npy", x)
-    np.testing.assert_array_equal(rap_keras.explain(linear(), "x.npy").relevance, wanted)
-
-
-def test_grey_photos():
-    model = keras.Sequential([keras.Input((SIZE, SIZE, 1)), layers.Flatten(), layers.Dense(2)])
-    grey = photo(shape=(SIZE, SIZE))
-    found = rap_keras.explain(model, Image.fromarray(grey), preprocessing=unit)
-    x = (grey / 255).astype(np.float32)[None, ..., None]
-    np.testing.assert_allclose(found.relevance, rap_keras.explain(model, x).relevance, rtol=1e-4, atol=1e-6)
-
-
 def test_a_network_by_name_has_its_preprocessing_and_classes():
     samples = generate(1, TEST_SEED)
     found = rap_keras.explain("shapes-vgg", Image.fromarray(samples.images[0]))
@@ -243,73 +192,6 @@ def test_a_class_that_is_the_highest_at_no_step():
     assert found.logit == pytest.approx(z[steps, 2].sum(), rel=1e-5)
     with pytest.raises(ValueError, match=r"shape \(5, 1\): give booleans, with 1 axes, such as \(5,\)"):
         rap_keras.explain(model, x, region=steps[:, None])
-
-
-def test_images_of_pillow_are_treated_as_files_are():
-    turned = Image.fromarray(photo(shape=(SIZE, 2 * SIZE, 3)))
-    turned.getexif()[0x0112] = 6  # the photo lies on its side
-    turned.save("turned.png", exif=turned.getexif())
-    clear = Image.new("RGBA", (SIZE, SIZE), (255, 0, 0, 51))
-    clear.save("clear.png")
-    grey = Image.new("L", (SIZE, SIZE), 90)
-    grey.save("grey.png")
-    for file in ("turned.png", "grey.png"):
-        of_file = rap_keras.explain(linear(), file, preprocessing="unit")
-        of_image = rap_keras.explain(linear(), Image.open(file), preprocessing="unit")
-        np.testing.assert_array_equal(of_image.relevance, of_file.relevance)
-    upright = images.fit(np.rot90(np.asarray(turned), -1), (SIZE, SIZE))
-    seen = rap_keras.explain(linear(), Image.open("turned.png"), preprocessing="unit").sample.photo
-    np.testing.assert_array_equal(seen, upright)
-    for given in ("clear.png", Image.open("clear.png")):
-        with pytest.warns(UserWarning, match="has transparent pixels, which the network sees in white"):
-            explanation = rap_keras.explain(linear(), given, preprocessing="unit")
-        np.testing.assert_array_equal(explanation.sample.photo[0, 0], [255, 204, 204])
-    arrays = rap_keras.explain(linear(), np.full((SIZE, SIZE), 90, np.uint8), preprocessing="unit")
-    np.testing.assert_array_equal(
-        arrays.relevance, rap_keras.explain(linear(), grey, preprocessing="unit").relevance
-    )
-
-
-def test_named_preprocessings_of_plain_networks():
-    pixels = photo()
-    for name, scale in (("unit", 255), ("raw", 1)):
-        explanation = rap_keras.explain(linear(None), pixels, preprocessing=name)
-        assert explanation.logit == pytest.approx(logits_of(pixels / scale).max(), rel=1e-4)
-
-
-def test_networks_by_name_have_their_preprocessing():
-    pixels = generate(1, TEST_SEED).images[0]
-    Image.fromarray(pixels).save("photo.png")
-    of_file = rap_keras.explain("shapes-vgg", "photo.png")
-    for given in (pixels, Image.fromarray(pixels)):
-        np.testing.assert_array_equal(rap_keras.explain("shapes-vgg", given).relevance, of_file.relevance)
-
-
-def begun_by(*first) -> keras.Model:
-    """The linear network behind some layers or functions."""
-    inputs = x = keras.Input((SIZE, SIZE, 3))
-    for layer in (*first, *linear().layers):
-        x = layer(x)
-    return keras.Model(inputs, x)
-
-
-def test_photos_that_are_scaled_twice(recwarn):
-    scaled, standardised = layers.Rescaling(1 / 255), layers.Normalization(mean=[1.0] * 3, variance=[4.0] * 3)
-    network = begun_by(layers.RandomFlip(), scaled)
-    by_operations = begun_by(lambda x: x / 127.5 - 1), begun_by(lambda x: x * (1 / 255))
-    for twice in (network, begun_by(lambda x: x * 0.5, standardised), *by_operations):
-        for how in ("caffe", "tf", "torch", "unit"):
-            warning = (
-                f"scales photos itself, by its layer .*, and preprocessing '{how}' scales them before: give 'raw'"
-            )
-            with pytest.warns(UserWarning, match=warning):
-                rap_keras.explain(twice, photo(), "gradient", preprocessing=how)
-    recwarn.clear()
-    rap_keras.explain(network, photo(), "gradient", preprocessing="raw")
-    rap_keras.explain(network, photo(), "gradient", preprocessing=unit)
-    later = begun_by(lambda x: x * 0.5, layers.Conv2D(3, 1), layers.Rescaling(2.0))
-    rap_keras.explain(later, photo(), "gradient", preprocessing="tf")
-    assert not [one for one in recwarn if "scales photos itself" in str(one.message)]
 
 
 def test_folders_are_made():
@@ -441,117 +323,3 @@ def test_a_one_hot_target_is_no_list_of_classes():
         rap_keras.explain(model, x, target=one_hot)
     assert rap_keras.explain(model, x, target=one_hot.argmax()).target == 1
     assert [found.target for found in rap_keras.explain(model, x, target=np.array([2, 0]))] == [2, 0]
-
-
-class Preprocessor:
-    """What a task of keras_hub has: photos of any size, cut to the network's and scaled."""
-
-    image_converter = "its own"
-
-    def __call__(self, photos):
-        photos = np.asarray(photos, np.float32)
-        assert photos.ndim == 4
-        return photos[:, :SIZE, :SIZE] / 255 - 0.25
-
-
-class Tokenizer:
-    tokenizer = "its own"
-
-    def __call__(self, texts):
-        return {"tokens": np.array([[len(word) for word in text.split()] for text in texts], np.float32)}
-
-
-def task() -> keras.Model:
-    model = linear(end=None)
-    model.preprocessor = Preprocessor()
-    return model
-
-
-def logit_of_task(pixels: np.ndarray) -> float:
-    return (Preprocessor()(pixels[np.newaxis]).reshape(1, -1) @ KERNEL)[0, 1]
-
-
-@pytest.mark.parametrize("kind", ["uint8", "float32", "batch", "list", "path", "image", "given"])
-def test_the_preprocessor_of_a_task_is_used(here, kind, recwarn):
-    pixels, options = photo(shape=(12, 9, 3)), {}
-    Image.fromarray(pixels).save(here / "photo.png")
-    given = {
-        "uint8": pixels, "float32": pixels.astype("float32"), "batch": pixels[np.newaxis], "list": pixels.tolist(),
-        "path": here / "photo.png", "image": Image.fromarray(pixels), "given": pixels,
-    }[kind]  # fmt: skip
-    model = task()
-    if kind == "given":
-        options = {"preprocessing": model.preprocessor}
-    found = rap_keras.explain(model, given, target=1, **options)
-    assert found.logit == pytest.approx(logit_of_task(pixels), rel=1e-4)
-    assert found.sum == pytest.approx(found.logit, rel=1e-3, abs=1e-3)
-    assert repr(found).endswith(", prepared by the model's own preprocessor>")
-    assert "prepared by the model's own preprocessor" in found.figure().texts[0].get_text().replace("\n", " ")
-    assert not [warning for warning in recwarn if "preprocess" in str(warning.message)]
-
-
-def test_what_is_prepared_already_stays_as_it_is(here):
-    x = Preprocessor()(photo()[np.newaxis])
-    for given in (x, x[0]):
-        found = rap_keras.explain(task(), given, target=1)
-        assert found.logit == pytest.approx(logit_of_task(photo()), rel=1e-4)
-        assert "prepared" not in repr(found)
-    np.save(here / "x.npy", photo().astype("float32"))
-    advice = "has values like a photo's, .* give the photo as an image file, or as an array in memory"
-    with pytest.raises(ValueError, match=rf"x\.npy {advice}"):
-        rap_keras.explain(task(), here / "x.npy")
-    found = rap_keras.explain(task(), np.load(here / "x.npy"), target=1)
-    assert found.logit == pytest.approx(logit_of_task(photo()), rel=1e-4)
-
-
-def test_a_preprocessor_that_is_not_used_is_told_of():
-    with pytest.warns(UserWarning, match="the model has a preprocessor of its own, which is not used, since"):
-        found = rap_keras.explain(task(), photo(), target=1, preprocessing="unit")
-    assert found.logit == pytest.approx((photo().reshape(-1) / 255) @ KERNEL[:, 1], rel=1e-4)
-
-
-def test_a_region_beside_a_preprocessor(here):
-    model = keras.Sequential([keras.Input((SIZE, SIZE, 3)), layers.Conv2D(2, 1, use_bias=False)])
-    model.set_weights([KERNEL[:3, :2].reshape(1, 1, 3, 2)])
-    model.preprocessor = Preprocessor()
-    region = np.zeros((SIZE, SIZE), bool)
-    region[2, 3] = True
-    with pytest.raises(ValueError, match="region is laid over the network's input") as refused:
-        rap_keras.explain(model, photo(), region=region)
-    (made,) = re.findall(r"give the sample as (.*), and region in its shape", str(refused.value))
-    sample = eval(made, {"numpy": np, "model": model, "photo": photo()})
-    found = rap_keras.explain(model, sample, target=1, region=region)
-    assert found.logit == pytest.approx((photo()[2, 3] / 255 - 0.25) @ KERNEL[:3, 1], rel=1e-4)
-
-
-@pytest.mark.parametrize("text", ["a good film", ["a good film"], np.array(["a good film"])])
-def test_text_for_a_task(text):
-    x = keras.Input((3,), name="tokens")
-    model = keras.Model(x, layers.Dense(1, use_bias=False)(x))
-    model.set_weights([np.ones((3, 1))])
-    model.preprocessor = Tokenizer()
-    with pytest.raises(ValueError, match="text is given, and explain takes numbers") as refused:
-        rap_keras.explain(model, text)
-    (call,) = re.findall(r"(rap_keras\.explain\(.*\))$", str(refused.value))
-    found = eval(call, {"rap_keras": rap_keras, "model": model, "text": "a good film"})
-    assert found.sum == pytest.approx(9)
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not KERAS_3, reason="keras_hub is for Keras 3")
-def test_a_task_of_keras_hub(here):
-    hub = pytest.importorskip("keras_hub")
-    backbone = hub.models.ResNetBackbone(
-        input_conv_filters=[64], input_conv_kernel_sizes=[3], stackwise_num_filters=[64], stackwise_num_blocks=[1],
-        stackwise_num_strides=[1], block_type="basic_block", image_shape=(16, 16, 3),
-    )  # fmt: skip
-    converter = hub.layers.ResNetImageConverter(image_size=(16, 16), scale=1 / 255.0)
-    own = hub.models.ResNetImageClassifierPreprocessor(image_converter=converter)
-    model = hub.models.ResNetImageClassifier(backbone=backbone, num_classes=3, preprocessor=own, activation=None)
-    pixels = photo(shape=(20, 30, 3))
-    right = float(model.predict(pixels[np.newaxis], verbose=0)[0, 1])
-    assert rap_keras.explain(model, pixels, target=1).logit == pytest.approx(right, rel=1e-4)
-    Image.fromarray(pixels).save(here / "photo.png")
-    model.save(here / "task.keras")
-    from_file = rap_keras.explain(here / "task.keras", here / "photo.png", target=1)
-    assert from_file.logit == pytest.approx(right, rel=1e-4)

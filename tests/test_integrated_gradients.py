@@ -1,4 +1,4 @@
-"""Integrated Gradients: whether they are complete, what is said where they are not, and whether that helps."""
+"""Integrated Gradients: references, whether they are complete, what is said if not, and whether that helps."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from commands import accepted, refused
 from host import PLUGIN
+from sums_of_inputs import dense, two_inputs
 from tensorflow import keras
 from tensorflow.keras import layers
 
@@ -130,6 +131,24 @@ def test_what_no_number_of_steps_closes():
         create_analyzer("integrated_gradients", equal, reference_inputs=[1e-7, 0]).warn_if_incomplete(
             np.zeros((1, 2), np.float32), np.ones((1, 2))
         )
+
+
+def test_references_of_integrated_gradients():
+    model, x = dense([[3.0], [1.0]], [1.0]), np.array([[2.0, -1.0], [0.0, 4.0]], np.float32)
+    found = create_analyzer("integrated_gradients", model, reference_inputs=[1.0, 2.0], steps=3).analyze(x)
+    assert found.tolist() == [pytest.approx([3, -3]), pytest.approx([-3, 2])]
+    with pytest.raises(ValueError, match="NaN or Inf"):
+        create_analyzer("integrated_gradients", model, reference_inputs=float("nan"))
+    # One reference for each sample would be wrong as soon as there are batches.
+    for shape in ((5,), (2, 2)):
+        with pytest.raises(ValueError, match="give one reference for all samples"):
+            create_analyzer("integrated_gradients", model, reference_inputs=np.zeros(shape))
+    both = two_inputs()
+    found = create_analyzer("integrated_gradients", both, reference_inputs=[0, 1], steps=2).analyze([x, x])
+    assert found[0].tolist() == [pytest.approx([2, -1]), pytest.approx([0, 4])]
+    assert found[1].tolist() == [pytest.approx([1, -2]), pytest.approx([-1, 3])]
+    with pytest.raises(ValueError, match="3 references, but the model has 2 inputs"):
+        create_analyzer("integrated_gradients", both, reference_inputs=[0, 1, 2])
 
 
 def test_postprocessed_relevance_has_no_such_sum():

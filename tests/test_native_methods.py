@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tensorflow as tf
+from sums_of_inputs import dense, two_inputs
 from tensorflow import keras
 from tensorflow.keras import layers
 
@@ -166,14 +167,6 @@ def test_a_relu_that_leaks_is_no_relu(name):
         create_analyzer("guided_backprop", by_operation)
 
 
-def dense(kernel, bias):
-    x = keras.Input((2,))
-    layer = layers.Dense(len(bias))
-    model = keras.Model(x, layer(x))
-    layer.set_weights([np.array(kernel, np.float32), np.array(bias, np.float32)])
-    return model
-
-
 def test_values_calculated_by_hand():
     # Contributions 2 * 3 = 6 and -1 * 1 = -1, bias 1: the logit is 6.
     model, x = dense([[3.0], [1.0]], [1.0]), np.array([[2.0, -1.0]], np.float32)
@@ -328,32 +321,6 @@ def test_lrp_is_worse_than_chance_where_values_of_both_signs_are_pooled():
     R = rap_keras.RAP(model).analyze(x)
     np.testing.assert_allclose(R.ravel(), [0.5, 0.5, 0.1 * 3 / 5.8, 0.1 * 2.8 / 5.8], rtol=1e-4)
     assert outside_inside(R) == pytest.approx(0.1, rel=1e-4)
-
-
-def test_references_of_integrated_gradients():
-    model, x = dense([[3.0], [1.0]], [1.0]), np.array([[2.0, -1.0], [0.0, 4.0]], np.float32)
-    found = create_analyzer("integrated_gradients", model, reference_inputs=[1.0, 2.0], steps=3).analyze(x)
-    assert found.tolist() == [pytest.approx([3, -3]), pytest.approx([-3, 2])]
-    with pytest.raises(ValueError, match="NaN or Inf"):
-        create_analyzer("integrated_gradients", model, reference_inputs=float("nan"))
-    # One reference for each sample would be wrong as soon as there are batches.
-    for shape in ((5,), (2, 2)):
-        with pytest.raises(ValueError, match="give one reference for all samples"):
-            create_analyzer("integrated_gradients", model, reference_inputs=np.zeros(shape))
-    both = two_inputs()
-    found = create_analyzer("integrated_gradients", both, reference_inputs=[0, 1], steps=2).analyze([x, x])
-    assert found[0].tolist() == [pytest.approx([2, -1]), pytest.approx([0, 4])]
-    assert found[1].tolist() == [pytest.approx([1, -2]), pytest.approx([-1, 3])]
-    with pytest.raises(ValueError, match="3 references, but the model has 2 inputs"):
-        create_analyzer("integrated_gradients", both, reference_inputs=[0, 1, 2])
-
-
-def two_inputs():
-    """A network of two inputs whose logit is the sum of all values of both."""
-    inputs, y = [keras.Input((2,)), keras.Input((2,))], layers.Dense(1, use_bias=False)
-    model = keras.Model(inputs, y(layers.Concatenate()(inputs)))
-    y.set_weights([np.ones((4, 1), np.float32)])
-    return model
 
 
 def test_each_input_has_noise_of_its_own():

@@ -147,7 +147,7 @@ def arrays_of(given: Any, model: keras.Model) -> tuple[dict[str, np.ndarray], bo
         ValueError: they do not fit the model.
     """
     from rap_keras.datasets import array_files
-    from rap_keras.engine.samples import as_array
+    from rap_keras.engine.no_numbers import as_array
 
     shapes = _shapes(model)
     if isinstance(given, dict):

@@ -13,16 +13,12 @@ from tensorflow import keras
 from rap_keras.basics.wording import counted
 from rap_keras.engine import checks, keras_graph, regions
 from rap_keras.engine.beginning import Begin, at_output, behind_head
-from rap_keras.engine.calls import Call
 from rap_keras.engine.equations import contrast, seed
-from rap_keras.engine.errors import NotAnalyzeableModelException
 from rap_keras.engine.execution import BUILDING, compiled, here
 from rap_keras.engine.flattening import flatten
 from rap_keras.engine.input_scaling import may_be_unprepared, scaling_layer
 from rap_keras.engine.network import Network, specs
 from rap_keras.engine.plan import PlannedCall
-from rap_keras.engine.rules.gated import gated_rule
-from rap_keras.engine.rules.kinds import activation_of
 from rap_keras.engine.sample_independence import require_independent
 from rap_keras.engine.samples import (
     Arrays,
@@ -368,28 +364,6 @@ def numbered(samples: np.ndarray) -> str:
     """Numbers of samples as text, at most ten of them."""
     more = f" and {len(samples) - 10} more" if len(samples) > 10 else ""
     return ", ".join(map(str, samples[:10])) + more
-
-
-def is_relu(call: Call) -> bool:
-    """Whether a call is a ReLU or ends in one."""
-    kind = activation_of(call)
-    return kind is not None and kind.is_relu
-
-
-def require_relus(network: Network, method: str) -> None:
-    """Raises NotAnalyzeableModelException if a layer has gates, or an activation other than ReLU and identity."""
-    for call in network.calls:
-        if gated_rule(call):
-            raise NotAnalyzeableModelException(
-                f"{method} is not for recurrent layers, attention and products of tensors, but layer "
-                f"'{call.name}' is one: use rap, gradient or an lrp method"
-            )
-        kind = activation_of(call)
-        if kind is not None and not kind.is_relu:
-            raise NotAnalyzeableModelException(
-                f"{method} is only for networks of ReLUs, but layer '{call.name}' has another activation: use "
-                "rap, gradient or an lrp method"
-            )
 
 
 def _concatenated(parts: Iterable[Arrays]) -> Arrays:

@@ -23,7 +23,8 @@ from rap_keras.engine.real_inputs import real_inputs, require_gradients
 from rap_keras.engine.reversal import gradient, reverse
 from rap_keras.engine.rules.unweighted import Tensors
 from rap_keras.engine.samples import Samples
-from rap_keras.hosts.native.base import Analyzer, is_relu, require_relus
+from rap_keras.hosts.native.base import Analyzer
+from rap_keras.hosts.native.relu_networks import is_relu, require_relus
 
 
 class Gradient(Analyzer):
