@@ -82,7 +82,7 @@ def _is_relu(activation: object) -> bool:
 def _is_relu_call(call: Call) -> bool:
     if isinstance(call.layer, keras.layers.ReLU):
         return not call.layer.negative_slope
-    if isinstance(call.layer, keras.layers.Activation):
-        return _is_relu(call.layer.activation)
+    if hasattr(call.layer, "activation"):  # a layer with weights only ends in it
+        return isinstance(call.layer, keras.layers.Activation) and _is_relu(call.layer.activation)
     kind = activation_of(call)
     return kind is not None and (kind.is_relu or keras_graph.operation_name(call.layer) == "relu6")
