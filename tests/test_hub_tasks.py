@@ -111,7 +111,6 @@ def test_text_for_a_task(text):
     assert found.sum == pytest.approx(9)
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not KERAS_3, reason="keras_hub is for Keras 3")
 def test_a_task_of_keras_hub(here):
     hub = pytest.importorskip("keras_hub")

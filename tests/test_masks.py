@@ -71,7 +71,8 @@ WITHOUT_PADDING = {
 WITH_PADDING = {
     "lost": [
         lambda h: layers.LSTM(4)(layers.Conv1D(4, 3, padding="same")(h)),
-        lambda h: layers.Flatten()(attention(h)),
+        # Keras 2 adds -1e9 to masked scores, which leaves too few digits for differences.
+        *([lambda h: layers.Flatten()(attention(h))] if KERAS_3 else []),
         lambda h: layers.GRU(4)(layers.Dense(3)(h), initial_state=layers.GRU(4)(h)),  # Keras 3 loses the mask
     ],
     "repeated": [
@@ -316,7 +317,8 @@ def test_a_mask_of_values_within_a_step_is_refused():
     )
     model = keras.Model(x, layers.Dense(2)(layers.SimpleRNN(2)(h)))
     with pytest.raises(NotAnalyzeableModelException, match="Masking or an Embedding with mask_zero=True"):
-        methods.create("lrp.epsilon", model, "index").analyze(np.ones((1, STEPS, 2, 1)), 0)
+        analyzer = create_natively("lrp.epsilon", model, allow_lambda_layers=True)
+        analyzer.analyze(np.ones((1, STEPS, 2, 1)))
 
 
 @pytest.mark.plugin

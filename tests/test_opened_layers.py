@@ -10,9 +10,10 @@ from ops import ops
 from tensorflow import keras
 from tensorflow.keras import layers
 
-from rap_keras import RAP
+from rap_keras import RAP, register_rule
 from rap_keras.engine.conservation import check
 from rap_keras.engine.flattening import flatten
+from rap_keras.engine.rules.unweighted import moved_evenly
 from rap_keras.hosts.native.creation import create_analyzer as create_natively
 
 pytestmark = of_keras_3
@@ -74,12 +75,22 @@ class Transformer(layers.Layer):
         return self.block(self.tokens(x))[:, 0]
 
 
+class InFront(layers.Layer):
+    """A place for a class token: as behind a concatenation, its relevance is shared by the whole input."""
+
+    def call(self, x):
+        return ops.pad(x, [[0, 0], [1, 0], [0, 0]])
+
+
+register_rule(InFront, moved_evenly)
+
+
 def written_out(layer):
     """The network of a Transformer as a functional model, with its layers and its weights as they are now."""
     x = keras.Input((6, 4))
     constants = layer.tokens.places.embeddings.numpy()
     constants[0] += layer.tokens.token.numpy()[0, 0]
-    y = ops.pad(layer.tokens.project(x), [[0, 0], [1, 0], [0, 0]]) + constants
+    y = InFront()(layer.tokens.project(x)) + constants
     z = layer.block.norms[0](y)
     y = layers.Add()([y, layer.block.attention(z, z)])
     first, second = layer.block.mlp.layers
@@ -260,7 +271,7 @@ def test_relevance_of_a_vision_transformer_of_keras_hub_is_that_of_the_network_w
     constants = patches.position_embedding.embeddings.numpy()
     if pooling == "token":
         constants[0] += patches.class_token.numpy()[0, 0]
-        y = ops.pad(y, [[0, 0], [1, 0], [0, 0]])
+        y = InFront()(y)
     y = y + constants
     z = block.layer_norm_1(y)
     y = layers.Add()([block.mha(z, z), y])

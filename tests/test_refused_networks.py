@@ -64,15 +64,6 @@ def test_half_precision_is_refused():
         RAP(keras.Model(x, layers.Dense(2, dtype="float16", name="dense")(x)))
 
 
-@pytest.mark.parametrize("make", [lambda: layers.Masking(), lambda: layers.Embedding(5, 3, mask_zero=True)])
-def test_masks_are_refused(make):
-    layer = make()
-    x = keras.Input((4,) if isinstance(layer, layers.Embedding) else (4, 2))
-    model = keras.Model(x, layers.Dense(2)(layers.GlobalAveragePooling1D()(layer(x))))
-    with pytest.raises(NotAnalyzeableModelException, match="masks time steps"):
-        RAP(model)
-
-
 def test_unknown_operations_are_refused_by_name():
     x = keras.Input((4,))
     if KERAS_3:

@@ -103,7 +103,7 @@ class Check(NamedTuple):
         chosen = chosen or [max(self.layers, key=lambda layer: layer.excess)]
         names = [f"'{layer.name}' ({layer.kind})" for layer in chosen]
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-        return f"layer{'s' * (len(names) > 1)} {', '.join(names[:3])}{more}"
+        return f"{'layer' if len(names) == 1 else 'layers'} {', '.join(names[:3])}{more}"
 
 
 def check(analyzer: Explained, x: Arrays, neuron_selection: Any = None) -> Check:

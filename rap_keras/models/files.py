@@ -122,7 +122,7 @@ def _archive(path: Path) -> keras.Model:
         with TemporaryDirectory() as folder:
             as_it_is = config == calculated and path.suffix == ".keras"
             read = path if as_it_is else _archive_of(path, Path(folder, "model.keras"), config)
-            return remember_loss(_rebuilt(read), (config.get("compile_config") or {}).get("loss"))
+            return remember_loss(_rebuilt(read), (written.get("compile_config") or {}).get("loss"))
     except Exception as error:  # Keras raises no particular type
         raise _not_loaded(path, version, error) from None
 
