@@ -316,8 +316,8 @@ def test_a_mask_of_values_within_a_step_is_refused():
         else layers.Lambda(lambda t: t[..., 0], mask=lambda t, m: m)(masked)
     )
     model = keras.Model(x, layers.Dense(2)(layers.SimpleRNN(2)(h)))
+    analyzer = create_natively("lrp.epsilon", model, allow_lambda_layers=True)
     with pytest.raises(NotAnalyzeableModelException, match="Masking or an Embedding with mask_zero=True"):
-        analyzer = create_natively("lrp.epsilon", model, allow_lambda_layers=True)
         analyzer.analyze(np.ones((1, STEPS, 2, 1)))
 
 

@@ -71,7 +71,7 @@ class Call:
         """
         layer, args, kwargs = self.filled(xs)
         ys = tf.nest.flatten(layer.call(*args, **kwargs))
-        if keras_graph.operation_name(layer) == "cast" and ys[0].dtype.is_floating:
+        if xs and keras_graph.operation_name(layer) == "cast" and ys[0].dtype.is_floating:
             return [tf.cast(self.cast(xs)[0], ys[0].dtype)]  # the same number, with a gradient
         return ys
 
