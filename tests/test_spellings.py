@@ -199,7 +199,8 @@ def spellings(name):
             "leaky of slope 0": layers.LeakyReLU(0.0),
             "clip": lambda x: ops.clip(x, 0.0, 1e9),
         },
-        "relu6": {"ReLU(6)": layers.ReLU(6.0), "clip": lambda x: ops.clip(x, 0.0, 6.0)},
+        # In Keras 2 a clip is a minimum and a maximum, whose bounds count only one at a time.
+        "relu6": {"ReLU(6)": layers.ReLU(6.0), **({"clip": lambda x: ops.clip(x, 0.0, 6.0)} if KERAS_3 else {})},
         "elu": {"ELU": layers.ELU()},
         "softmax": {"Softmax": layers.Softmax()},
         "leaky_relu": {"LeakyReLU(0.2)": layers.LeakyReLU(0.2)},

@@ -12,12 +12,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from host import KERAS_3, PLUGIN, create_analyzer, tf
+from host import PLUGIN, create_analyzer, tf
 
 import rap_keras
 from rap_keras.engine.calls import Call
 from rap_keras.hosts.native import NAMES, lrp_methods
-from rap_keras.models import files
 from rap_keras.patterns import PatternComputer
 
 keras = tf.keras
@@ -142,20 +141,6 @@ def test_one_model_explained_in_threads():
     right = [explanation.relevance for explanation in rap_keras.explain(model, X[0], ["rap", "gradient"])]
     for found in in_threads(lambda: [e.relevance for e in rap_keras.explain(model, X[0], ["rap", "gradient"])]):
         np.testing.assert_allclose(found, right, rtol=1e-5)
-
-
-@pytest.mark.skipif(not KERAS_3, reason="Keras 2 needs no stand-ins")
-def test_files_of_keras_2_read_in_threads():
-    """Its kinds of layers are registered for the time of reading."""
-    pauses = [0.15, 0.15, 0.15, 0.05]  # the last is taken first
-
-    def known_at_the_end() -> bool:
-        with files._kinds_of_keras_2():
-            time.sleep(pauses.pop())
-            return "Conv2DTranspose" in keras.utils.get_custom_objects()
-
-    assert in_threads(known_at_the_end) == [True] * 4
-    assert "Conv2DTranspose" not in keras.utils.get_custom_objects()
 
 
 @pytest.mark.plugin

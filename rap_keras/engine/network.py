@@ -34,8 +34,8 @@ class Network:
         if not given:
             return self.passed(inputs)[0]
         inputs = list(inputs)
-        network = self.passed(inputs)[1] if self.masked else self
-        values = {**dict(zip(self.inputs, inputs)), **given}
+        known, network = self.passed(inputs) if self.masked else (dict(zip(self.inputs, inputs)), self)
+        values = {**known, **given}
         for call in network.calls:
             ys = call.run([values[number] for number in call.inputs])
             values.update((number, given.get(number, y)) for number, y in zip(call.outputs, ys))

@@ -138,9 +138,9 @@ def require_gradients(
         NotAnalyzeableModelException: no input gets any.
     """
     ends = {}
-    values, bound = network.passed(inputs)
+    values, _ = network.passed(inputs)
     for number, name in zip(network.inputs, names):
-        call = _end_of_gradient(bound, values, number) if number in real.numbers else None
+        call = _end_of_gradient(network, values, number) if number in real.numbers else None
         if call is not None:
             ends[name] = call
     for name, call in ends.items():
@@ -158,12 +158,12 @@ def require_gradients(
 def _end_of_gradient(network: Network, values: Mapping[int, tf.Tensor], number: int) -> Call | None:
     """The first call at which the gradient of an input ends, unless it gets to weights or to the output."""
     reached, end = {number}, None
-    for call in network.calls:
+    for call in (part for one in network.calls for part in (*one.before, one)):
         taken = [values[x] for x in call.inputs if x in reached]
-        if not taken or call.looks_up:
+        if not (taken or reached.intersection(call.masks)) or call.looks_up:
             continue
         ys = [values[y] for y in call.outputs if values[y].dtype.is_floating]
-        if not ys or all(g is None for g in tf.gradients(ys, taken)):
+        if not (taken and ys) or all(g is None for g in tf.gradients(ys, taken)):
             end = end or call
         elif getattr(call.layer, "weights", ()):
             return None
