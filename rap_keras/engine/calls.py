@@ -111,6 +111,12 @@ class Call:
         """The same use of the layer without the activation fused into it."""
         return replace(self, layer=keras_graph.twin(self.layer, activation=keras.activations.linear))
 
+    def has_graph_tensors(self) -> bool:
+        """Whether tensors that depend on no input are among the arguments, which belong to the model's graph."""
+        found: list[Any] = list((keras_graph.constants(self.layer) or {}).values())
+        map_leaves((self.args, self.kwargs), found.append)
+        return any(tf.is_tensor(argument) or isinstance(argument, tf.Variable) for argument in found)
+
     def has_constants(self) -> bool:
         """Whether values that depend on no input are among the arguments (not shapes, axes and the like)."""
         found: list[Any] = list((keras_graph.constants(self.layer) or {}).values())

@@ -170,12 +170,7 @@ def _kind_of(call: Call) -> Kind | None:
         if any(dtype.is_integer for dtype in call.dtypes):
             return _WITH_CONSTANT
 
-        def run(x: Any) -> Any:
-            return call.run([x])[0]
-
-        if operation:  # whose constants are numbers, not tensors of the model's graph
-            run.__module__ = type(layer).__module__
-        return _measured(_WITH_CONSTANT, run, layer)
+        return _measured(_WITH_CONSTANT, lambda x: call.run([x])[0], layer, call.has_graph_tensors())
     if type(layer).__name__ in ("UpSampling2D", "Resizing"):
         # Cubic and Lanczos interpolation overshoot.
         sign = str(layer.get_config()["interpolation"]).lower() in ("nearest", "bilinear", "area")
@@ -187,8 +182,8 @@ def _kind_of(call: Call) -> Kind | None:
     return _OPERATIONS["affine"] if of_one and lookup(layer, _SUMS) else lookup(layer, _LAYERS)
 
 
-def _measured(kind: Kind, function: Callable, layer: Any) -> Kind:
-    return replace(kind, **trials.measured(function, layer, keras_graph.sample_shape(layer))._asdict())
+def _measured(kind: Kind, function: Callable, layer: Any, of_graph: bool = False) -> Kind:
+    return replace(kind, **trials.measured(function, layer, keras_graph.sample_shape(layer), of_graph)._asdict())
 
 
 def _fills(layer: Layer) -> bool:

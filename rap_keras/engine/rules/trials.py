@@ -65,21 +65,32 @@ def tried(function: Function, own_shape: Shape = None) -> Trial:
     return known[own_shape]
 
 
-def measured(function: Function, key: Any, own_shape: Shape) -> Facts:
-    """The facts of a function that is known to be elementwise; they are measured once for each `key`."""
+def measured(function: Function, key: Any, own_shape: Shape, of_graph: bool) -> Facts:
+    """The facts of a function that is known to be elementwise; they are measured once for each `key`.
+
+    `of_graph` is as in `calculated`.
+    """
     if key not in _measured:
-        _measured[key] = _facts_on_grid(function, own_shape)
+        _measured[key] = _facts_on_grid(function, own_shape, of_graph)
     return _measured[key]
 
 
-def calculated(function: Function, x: np.ndarray) -> np.ndarray:
-    """The values of a function for an array, in either host."""
+def calculated(function: Function, x: np.ndarray, of_graph: bool | None = None) -> np.ndarray:
+    """The values of a function for an array, in either host.
+
+    Args:
+        function: as in `tried`.
+        x: the array.
+        of_graph: whether the function may use tensors of the model's graph; by default if it is not of a library.
+    """
     if tf.executing_eagerly():
         return np.asarray(function(tf.constant(x)))
-    if str(getattr(function, "__module__", "")).split(".")[0] in ("keras", "tensorflow"):
+    if of_graph is None:
+        of_graph = str(getattr(function, "__module__", "")).split(".")[0] not in ("keras", "tensorflow")
+    if not of_graph:
         with tf.Graph().as_default(), tf.compat.v1.Session() as session:  # which are thrown away
             return session.run(tf.convert_to_tensor(function(tf.constant(x))))
-    # The user's function may use tensors of the model's graph; in another graph TensorFlow would crash.
+    # With a tensor of another graph TensorFlow would crash.
     return np.asarray(compiled(function, [tf.TensorSpec([None, *x.shape[1:]], x.dtype)])([x]))
 
 
@@ -165,14 +176,14 @@ def _gives_shares(function: Function, shape: tuple[int, ...]) -> bool:
     return bool(((y >= 0) & (y <= 1 + _ROUNDING)).all())
 
 
-def _facts_on_grid(function: Function, own_shape: Shape) -> Facts:
+def _facts_on_grid(function: Function, own_shape: Shape, of_graph: bool | None = None) -> Facts:
     """The facts of an elementwise function, on a grid of numbers between -1e15 and 1e15."""
     positive = np.concatenate([np.linspace(0, 20, 2001), np.logspace(-6, 15, 400)])
     grid = np.unique(np.concatenate([-positive, positive]).astype(np.float32))
     for shape in ((1,), (1, 1), (1, 1, 1), (1, 1, 1, 1), *([own_shape] if own_shape else [])):
         x = grid[:: -(-grid.size * int(np.prod(shape)) // _MOST)].reshape(-1, *[1] * len(shape))
         try:
-            y = calculated(function, np.broadcast_to(x, (len(x), *shape)))
+            y = calculated(function, np.broadcast_to(x, (len(x), *shape)), of_graph)
         # The function may not take numbers of that shape.
         except Exception:
             continue
