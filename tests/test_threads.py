@@ -193,7 +193,7 @@ def test_explain_sees_other_weights_and_other_layers(units):
 
 
 @pytest.mark.plugin
-@pytest.mark.filterwarnings("ignore:layer .* has a rule of yours")
+@pytest.mark.filterwarnings("ignore:layer .* has a rule of yours", "ignore:the relevance of sample 0 does not sum")
 def test_explain_sees_a_new_layer_and_a_new_rule():
     class Doubled(layers.Layer):
         def call(self, x):
