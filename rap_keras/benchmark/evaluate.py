@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -117,7 +118,9 @@ class Benchmark:
             for method, analyzer in self.analyzers.items():
                 targets = images_used.targets if self.dataset.pairs else None
                 began = time.perf_counter()
-                maps = heatmaps(analyzer, images_used.x, targets)
+                with warnings.catch_warnings():  # a table of many images does not tell the gap of each
+                    warnings.filterwarnings("ignore", message="the Integrated Gradients of sample")
+                    maps = heatmaps(analyzer, images_used.x, targets)
                 seconds = (time.perf_counter() - began) / len(maps)
                 rows += self._rows(method, images_used, maps, seconds)
                 absolute = kinds.absolute_of(method)

@@ -9,7 +9,6 @@ import importlib.util
 import os
 import shlex
 import sys
-import warnings
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable
@@ -232,7 +231,6 @@ def benchmark(
         raise click.UsageError("--address, --workers, --gpus-per-worker and --threads are for --engine ray.")
     start_tensorflow()
     # The methods are compared with their default options, as iNNvestigate has them.
-    warnings.filterwarnings("ignore", message="the Integrated Gradients of sample")
     from rap_keras.benchmark import DEFAULT_METRICS, PAIR_METRICS, Options
     from rap_keras.models import is_network_name
 
