@@ -230,7 +230,6 @@ def benchmark(
     if engine == "local" and (address, workers, threads, gpus_per_worker) != (None, None, None, 0):
         raise click.UsageError("--address, --workers, --gpus-per-worker and --threads are for --engine ray.")
     start_tensorflow()
-    # The methods are compared with their default options, as iNNvestigate has them.
     from rap_keras.benchmark import DEFAULT_METRICS, PAIR_METRICS, Options
     from rap_keras.models import is_network_name
 
