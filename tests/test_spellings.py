@@ -7,7 +7,7 @@ import inspect
 import numpy as np
 import pytest
 import tensorflow as tf
-from host import KERAS_3, PLUGIN
+from host import KERAS_3
 from ops import ops
 from tensorflow import keras
 from tensorflow.keras import layers
@@ -294,9 +294,7 @@ PARTS = 4  # of the twins, since a graph of Keras 2 with all of them takes minut
 
 
 @pytest.mark.parametrize("part", range(PARTS))
-@pytest.mark.parametrize(
-    "method", [pytest.param(m, marks=[pytest.mark.slow] if PLUGIN and m != "rap" else []) for m in METHODS]
-)
+@pytest.mark.parametrize("method", METHODS)
 def test_layers_and_operations_give_one_heatmap_that_sums_to_the_logit(method, part):
     """One model has a branch for each layer and each operation; all contributions of the values are positive."""
     inputs, outputs, pairs = [], [], {}
