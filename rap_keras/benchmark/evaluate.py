@@ -118,8 +118,9 @@ class Benchmark:
             for method, analyzer in self.analyzers.items():
                 targets = images_used.targets if self.dataset.pairs else None
                 began = time.perf_counter()
-                with warnings.catch_warnings():  # a table of many images does not tell the gap of each
+                with warnings.catch_warnings():  # a table of many images does not tell of the sums of each
                     warnings.filterwarnings("ignore", message="the Integrated Gradients of sample")
+                    warnings.filterwarnings("ignore", message="the relevance of sample .* is absurd")
                     maps = heatmaps(analyzer, images_used.x, targets)
                 seconds = (time.perf_counter() - began) / len(maps)
                 rows += self._rows(method, images_used, maps, seconds)
