@@ -274,10 +274,7 @@ def twins():
         "constant subtracted": (lambda a, b: layers.Subtract()([a, c]), lambda a, b: a - c),
         "constant factor": (lambda a, b: layers.Multiply()([a, c]), lambda a, b: a * c),
         "constant maximum": (lambda a, b: layers.Maximum()([a, c]), lambda a, b: ops.maximum(a, c)),
-        "constant broadcast": (
-            lambda a, b: layers.Multiply()([a[:, :1], c]),
-            lambda a, b: a[:, :1] * c,
-        ),
+        "constant broadcast": (lambda a, b: layers.Multiply()([a[:, :1], c]), lambda a, b: a[:, :1] * c),
     }
 
 
@@ -393,9 +390,8 @@ def test_no_operation_of_keras_is_silently_wrong():
             arrived, given = (sum(part.reshape(3, -1).sum(1) for part in parts) for parts in (rs, found))
             np.testing.assert_allclose(given, arrived, rtol=1e-3, atol=1e-3, err_msg=name)
             kind = functional.operation(p.call)
-            if (
-                kind != "padded" and name != "max"
-            ):  # there relevance on a constant goes to its neighbours, or to all
+            # Relevance on a constant goes to its neighbours in a padding, and to all values in a maximum.
+            if kind != "padded" and name != "max":
                 assert not module._rule_share(run, back, xs, rs) > influence.LIMIT, name
             tried.setdefault(kind, set()).add(name)
     assert sum(map(len, tried.values())) > 70, tried
