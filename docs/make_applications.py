@@ -5,8 +5,8 @@
     python docs/make_applications.py --contrastive VGG16 ...     # contrastive RAP: applications_contrastive.md
 
 Each network runs in a process of its own. It is built for the smallest photos that it takes and 10 classes, with
-random kernels, offsets and scales (`rap_keras.engine.conservation.lively_weights`), and explained for two photos
-of noise, 0 to 255, that went through its own preprocessing.
+random kernels, offsets and scales (`rap_keras.engine.checks.conservation.lively_weights`), and explained for two
+photos of noise, 0 to 255, that went through its own preprocessing.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def examine(name: str) -> dict[str, object]:
     import numpy as np
 
     from rap_keras import RAP, ContrastiveRAP, NotAnalyzeableModelException, models
-    from rap_keras.engine.conservation import check, lively_weights
+    from rap_keras.engine.checks.conservation import check, lively_weights
 
     build = models.applications()[name.lower()]
     size = smallest_size(build)

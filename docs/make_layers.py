@@ -11,7 +11,9 @@ from pathlib import Path
 
 from tensorflow import keras
 
-from rap_keras.engine import conservation, keras_graph, wrappers
+from rap_keras.engine import keras_graph
+from rap_keras.engine.checks import conservation
+from rap_keras.engine.reading import wrappers
 from rap_keras.engine.rules import attention, functional, kinds, linear_layers, recurrent
 
 PAGE = Path(__file__).parent / "layers.md"

@@ -26,7 +26,7 @@ import tensorflow as tf
 from tensorflow import keras
 
 from rap_keras import NotAnalyzeableModelException, create_analyzer
-from rap_keras.engine.conservation import check
+from rap_keras.engine.checks.conservation import check
 from rap_keras.engine.keras_graph import version
 from rap_keras.metrics import confusion, marked, mean_iou, outside_inside_ratio
 

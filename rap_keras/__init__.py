@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from rap_keras.hosts import choice, startup
 
 if TYPE_CHECKING:
+    from rap_keras.engine.checks.regions import region
     from rap_keras.engine.errors import NotAnalyzeableModelException
-    from rap_keras.engine.regions import region
     from rap_keras.engine.registered_rules import register_rule
     from rap_keras.explanation.answers import Explanation, Explanations
     from rap_keras.explanation.explaining import explain
@@ -58,7 +58,7 @@ _NAMES = {
     "create_analyzer": "hosts.native.creation",
     "explain": "explanation.explaining",
     "build_quickly": "hosts.plugin.quick_build",
-    "region": "engine.regions",
+    "region": "engine.checks.regions",
     "register_rule": "engine.registered_rules",
     "show": "visualization",
     "to_logits": "models.final_activation",
@@ -67,10 +67,10 @@ _NAMES = {
 # The modules with a page in the documentation, by their short names.
 _MODULES = {
     "benchmark": "benchmark",
-    "conservation": "engine.conservation",
+    "conservation": "engine.checks.conservation",
     "datasets": "datasets",
     "images": "datasets.images",
-    "influence": "engine.influence",
+    "influence": "engine.checks.influence",
     "methods": "hosts.methods",
     "metrics": "metrics",
     "models": "models",

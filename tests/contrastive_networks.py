@@ -6,8 +6,8 @@ import numpy as np
 from tensorflow import keras
 from tensorflow.keras import layers
 
-from rap_keras.engine import conservation
-from rap_keras.engine.flattening import predictor
+from rap_keras.engine.checks import conservation
+from rap_keras.engine.reading.flattening import predictor
 
 
 def softmax(z):

@@ -6,10 +6,10 @@ import numpy as np
 import tensorflow as tf
 from host import value_of
 
-from rap_keras.engine.beginning import at_output
-from rap_keras.engine.flattening import flatten
-from rap_keras.engine.plan import plan
-from rap_keras.engine.propagation import propagate
+from rap_keras.engine.reading.flattening import flatten
+from rap_keras.engine.way_back.beginning import at_output
+from rap_keras.engine.way_back.plan import plan
+from rap_keras.engine.way_back.propagation import propagate
 
 
 def random_weights(model, seed=0):

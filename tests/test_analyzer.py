@@ -14,7 +14,7 @@ from tensorflow.keras import layers
 
 import rap_keras
 from rap_keras import RAP
-from rap_keras.engine.conservation import excess_by_layer
+from rap_keras.engine.checks.conservation import excess_by_layer
 
 
 def small_network():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from rap_keras import RAP, models
-from rap_keras.engine.conservation import check, lively_weights
+from rap_keras.engine.checks.conservation import check, lively_weights
 
 # Name and side of the photos: the smallest that the network takes.
 NETWORKS = {

@@ -10,8 +10,8 @@ from tensorflow.keras import layers
 
 from rap_keras import RAP
 from rap_keras.benchmark import Benchmark, Options
-from rap_keras.engine.conservation import check
-from rap_keras.engine.flattening import predictor
+from rap_keras.engine.checks.conservation import check
+from rap_keras.engine.reading.flattening import predictor
 from rap_keras.hosts import methods
 
 LAYERS = {

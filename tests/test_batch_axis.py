@@ -11,8 +11,8 @@ from tensorflow import keras
 from tensorflow.keras import layers
 
 import rap_keras
-from rap_keras.engine import sample_independence
-from rap_keras.engine.conservation import lively_weights
+from rap_keras.engine.checks import sample_independence
+from rap_keras.engine.checks.conservation import lively_weights
 
 
 def network(front) -> keras.Model:

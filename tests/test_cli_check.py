@@ -14,7 +14,7 @@ import rap_keras
 from rap_keras import models
 from rap_keras.cli.commands import main
 from rap_keras.engine import registered_rules
-from rap_keras.engine.conservation import lively_weights
+from rap_keras.engine.checks.conservation import lively_weights
 from rap_keras.engine.rules.unweighted import moved, unchanged
 
 layers = keras.layers

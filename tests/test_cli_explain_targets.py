@@ -13,7 +13,7 @@ from PIL import Image
 import rap_keras
 from rap_keras import datasets, shapes
 from rap_keras.cli.commands import main
-from rap_keras.engine.flattening import predictor
+from rap_keras.engine.reading.flattening import predictor
 
 MODEL = ("--model", "shapes-vgg")
 

@@ -15,8 +15,8 @@ from tensorflow.keras import layers
 import rap_keras
 from rap_keras import RAP
 from rap_keras.engine import registered_rules
-from rap_keras.engine.flattening import flatten
-from rap_keras.engine.plan import plan
+from rap_keras.engine.reading.flattening import flatten
+from rap_keras.engine.way_back.plan import plan
 from rap_keras.hosts.native.creation import create_analyzer as create_natively
 
 pytestmark = of_keras_3

@@ -6,7 +6,7 @@ import tensorflow as tf
 from tensorflow import keras
 
 from rap_keras import RAP
-from rap_keras.engine.conservation import check, excess, excess_by_layer, lively_weights
+from rap_keras.engine.checks.conservation import check, excess, excess_by_layer, lively_weights
 
 layers = keras.layers
 

@@ -22,8 +22,8 @@ from tensorflow.keras import layers
 
 import rap_keras
 from rap_keras import shapes
-from rap_keras.engine import conservation
-from rap_keras.engine.flattening import predictor
+from rap_keras.engine.checks import conservation
+from rap_keras.engine.reading.flattening import predictor
 from rap_keras.models import load_model, own_preprocessing
 
 NAME = "rap.contrastive"

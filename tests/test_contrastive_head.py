@@ -8,9 +8,9 @@ import tensorflow as tf
 from contrastive_networks import NETWORKS, inputs_of, lively, log_odds_weights, softmax
 from host import value_of
 
-from rap_keras.engine import beginning
 from rap_keras.engine.equations import contrast
-from rap_keras.engine.flattening import flatten
+from rap_keras.engine.reading.flattening import flatten
+from rap_keras.engine.way_back import beginning
 
 
 def test_log_odds_is_the_class_against_the_others():

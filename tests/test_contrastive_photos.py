@@ -11,7 +11,7 @@ import rap_keras
 from rap_keras import images
 from rap_keras.datasets import truth
 from rap_keras.datasets.pascal_voc import voc2012
-from rap_keras.engine.flattening import predictor
+from rap_keras.engine.reading.flattening import predictor
 
 PHOTOS = (
     *("2007_005759", "2007_007341", "2007_008964", "2008_000911", "2008_006036", "2009_000840", "2009_001663"),

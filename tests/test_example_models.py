@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from rap_keras import RAP
-from rap_keras.engine.conservation import check, lively_weights
+from rap_keras.engine.checks.conservation import check, lively_weights
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "docs"))
 

@@ -15,7 +15,7 @@ from tensorflow.keras import layers
 import rap_keras
 from rap_keras import RAP, PatternAttribution
 from rap_keras.engine import registered_rules
-from rap_keras.engine.flattening import flatten
+from rap_keras.engine.reading.flattening import flatten
 from rap_keras.engine.rules.unweighted import unchanged
 from rap_keras.hosts import methods
 from rap_keras.models import final_activation

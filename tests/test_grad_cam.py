@@ -14,7 +14,7 @@ import rap_keras
 from rap_keras.engine import registered_rules
 from rap_keras.engine.equations.class_activation import class_activation
 from rap_keras.engine.errors import NotAnalyzeableModelException
-from rap_keras.engine.flattening import predictor
+from rap_keras.engine.reading.flattening import predictor
 from rap_keras.engine.rules.unweighted import moved
 
 

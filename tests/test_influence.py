@@ -8,8 +8,8 @@ import tensorflow as tf
 from tensorflow import keras
 
 from rap_keras import RAP, shapes
-from rap_keras.engine import conservation, influence
-from rap_keras.engine.conservation import lively_weights
+from rap_keras.engine.checks import conservation, influence
+from rap_keras.engine.checks.conservation import lively_weights
 from rap_keras.engine.rules.unweighted import moved, unchanged
 from rap_keras.models import without_softmax
 

@@ -15,8 +15,8 @@ from tensorflow.keras import layers
 
 import rap_keras
 from rap_keras import create_analyzer
-from rap_keras.engine.conservation import lively_weights
-from rap_keras.engine.flattening import predictor
+from rap_keras.engine.checks.conservation import lively_weights
+from rap_keras.engine.reading.flattening import predictor
 from rap_keras.hosts import methods
 
 INCOMPLETE = (

@@ -14,7 +14,7 @@ from model_files import archive_of_keras_2, functional, requires_same, without_i
 from tensorflow import keras
 
 from rap_keras import models
-from rap_keras.engine.conservation import lively_weights
+from rap_keras.engine.checks.conservation import lively_weights
 
 layers = keras.layers
 

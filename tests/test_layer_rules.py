@@ -12,8 +12,8 @@ from tensorflow import keras
 from tensorflow.keras import layers
 
 from rap_keras import RAP
-from rap_keras.engine.flattening import flatten
-from rap_keras.engine.plan import plan
+from rap_keras.engine.reading.flattening import flatten
+from rap_keras.engine.way_back.plan import plan
 
 
 @pytest.fixture(autouse=True)

@@ -16,7 +16,7 @@ from tensorflow.keras import layers
 
 import rap_keras
 from rap_keras import RAP
-from rap_keras.engine.flattening import flatten
+from rap_keras.engine.reading.flattening import flatten
 from rap_keras.hosts.native.creation import create_analyzer as create_natively
 
 pytestmark = of_keras_3

@@ -10,8 +10,8 @@ from tensorflow.keras import layers
 
 import rap_keras
 from rap_keras import RAP
-from rap_keras.engine import least_size
-from rap_keras.engine.conservation import lively_weights
+from rap_keras.engine.checks import least_size
+from rap_keras.engine.checks.conservation import lively_weights
 
 
 def classifier(inputs, y) -> keras.Model:

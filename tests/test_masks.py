@@ -11,7 +11,7 @@ from tensorflow import keras
 from tensorflow.keras import layers
 
 import rap_keras
-from rap_keras.engine.flattening import predictor
+from rap_keras.engine.reading.flattening import predictor
 from rap_keras.hosts import methods
 from rap_keras.hosts.native.creation import create_analyzer as create_natively
 

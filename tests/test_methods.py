@@ -8,7 +8,7 @@ from tensorflow import keras
 
 import rap_keras
 from rap_keras.engine.execution import compiled
-from rap_keras.engine.network import specs
+from rap_keras.engine.reading.network import specs
 from rap_keras.hosts import methods
 
 layers = keras.layers

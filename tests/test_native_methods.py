@@ -11,11 +11,11 @@ from tensorflow.keras import layers
 
 import rap_keras
 from rap_keras import NotAnalyzeableModelException, create_analyzer
-from rap_keras.engine.conservation import lively_weights
+from rap_keras.engine.checks.conservation import lively_weights
 from rap_keras.engine.equations import lrp as equations
 from rap_keras.engine.execution import compiled
-from rap_keras.engine.flattening import predictor
 from rap_keras.engine.keras_graph import KERAS_3
+from rap_keras.engine.reading.flattening import predictor
 from rap_keras.hosts.native import BEYOND_INNVESTIGATE, NAMES, WITHOUT_DEFAULTS, lrp_methods
 from rap_keras.patterns import PatternComputer
 

@@ -12,7 +12,7 @@ from tensorflow.keras import layers
 
 import rap_keras
 from rap_keras import RAP
-from rap_keras.engine.conservation import lively_weights
+from rap_keras.engine.checks.conservation import lively_weights
 
 
 def test_sparse_samples():

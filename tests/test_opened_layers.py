@@ -11,8 +11,8 @@ from tensorflow import keras
 from tensorflow.keras import layers
 
 from rap_keras import RAP, register_rule
-from rap_keras.engine.conservation import check
-from rap_keras.engine.flattening import flatten
+from rap_keras.engine.checks.conservation import check
+from rap_keras.engine.reading.flattening import flatten
 from rap_keras.engine.rules.unweighted import moved_evenly
 from rap_keras.hosts.native.creation import create_analyzer as create_natively
 

@@ -37,8 +37,8 @@ names = {
     "kinds": {name: type(getattr(rap_keras, name)).__name__ for name in dir(rap_keras) if name[0] != "_"},
     "same": rap_keras.to_logits is rap_keras.without_softmax,
 }
-from rap_keras.engine import conservation
-from rap_keras.engine import plan
+from rap_keras.engine.checks import conservation
+from rap_keras.engine.way_back import plan
 from rap_keras import *
 names["star"] = [name for name in rap_keras.__all__ if name not in globals()]
 names["at last"] = dir(rap_keras)

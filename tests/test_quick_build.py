@@ -9,7 +9,7 @@ from tensorflow import keras
 from tensorflow.keras import layers
 
 import rap_keras
-from rap_keras.engine.conservation import lively_weights
+from rap_keras.engine.checks.conservation import lively_weights
 
 pytestmark = pytest.mark.plugin
 

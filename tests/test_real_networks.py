@@ -9,7 +9,7 @@ from tensorflow import keras
 
 import rap_keras
 from rap_keras import to_logits as model_wo_softmax
-from rap_keras.engine.conservation import check, excess
+from rap_keras.engine.checks.conservation import check, excess
 
 PHOTOS = 16
 BATCH = 8

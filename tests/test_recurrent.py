@@ -12,7 +12,7 @@ from tensorflow import keras
 from tensorflow.keras import layers
 
 from rap_keras import RAP, create_analyzer
-from rap_keras.engine.conservation import check
+from rap_keras.engine.checks.conservation import check
 from rap_keras.engine.rules import recurrent
 from rap_keras.hosts.native import lrp_methods
 from rap_keras.hosts.native.creation import create_analyzer as create_natively

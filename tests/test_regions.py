@@ -9,8 +9,8 @@ from tensorflow import keras
 from tensorflow.keras import layers
 
 import rap_keras
-from rap_keras.engine import conservation
-from rap_keras.engine.conservation import lively_weights
+from rap_keras.engine.checks import conservation
+from rap_keras.engine.checks.conservation import lively_weights
 
 SIZE, CLASSES = 6, 3
 

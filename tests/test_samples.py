@@ -17,7 +17,7 @@ from tensorflow.keras import layers
 
 from rap_keras import RAP
 from rap_keras.engine import keras_graph
-from rap_keras.engine.conservation import lively_weights
+from rap_keras.engine.checks.conservation import lively_weights
 
 
 @pytest.fixture

@@ -14,11 +14,11 @@ from tensorflow.keras import layers
 
 import rap_keras
 from rap_keras import NotAnalyzeableModelException, influence
-from rap_keras.engine import influence as module
-from rap_keras.engine.flattening import flatten
-from rap_keras.engine.plan import plan
+from rap_keras.engine.checks import influence as module
+from rap_keras.engine.reading.flattening import flatten
 from rap_keras.engine.rules import functional, trials
 from rap_keras.engine.rules.unweighted import moved, unchanged
+from rap_keras.engine.way_back.plan import plan
 
 SIGN, ORDER, ABOVE, BOUNDED, RELU = "keeps_sign", "keeps_order", "nonnegative", "saturates", "is_relu"
 # What mathematics says of each function.

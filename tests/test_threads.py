@@ -15,7 +15,7 @@ import pytest
 from host import PLUGIN, create_analyzer, tf
 
 import rap_keras
-from rap_keras.engine.calls import Call
+from rap_keras.engine.reading.calls import Call
 from rap_keras.hosts.native import NAMES, lrp_methods
 from rap_keras.patterns import PatternComputer
 

@@ -10,7 +10,7 @@ from tensorflow import keras
 from tensorflow.keras import layers
 
 from rap_keras import RAP
-from rap_keras.engine.conservation import check
+from rap_keras.engine.checks.conservation import check
 from rap_keras.hosts.native.creation import create_analyzer as create_natively
 
 pytestmark = pytest.mark.usefixtures("double_precision")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import pandas as pd
 
-from rap_keras.engine.progress import tell
+from rap_keras.basics.progress import tell
 
 _LONGEST_REASON = 300  # characters; TensorFlow's messages can have thousands
 

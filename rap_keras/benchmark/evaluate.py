@@ -19,7 +19,7 @@ from rap_keras.benchmark.metric_options import Options
 from rap_keras.benchmark.rows import columns, discrimination, localisation, types, unused
 from rap_keras.datasets import Dataset, Example, Truth, images, truth
 from rap_keras.datasets.images import Preprocessing
-from rap_keras.engine.flattening import predictor
+from rap_keras.engine.reading.flattening import predictor
 from rap_keras.hosts.methods import explains_single_images
 from rap_keras.visualization import heatmap
 

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from rap_keras.basics import whole_file
+from rap_keras.basics.progress import progress_bar, tell
 from rap_keras.basics.wording import counted
 from rap_keras.benchmark import example_grid, manifest, parts, report
 from rap_keras.benchmark.attempts import Attempts, Results, in_one_line
 from rap_keras.benchmark.evaluate import Benchmark
 from rap_keras.benchmark.lock import locked
 from rap_keras.benchmark.summary import Summary, summarise
-from rap_keras.engine.progress import progress_bar, tell
 
 
 def run(

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from tensorflow import keras
 
     from rap_keras import RAP
-    from rap_keras.engine.conservation import Check, LayerCheck
-    from rap_keras.engine.influence import Influence
+    from rap_keras.engine.checks.conservation import Check, LayerCheck
+    from rap_keras.engine.checks.influence import Influence
 
 
 @click.command(
@@ -102,7 +102,7 @@ def check(
     start_tensorflow()
     know_custom_objects(custom_objects)
     from rap_keras import RAP, ContrastiveRAP
-    from rap_keras.engine import conservation, influence
+    from rap_keras.engine.checks import conservation, influence
 
     model, quantity = _load(model_name, output_layer)
     with blaming("MODEL"):
@@ -127,7 +127,7 @@ def _load(model_name: str, output_layer: str | None) -> tuple[keras.Model, str]:
     One of keras.applications has random weights if its own cannot be loaded.
     """
     from rap_keras import models
-    from rap_keras.engine.conservation import lively_weights
+    from rap_keras.engine.checks.conservation import lively_weights
 
     with blaming("MODEL"):
         try:
@@ -275,7 +275,7 @@ def _summary(found: Check, quantity: str) -> Iterator[str]:
 def _where_it_lies(found: Influence, quantity: str) -> Iterator[str]:
     import numpy as np
 
-    from rap_keras.engine.influence import LIMIT
+    from rap_keras.engine.checks.influence import LIMIT
 
     (share,) = found.heatmap
     if not np.isnan(share):  # there is relevance

@@ -282,7 +282,7 @@ def start_tensorflow() -> None:
 
 def _matching(classifier: Classifier, pattern: str) -> set[str]:
     """The names of the layers that match a pattern; raises click.BadParameter if none do."""
-    from rap_keras.engine.flattening import flatten
+    from rap_keras.engine.reading.flattening import flatten
 
     names = [call.name for call in flatten(classifier.scores).calls]
     found = {name for name in names if fnmatchcase(name, pattern)}

@@ -68,7 +68,7 @@ def prepare(
         click.UsageError: An option is wrong. The quick checks come first.
     """
     from rap_keras.basics import whole_file
-    from rap_keras.engine.flattening import predictor
+    from rap_keras.engine.reading.flattening import predictor
     from rap_keras.explanation import class_names, maps
     from rap_keras.explanation.explainer import Explainer, analyzer_of, is_by_index
     from rap_keras.hosts import methods as known_methods
@@ -296,7 +296,7 @@ def network_input(photos: np.ndarray, how: Preprocessing, model: keras.Model) ->
         click.UsageError: the preprocessing fails, or makes values that the model cannot take.
     """
     from rap_keras.datasets import images
-    from rap_keras.engine.samples import valid_samples
+    from rap_keras.engine.checks.samples import valid_samples
 
     with blaming("--preprocessing"):
         batch = images.preprocess(photos, how)

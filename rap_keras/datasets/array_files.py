@@ -121,7 +121,7 @@ def _by_input(where: str, arrays: dict[str, np.ndarray], inputs: Mapping[str, Sh
 def _require_numbers(array: np.ndarray, where: str) -> None:
     """Raises ValueError for an array of anything other than finite real numbers."""
     if array.dtype.kind not in "biuf":
-        from rap_keras.engine.no_numbers import not_numbers  # imports TensorFlow
+        from rap_keras.engine.checks.no_numbers import not_numbers  # imports TensorFlow
 
         raise ValueError(f"{where}: an array without real numbers, but {not_numbers(array)}")
     if array.dtype.kind == "f" and not np.isfinite(array).all():

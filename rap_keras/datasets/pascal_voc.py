@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
+from rap_keras.basics.progress import progress_bar
 from rap_keras.datasets.dataset import BrokenExample, Dataset, find_folder, fingerprint
 from rap_keras.datasets.example import BACKGROUND, VOID, Example
 from rap_keras.datasets.images import opened
 from rap_keras.datasets.reading import read_annotation, read_mask, read_photo, to_boxes
-from rap_keras.engine.progress import progress_bar
 
 CLASSES: tuple[str, ...] = tuple(
     "aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person pottedplant "

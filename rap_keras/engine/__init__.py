@@ -1,4 +1,6 @@
-"""Takes relevance through a network: a Keras model becomes a plan, and the plan gives heatmaps.
+"""Takes relevance through a network, in four rooms.
 
+`reading` reads a Keras model as a list of calls, `rules` is what is known of layers, `way_back` takes relevance to
+the inputs, and `checks` looks at what is given and at what comes out. `equations` has the formulas.
 Nothing here imports iNNvestigate. All differences between Keras 2 and Keras 3 are in `keras_graph`.
 """

@@ -50,7 +50,7 @@ class Classifier:
         """
         import numpy as np
 
-        from rap_keras.engine.flattening import predictor
+        from rap_keras.engine.reading.flattening import predictor
 
         if self.activation is None or self.map is not None:
             return None
@@ -90,7 +90,7 @@ def classifier_of(whole: keras.Model) -> Classifier:
         ValueError: its output has no fixed size.
     """
     from rap_keras import models
-    from rap_keras.engine.flattening import flatten
+    from rap_keras.engine.reading.flattening import flatten
     from rap_keras.models import final_activation
 
     found = final_activation.find(flatten(whole))
@@ -114,8 +114,8 @@ def warn_of_preprocessing(network: keras.Model, how: Preprocessing) -> None:
 
     from rap_keras import models
     from rap_keras.datasets.images import PREPROCESSINGS
-    from rap_keras.engine.flattening import flatten
-    from rap_keras.engine.input_scaling import scaling_layer
+    from rap_keras.engine.checks.input_scaling import scaling_layer
+    from rap_keras.engine.reading.flattening import flatten
 
     if models.preprocessor_of(network) is not None:
         warnings.warn(

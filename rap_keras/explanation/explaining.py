@@ -15,7 +15,7 @@ from rap_keras import models
 from rap_keras.basics.wording import counted
 from rap_keras.datasets import images
 from rap_keras.datasets.array_files import is_array_file
-from rap_keras.engine.flattening import predictor
+from rap_keras.engine.reading.flattening import predictor
 from rap_keras.explanation import class_names, maps
 from rap_keras.explanation.answers import Explanation, Explanations
 from rap_keras.explanation.classifiers import Classifier, PhotoClassifier, classifier_of, warn_of_preprocessing

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 from tensorflow import keras
 
-from rap_keras.engine.checks import require_model_of_this_mode
+from rap_keras.engine.checks.requirements import require_model_of_this_mode
 from rap_keras.engine.execution import BUILDING, here
 from rap_keras.engine.registered_rules import RULES
 

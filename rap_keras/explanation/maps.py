@@ -26,7 +26,7 @@ def map_of_classes(logits: keras.Model, is_regression: bool) -> keras.Model | No
 
 def count_classes(logits: keras.Model) -> int:
     """How many classes a model has; of a map, at each place."""
-    from rap_keras.engine.regions import class_axis
+    from rap_keras.engine.checks.regions import class_axis
 
     shape = tuple(logits.outputs[0].shape)
     return int(shape[class_axis(len(shape))])
@@ -34,7 +34,7 @@ def count_classes(logits: keras.Model) -> int:
 
 def places_of(logits: keras.Model) -> tuple[int, ...]:
     """How many places a model's output has along each axis: (height, width) of a map, () for classes alone."""
-    from rap_keras.engine.regions import class_axis
+    from rap_keras.engine.checks.regions import class_axis
 
     shape = list(logits.outputs[0].shape)
     del shape[class_axis(len(shape))]
@@ -80,7 +80,7 @@ def on_input(region: np.ndarray, photo: np.ndarray, size: tuple[int, int], short
     from PIL import Image
 
     from rap_keras.datasets.images import fit
-    from rap_keras.engine.regions import resized
+    from rap_keras.engine.checks.regions import resized
 
     if short_side is None:  # it sees all of the photo
         return region

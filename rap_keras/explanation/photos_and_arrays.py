@@ -147,7 +147,7 @@ def arrays_of(given: Any, model: keras.Model) -> tuple[dict[str, np.ndarray], bo
         ValueError: they do not fit the model.
     """
     from rap_keras.datasets import array_files
-    from rap_keras.engine.no_numbers import as_array
+    from rap_keras.engine.checks.no_numbers import as_array
 
     shapes = _shapes(model)
     if isinstance(given, dict):
@@ -180,8 +180,8 @@ def _for_model(
 ) -> tuple[dict[str, np.ndarray], bool]:
     """The arrays in the data types of the model's inputs; raises ValueError if they do not fit."""
     from rap_keras.engine import keras_graph
-    from rap_keras.engine.input_scaling import may_be_unprepared
-    from rap_keras.engine.samples import valid_samples
+    from rap_keras.engine.checks.input_scaling import may_be_unprepared
+    from rap_keras.engine.checks.samples import valid_samples
 
     try:
         valid_samples(arrays, model)  # whole numbers where the model takes integers

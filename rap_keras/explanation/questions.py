@@ -84,7 +84,7 @@ def of_places(
     """
     import numpy as np
 
-    from rap_keras.engine.regions import class_axis, resized
+    from rap_keras.engine.checks.regions import class_axis, resized
 
     axis = 0 if class_axis(logits.ndim + 1) == 1 else -1
     z = np.moveaxis(logits, axis, -1)

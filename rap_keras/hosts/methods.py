@@ -9,8 +9,8 @@ from typing import Any
 from tensorflow import keras
 
 from rap_keras.engine import keras_graph
-from rap_keras.engine.checks import require_model, require_model_of_this_mode, require_positive
-from rap_keras.engine.flattening import flatten
+from rap_keras.engine.checks.requirements import require_model, require_model_of_this_mode, require_positive
+from rap_keras.engine.reading.flattening import flatten
 from rap_keras.hosts import choice
 from rap_keras.hosts.titles import RAP_METHODS, TITLES, require_known, title
 from rap_keras.models.final_activation import refuse_final_activation

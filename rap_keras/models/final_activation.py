@@ -15,13 +15,14 @@ import tensorflow as tf
 from tensorflow import keras
 from tensorflow.keras.layers import Layer
 
-from rap_keras.engine import keras_graph, opened_layers
-from rap_keras.engine.calls import Call
-from rap_keras.engine.checks import require_model
+from rap_keras.engine import keras_graph
+from rap_keras.engine.checks.requirements import require_model
 from rap_keras.engine.errors import NotAnalyzeableModelException
-from rap_keras.engine.flattening import flatten, graph_within, rewritten
-from rap_keras.engine.network import Network
-from rap_keras.engine.opened_layers import Opened
+from rap_keras.engine.reading import opened_layers
+from rap_keras.engine.reading.calls import Call
+from rap_keras.engine.reading.flattening import flatten, graph_within, rewritten
+from rap_keras.engine.reading.network import Network
+from rap_keras.engine.reading.opened_layers import Opened
 from rap_keras.engine.registered_rules import is_registered
 from rap_keras.engine.rules.kinds import kind_of, lookup
 from rap_keras.engine.rules.linear_layers import dot_map, linear_maps

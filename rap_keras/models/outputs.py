@@ -11,11 +11,11 @@ import numpy as np
 from tensorflow import keras
 
 from rap_keras.basics.wording import counted
-from rap_keras.engine.checks import require_model
+from rap_keras.engine.checks.regions import class_axis
+from rap_keras.engine.checks.requirements import require_model
 from rap_keras.engine.errors import NotAnalyzeableModelException
-from rap_keras.engine.flattening import flatten
 from rap_keras.engine.keras_graph import as_graph, output_names, producer
-from rap_keras.engine.regions import class_axis
+from rap_keras.engine.reading.flattening import flatten
 from rap_keras.engine.rules.kinds import lookup
 from rap_keras.models import final_activation
 

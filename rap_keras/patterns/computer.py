@@ -9,12 +9,12 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
-from rap_keras.engine import checks
+from rap_keras.engine.checks import requirements
+from rap_keras.engine.checks.samples import are_batches, each_batch, require_batch_size, valid_samples
 from rap_keras.engine.equations.numerics import transposed
 from rap_keras.engine.execution import compiled
-from rap_keras.engine.flattening import flatten
-from rap_keras.engine.network import as_float, specs
-from rap_keras.engine.samples import are_batches, each_batch, require_batch_size, valid_samples
+from rap_keras.engine.reading.flattening import flatten
+from rap_keras.engine.reading.network import as_float, specs
 from rap_keras.patterns.estimators import Sums, pattern
 from rap_keras.patterns.pattern_maps import Map, maps_by_layer
 from rap_keras.patterns.stored import Patterns, weights_digest
@@ -39,8 +39,8 @@ class PatternComputer:
     """
 
     def __init__(self, model: keras.Model, pattern_type: str = "relu") -> None:
-        checks.require_model_of_this_mode(model)
-        checks.require_choice("pattern_type", pattern_type, ("relu", "linear"))
+        requirements.require_model_of_this_mode(model)
+        requirements.require_choice("pattern_type", pattern_type, ("relu", "linear"))
         self._model = model
         self._network = flatten(model)
         by_layer = maps_by_layer(self._network)

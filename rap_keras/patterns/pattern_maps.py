@@ -9,9 +9,9 @@ import tensorflow as tf
 from tensorflow import keras
 
 from rap_keras.engine import keras_graph
-from rap_keras.engine.calls import Call
 from rap_keras.engine.errors import NotAnalyzeableModelException
-from rap_keras.engine.network import Network
+from rap_keras.engine.reading.calls import Call
+from rap_keras.engine.reading.network import Network
 from rap_keras.engine.rules.gated import gated_rule
 from rap_keras.engine.rules.kinds import activation_kind, activation_of
 from rap_keras.engine.rules.linear_layers import Linear, linear_maps

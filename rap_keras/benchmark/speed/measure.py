@@ -21,10 +21,10 @@ import tensorflow as tf
 from tensorflow import keras
 
 from rap_keras import build_quickly, create_analyzer, models
-from rap_keras.engine.conservation import lively_weights
+from rap_keras.engine.checks.conservation import lively_weights
 from rap_keras.engine.execution import compiled
-from rap_keras.engine.flattening import predictor
-from rap_keras.engine.network import specs
+from rap_keras.engine.reading.flattening import predictor
+from rap_keras.engine.reading.network import specs
 from rap_keras.hosts import choice, methods
 
 SLOW = " (slow build)"

@@ -11,7 +11,8 @@ def divide(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
     """Quotient a / b, and 0 wherever b is 0, without an epsilon; RAP's only division.
 
     TensorFlow's kernel for this takes as long as a plain division; any guard around a plain division doubles the
-    time, which shows on the large maps of the first layers. `rap_keras.engine.propagation` prevents overflow.
+    time, which shows on the large maps of the first layers. The unit in which relevance is carried prevents
+    overflow.
     """
     return tf.math.divide_no_nan(a, b)
 

@@ -10,9 +10,9 @@ import tensorflow as tf
 from tensorflow import keras
 
 from rap_keras.engine import keras_graph
-from rap_keras.engine.calls import Call, Ref, numbered_apart
 from rap_keras.engine.equations.gates import Tensors, Way
 from rap_keras.engine.errors import NotAnalyzeableModelException
+from rap_keras.engine.reading.calls import Call, Ref, numbered_apart
 from rap_keras.engine.rules import functional
 from rap_keras.engine.rules.kinds import lookup
 from rap_keras.engine.rules.linear_layers import Linear, linear_maps

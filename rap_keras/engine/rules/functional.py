@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from rap_keras.engine import keras_graph
-from rap_keras.engine.calls import Call, Ref
+from rap_keras.engine.reading.calls import Call, Ref
 
 # What these do to values is measured, see `trials`.
 _ELEMENTWISE = set(

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from rap_keras.engine import keras_graph
-from rap_keras.engine.calls import Call
 from rap_keras.engine.equations.gates import Tensors, Way
 from rap_keras.engine.errors import NotAnalyzeableModelException
+from rap_keras.engine.reading.calls import Call
 from rap_keras.engine.rules.attention import attention_rule
 from rap_keras.engine.rules.recurrent import recurrent_rule
 

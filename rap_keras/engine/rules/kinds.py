@@ -9,9 +9,10 @@ from typing import Any, TypeVar
 from tensorflow import keras
 from tensorflow.keras.layers import Layer
 
-from rap_keras.engine import keras_graph, masks, registered_rules, wrappers
-from rap_keras.engine.calls import Call
+from rap_keras.engine import keras_graph, registered_rules
 from rap_keras.engine.errors import NotAnalyzeableModelException
+from rap_keras.engine.reading import masks, wrappers
+from rap_keras.engine.reading.calls import Call
 from rap_keras.engine.rules import functional, trials
 from rap_keras.engine.rules.unweighted import (
     Rule,

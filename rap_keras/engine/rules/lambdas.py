@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from rap_keras.engine.calls import Call, numbered_apart
 from rap_keras.engine.equations.shares import shares_of_map
 from rap_keras.engine.errors import NotAnalyzeableModelException
 from rap_keras.engine.execution import compiled
+from rap_keras.engine.reading.calls import Call, numbered_apart
 from rap_keras.engine.rules.unweighted import Rule, Tensors, moved, unchanged
 
 _SAMPLES, _LENGTH = 2, 5  # _LENGTH stands for unknown lengths

@@ -13,9 +13,9 @@ from tensorflow import keras
 from tensorflow.keras.layers import Layer
 
 from rap_keras.engine import keras_graph
-from rap_keras.engine.calls import Call, Ref
 from rap_keras.engine.equations.linear import LinearMap
-from rap_keras.engine.opened_layers import Constant
+from rap_keras.engine.reading.calls import Call, Ref
+from rap_keras.engine.reading.opened_layers import Constant
 from rap_keras.engine.rules.kinds import lookup
 
 Weights = Callable[[], tf.Tensor]

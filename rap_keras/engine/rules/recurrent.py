@@ -9,10 +9,10 @@ from typing import Any
 import tensorflow as tf
 from tensorflow import keras
 
-from rap_keras.engine.calls import Call
 from rap_keras.engine.equations import gates
 from rap_keras.engine.equations.gates import Cell, Step, Tensors, Way
 from rap_keras.engine.errors import NotAnalyzeableModelException
+from rap_keras.engine.reading.calls import Call
 from rap_keras.engine.rules.kinds import activation_kind, lookup
 from rap_keras.engine.rules.linear_layers import convolution_of
 

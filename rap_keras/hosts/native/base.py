@@ -11,16 +11,11 @@ import tensorflow as tf
 from tensorflow import keras
 
 from rap_keras.basics.wording import counted
-from rap_keras.engine import checks, keras_graph, regions
-from rap_keras.engine.beginning import Begin, at_output, behind_head
-from rap_keras.engine.equations import contrast, seed
-from rap_keras.engine.execution import BUILDING, compiled, here
-from rap_keras.engine.flattening import flatten
-from rap_keras.engine.input_scaling import may_be_unprepared, scaling_layer
-from rap_keras.engine.network import Network, specs
-from rap_keras.engine.plan import PlannedCall
-from rap_keras.engine.sample_independence import require_independent
-from rap_keras.engine.samples import (
+from rap_keras.engine import keras_graph
+from rap_keras.engine.checks import regions, requirements
+from rap_keras.engine.checks.input_scaling import may_be_unprepared, scaling_layer
+from rap_keras.engine.checks.sample_independence import require_independent
+from rap_keras.engine.checks.samples import (
     Arrays,
     Samples,
     are_batches,
@@ -30,6 +25,12 @@ from rap_keras.engine.samples import (
     require_one_each,
     valid_samples,
 )
+from rap_keras.engine.equations import contrast, seed
+from rap_keras.engine.execution import BUILDING, compiled, here
+from rap_keras.engine.reading.flattening import flatten
+from rap_keras.engine.reading.network import Network, specs
+from rap_keras.engine.way_back.beginning import Begin, at_output, behind_head
+from rap_keras.engine.way_back.plan import PlannedCall
 from rap_keras.models.final_activation import refuse_final_activation
 from rap_keras.models.outputs import one_output
 
@@ -65,13 +66,15 @@ class Analyzer:
         output: str | int | None = None,
         disable_model_checks: bool = False,
     ) -> None:
-        checks.require_model_of_this_mode(model)
-        checks.require_choice("neuron_selection_mode", neuron_selection_mode, ("max_activation", "index", "all"))
+        requirements.require_model_of_this_mode(model)
+        requirements.require_choice(
+            "neuron_selection_mode", neuron_selection_mode, ("max_activation", "index", "all")
+        )
         self.model = self._model = one_output(model, output)
         self._neuron_selection_mode = neuron_selection_mode
         self.network = flatten(self._model, closed=self._with_rules)
-        checks.refuse_half_precision(self.network)
-        checks.refuse_activations_of_another_shape(self.network)
+        requirements.refuse_half_precision(self.network)
+        requirements.refuse_activations_of_another_shape(self.network)
         self._disable_model_checks = disable_model_checks
         if not disable_model_checks:
             refuse_final_activation(self.network)
@@ -348,7 +351,7 @@ class Analyzer:
             ValueError: there is no such contrast, or nothing to compare with.
         """
         if value is not None:
-            checks.require_choice("contrast", value, ("log_odds", "logit"))
+            requirements.require_choice("contrast", value, ("log_odds", "logit"))
         if value == "log_odds" and self._neuron_selection_mode == "all":
             raise ValueError(
                 "contrast='log_odds' compares one class with all others, but neuron_selection_mode='all' leaves "

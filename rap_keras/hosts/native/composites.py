@@ -8,11 +8,11 @@ from typing import Any, Union
 import tensorflow as tf
 from tensorflow import keras
 
-from rap_keras.engine.calls import Call
 from rap_keras.engine.equations.linear import LinearMap
-from rap_keras.engine.network import Network
-from rap_keras.engine.plan import PlannedCall
+from rap_keras.engine.reading.calls import Call
+from rap_keras.engine.reading.network import Network
 from rap_keras.engine.rules.weighted import Position
+from rap_keras.engine.way_back.plan import PlannedCall
 
 Rule = Callable[[LinearMap, tf.Tensor, tf.Tensor, Any, tf.Tensor, bool], tf.Tensor]
 """A rule of weighted layers: takes a linear map, its input, weights and bias, the relevance of its output, and

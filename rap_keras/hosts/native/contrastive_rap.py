@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow as tf
 from tensorflow import keras
 
-from rap_keras.engine.propagation import Relevance
+from rap_keras.engine.way_back.propagation import Relevance
 from rap_keras.hosts.native.rap import RAP
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from tensorflow import keras
 
-from rap_keras.engine.checks import require_model
+from rap_keras.engine.checks.requirements import require_model
 from rap_keras.hosts.native import gradients, lrp_methods
 from rap_keras.hosts.native.base import Analyzer
 from rap_keras.hosts.native.contrastive_rap import ContrastiveRAP

@@ -8,15 +8,16 @@ from typing import Any
 import tensorflow as tf
 from tensorflow import keras
 
-from rap_keras.engine import checks, keras_graph
-from rap_keras.engine.beginning import Values, has_places
-from rap_keras.engine.calls import Call
+from rap_keras.engine import keras_graph
+from rap_keras.engine.checks import requirements
 from rap_keras.engine.equations.class_activation import class_activation
 from rap_keras.engine.equations.numerics import transposed
 from rap_keras.engine.errors import NotAnalyzeableModelException
-from rap_keras.engine.network import as_float
-from rap_keras.engine.plan import PlannedCall, plan
+from rap_keras.engine.reading.calls import Call
+from rap_keras.engine.reading.network import as_float
 from rap_keras.engine.rules.unweighted import Tensors, unchanged
+from rap_keras.engine.way_back.beginning import Values, has_places
+from rap_keras.engine.way_back.plan import PlannedCall, plan
 from rap_keras.hosts.native.base import Analyzer
 
 _REARRANGING = frozenset(
@@ -56,7 +57,7 @@ class GradCAM(Analyzer):
         self, model: keras.Model, contrast: str = "logit", layer: str | None = None, **options: Any
     ) -> None:
         super().__init__(model, **options)
-        checks.require_choice("contrast", contrast, ("log_odds", "logit"))
+        requirements.require_choice("contrast", contrast, ("log_odds", "logit"))
         self._set_contrast(contrast)
         if len(self.network.inputs) != 1 or len(self.model.inputs[0].shape) != 4:
             raise NotAnalyzeableModelException(
@@ -66,7 +67,7 @@ class GradCAM(Analyzer):
         self._plan = plan(self.network, allow_lambda=True)
         self._layer = layer
         if layer is not None:
-            checks.require_layers([layer], [call.name for call in self.network.calls])
+            requirements.require_layers([layer], [call.name for call in self.network.calls])
 
     def _attributions(self, tensors: list[tf.Tensor]) -> list[tf.Tensor]:
         image = as_float(tensors[0])

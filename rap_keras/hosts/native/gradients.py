@@ -15,14 +15,15 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
-from rap_keras.engine import checks, keras_graph
-from rap_keras.engine.calls import Call
+from rap_keras.engine import keras_graph
+from rap_keras.engine.checks import requirements
+from rap_keras.engine.checks.samples import Samples
 from rap_keras.engine.equations.numerics import transposed
-from rap_keras.engine.network import as_float, specs
-from rap_keras.engine.real_inputs import real_inputs, require_gradients
-from rap_keras.engine.reversal import gradient, reverse
+from rap_keras.engine.reading.calls import Call
+from rap_keras.engine.reading.network import as_float, specs
 from rap_keras.engine.rules.unweighted import Tensors
-from rap_keras.engine.samples import Samples
+from rap_keras.engine.way_back.real_inputs import real_inputs, require_gradients
+from rap_keras.engine.way_back.reversal import gradient, reverse
 from rap_keras.hosts.native.base import Analyzer
 from rap_keras.hosts.native.relu_networks import is_relu, require_relus
 
@@ -52,7 +53,7 @@ class Gradient(Analyzer):
     ) -> None:
         super().__init__(model, **options)
         if postprocess is not None:
-            checks.require_choice("postprocess", postprocess, ("abs", "square"))
+            requirements.require_choice("postprocess", postprocess, ("abs", "square"))
         self._postprocess: Callable = {None: tf.identity, "abs": tf.abs, "square": tf.square}[postprocess]
         self._of_vector = _length if postprocess is None else total
         self._real = real_inputs(self.network)
@@ -226,8 +227,8 @@ class SmoothGrad(Averaged):
         **options: Any,
     ) -> None:
         super().__init__(model, postprocess, **options)
-        self._times = checks.require_positive("augment_by_n", augment_by_n)
-        self._noise_scale = checks.require_number("noise_scale", noise_scale, 0)
+        self._times = requirements.require_positive("augment_by_n", augment_by_n)
+        self._noise_scale = requirements.require_number("noise_scale", noise_scale, 0)
 
     def _inputs(self, made: list[Any], number: int) -> list[np.ndarray]:
         return _noisy(made, self._noise_scale, number)
@@ -325,7 +326,7 @@ class Random(Analyzer):
         **options: Any,
     ) -> None:
         super().__init__(model, **options)
-        self._stddev = checks.require_number("stddev", stddev, 0)
+        self._stddev = requirements.require_number("stddev", stddev, 0)
 
     def _run(self, samples: Samples) -> list[np.ndarray]:
         return _noisy(_floats(samples), self._stddev, 0)

@@ -9,8 +9,8 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
-from rap_keras.engine import checks
-from rap_keras.engine.samples import Samples
+from rap_keras.engine.checks import requirements
+from rap_keras.engine.checks.samples import Samples
 from rap_keras.hosts.native.base import numbered
 from rap_keras.hosts.native.gradients import Averaged, total
 
@@ -57,7 +57,7 @@ class IntegratedGradients(Averaged):
     ) -> None:
         super().__init__(model, postprocess, **options)
         self._of_vector = total
-        self._times = checks.require_positive("steps", steps)
+        self._times = requirements.require_positive("steps", steps)
         self._is_complete = postprocess is None
         self._references = dict(zip(self.network.inputs, _valid_references(reference_inputs, self.model)))
         for number, origins in zip(self._real.numbers, self._real.origins):

@@ -11,20 +11,21 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
-from rap_keras.engine import checks, keras_graph
-from rap_keras.engine.beginning import Beginning, Run, Values
-from rap_keras.engine.calls import Call
+from rap_keras.engine import keras_graph
+from rap_keras.engine.checks import requirements
+from rap_keras.engine.checks.samples import Samples
 from rap_keras.engine.equations import lrp as equations
 from rap_keras.engine.equations.gates import Way
 from rap_keras.engine.equations.linear import LinearMap, z_b
 from rap_keras.engine.equations.numerics import transposed
 from rap_keras.engine.equations.shares import sum_shares
-from rap_keras.engine.network import Network, as_float
-from rap_keras.engine.plan import PlannedCall, plan
-from rap_keras.engine.reversal import Back, gradient, reverse
+from rap_keras.engine.reading.calls import Call
+from rap_keras.engine.reading.network import Network, as_float
 from rap_keras.engine.rules import unweighted
 from rap_keras.engine.rules.unweighted import Tensors
-from rap_keras.engine.samples import Samples
+from rap_keras.engine.way_back.beginning import Beginning, Run, Values
+from rap_keras.engine.way_back.plan import PlannedCall, plan
+from rap_keras.engine.way_back.reversal import Back, gradient, reverse
 from rap_keras.hosts.native import lrp_scale
 from rap_keras.hosts.native.base import Analyzer, numbered
 from rap_keras.hosts.native.composites import Composite, Rule, rules_by_call
@@ -45,7 +46,7 @@ def z(linear: LinearMap, x: tf.Tensor, w: tf.Tensor, b: Any, R: tf.Tensor, nonne
 
 def epsilon(value: float = equations.TINY, bias: bool = True) -> Rule:
     """LRP-epsilon, with or without the bias; raises ValueError unless epsilon is above 0."""
-    if checks.require_number("epsilon", value, 0) == 0:
+    if requirements.require_number("epsilon", value, 0) == 0:
         raise ValueError("epsilon=0: must be above 0; LRP without an epsilon is 'lrp.z'")
     return lambda linear, x, w, b, R, nonnegative: equations.epsilon(linear, x, w, b if bias else 0.0, R, value)
 
@@ -58,8 +59,8 @@ def alpha_beta(alpha: float | None = None, beta: float | None = None, bias: bool
     """
     if alpha is None and beta is None:
         raise ValueError("neither alpha nor beta is given: give alpha, as in alpha=2 for LRP-alpha-2-beta-1")
-    a = checks.require_number("alpha", beta + 1 if alpha is None and beta is not None else alpha, 1)
-    b = checks.require_number("beta", a - 1 if beta is None else beta, 0)
+    a = requirements.require_number("alpha", beta + 1 if alpha is None and beta is not None else alpha, 1)
+    b = requirements.require_number("beta", a - 1 if beta is None else beta, 0)
     if not np.isclose(a - b, 1):
         raise ValueError(f"alpha={a:g}, beta={b:g}: alpha - beta must be 1, or relevance would not be conserved")
     return lambda linear, x, w, bias_values, R, nonnegative: equations.alpha_beta(
@@ -304,8 +305,8 @@ class BoundedDeepTaylor(DeepTaylor):
     """
 
     def __init__(self, model: keras.Model, low: float, high: float, **options: Any) -> None:
-        self._low = checks.require_number("low", low, -np.inf)
-        self._high = checks.require_number("high", high, -np.inf)
+        self._low = requirements.require_number("low", low, -np.inf)
+        self._high = requirements.require_number("high", high, -np.inf)
         if self._low >= self._high:
             raise ValueError(f"low={low!r}, high={high!r}: low must be below high")
         super().__init__(model, **options)

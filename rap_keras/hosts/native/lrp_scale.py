@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from rap_keras.engine.calls import Call
+from rap_keras.engine.checks.samples import Samples
 from rap_keras.engine.execution import compiled
+from rap_keras.engine.reading.calls import Call
 from rap_keras.engine.rules.unweighted import Tensors
-from rap_keras.engine.samples import Samples
 
 _LARGEST_SUM, _LARGEST_SIZE, _LEAST_SIZE = 1e2, 1e5, 1e-3
 """Limits of |sum R| and sum |R| against the logit. LRP-z has a sum |R| of 800 logits on a VGG-16 that it fits."""

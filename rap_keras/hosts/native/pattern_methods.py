@@ -9,12 +9,12 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
-from rap_keras.engine import checks
-from rap_keras.engine.calls import Call
-from rap_keras.engine.network import as_float
-from rap_keras.engine.reversal import gradient, reverse
+from rap_keras.engine.checks import requirements
+from rap_keras.engine.checks.samples import Samples
+from rap_keras.engine.reading.calls import Call
+from rap_keras.engine.reading.network import as_float
 from rap_keras.engine.rules.unweighted import Tensors
-from rap_keras.engine.samples import Samples
+from rap_keras.engine.way_back.reversal import gradient, reverse
 from rap_keras.hosts.native.base import Analyzer
 from rap_keras.patterns import way_back
 from rap_keras.patterns.computer import PatternComputer
@@ -35,7 +35,7 @@ class _PatternMethod(Analyzer):
         disable_model_checks: bool = False,
     ) -> None:
         super().__init__(model, neuron_selection_mode, output, disable_model_checks)
-        checks.require_choice("pattern_type", pattern_type, ("relu", "linear"))
+        requirements.require_choice("pattern_type", pattern_type, ("relu", "linear"))
         self._maps = maps_by_layer(self.network)
         self._pattern_type = pattern_type
         self._patterns = Patterns.load(patterns) if isinstance(patterns, (str, Path)) else patterns

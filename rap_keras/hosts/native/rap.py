@@ -12,16 +12,18 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
-from rap_keras.engine import checks, input_bounds, keras_graph
-from rap_keras.engine.conservation import Check, checking, excesses
-from rap_keras.engine.input_bounds import InputRule
+from rap_keras.engine import keras_graph
+from rap_keras.engine.checks import requirements
+from rap_keras.engine.checks.conservation import Check, checking, excesses
+from rap_keras.engine.checks.samples import Samples
 from rap_keras.engine.keras_graph import input_names
-from rap_keras.engine.network import as_float
-from rap_keras.engine.plan import plan
-from rap_keras.engine.propagation import Relevance, propagate
+from rap_keras.engine.reading.network import as_float
 from rap_keras.engine.rules.unweighted import Rule
 from rap_keras.engine.rules.weighted import Position
-from rap_keras.engine.samples import Samples
+from rap_keras.engine.way_back import input_bounds
+from rap_keras.engine.way_back.input_bounds import InputRule
+from rap_keras.engine.way_back.plan import plan
+from rap_keras.engine.way_back.propagation import Relevance, propagate
 from rap_keras.hosts import storage
 from rap_keras.hosts.native.base import Analyzer, numbered
 from rap_keras.models.foreign_files import naming
@@ -95,8 +97,8 @@ class RAP(Analyzer):
     ) -> None:
         self._with_rules = tuple(rules or ())
         super().__init__(model, neuron_selection_mode, output, disable_model_checks)
-        checks.require_choice("variant", variant, ("paper", "reference"))
-        checks.require_choice("batch_norm", batch_norm, ("identity", "fold"))
+        requirements.require_choice("variant", variant, ("paper", "reference"))
+        requirements.require_choice("batch_norm", batch_norm, ("identity", "fold"))
         self.variant = variant
         self._batch_norm = batch_norm
         self._input_rule = input_rule
@@ -143,7 +145,7 @@ class RAP(Analyzer):
 
         Args:
             tensors: the model's inputs, and the positions of neurons if they are given; shaped as in `specs`.
-            finish: as in `rap_keras.engine.propagation.propagate`.
+            finish: as in `rap_keras.engine.way_back.propagation.propagate`.
         """
         inputs = [as_float(x) for x in tensors[: len(self.network.inputs)]]
         return propagate(
@@ -216,7 +218,7 @@ class RAP(Analyzer):
         """
         known = [call.name for call in self.network.calls]
         names = known if layers is None else list(layers)
-        checks.require_layers(names, known)
+        requirements.require_layers(names, known)
         key = tuple(name for name in known if name in names)
 
         def back(*tensors: tf.Tensor) -> list[list[tf.Tensor]]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from rap_keras.engine.calls import Call
 from rap_keras.engine.errors import NotAnalyzeableModelException
-from rap_keras.engine.network import Network
+from rap_keras.engine.reading.calls import Call
+from rap_keras.engine.reading.network import Network
 from rap_keras.engine.rules.gated import gated_rule
 from rap_keras.engine.rules.kinds import activation_of
 

@@ -14,12 +14,12 @@ import tensorflow as tf
 from innvestigate.analyzer.reverse_base import ReverseAnalyzerBase
 from tensorflow import keras
 
-from rap_keras.engine import checks
+from rap_keras.engine.checks import requirements
+from rap_keras.engine.checks.samples import Samples
 from rap_keras.engine.execution import naming_shapes
-from rap_keras.engine.input_bounds import InputRule
-from rap_keras.engine.propagation import Relevance
 from rap_keras.engine.rules.unweighted import Rule
-from rap_keras.engine.samples import Samples
+from rap_keras.engine.way_back.input_bounds import InputRule
+from rap_keras.engine.way_back.propagation import Relevance
 from rap_keras.hosts import storage
 from rap_keras.hosts.native import contrastive_rap, rap
 from rap_keras.models.foreign_files import naming
@@ -60,8 +60,8 @@ class RAP(rap.RAP, ReverseAnalyzerBase):
         output: str | int | None = None,
         **kwargs: Any,
     ) -> None:
-        checks.require_graph_execution()
-        checks.require_model_of_this_mode(model)
+        requirements.require_graph_execution()
+        requirements.require_model_of_this_mode(model)
         _require_known_options(kwargs)
         ReverseAnalyzerBase.__init__(self, one_output(model, output), **kwargs)
         rap.RAP.__init__(
@@ -91,7 +91,7 @@ class RAP(rap.RAP, ReverseAnalyzerBase):
 
     def _run(self, samples: Samples) -> list[np.ndarray]:
         """Computes the heatmaps with iNNvestigate's analyzer model, which has its options for debugging."""
-        checks.require_batch_of(self._model, len(samples))
+        requirements.require_batch_of(self._model, len(samples))
         if not self._analyzer_model_done:
             self.create_analyzer_model()
         own = not self._is_wrapped()

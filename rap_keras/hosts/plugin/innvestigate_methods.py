@@ -13,10 +13,14 @@ import numpy as np
 from innvestigate.analyzer.reverse_base import ReverseAnalyzerBase
 from tensorflow import keras
 
-from rap_keras.engine.calls import Call
-from rap_keras.engine.checks import require_batch_of, require_graph_execution, require_model_of_this_mode
+from rap_keras.engine.checks.requirements import (
+    require_batch_of,
+    require_graph_execution,
+    require_model_of_this_mode,
+)
 from rap_keras.engine.errors import NotAnalyzeableModelException
-from rap_keras.engine.flattening import flatten
+from rap_keras.engine.reading.calls import Call
+from rap_keras.engine.reading.flattening import flatten
 from rap_keras.engine.rules.kinds import is_augmentation, refuse_misplacing
 from rap_keras.hosts import native
 from rap_keras.hosts.native import integrated_gradients

@@ -9,8 +9,8 @@ import tensorflow as tf
 from innvestigate.analyzer.reverse_base import ReverseAnalyzerBase
 from tensorflow import keras
 
-from rap_keras.engine import checks
-from rap_keras.engine.flattening import flatten
+from rap_keras.engine.checks import requirements
+from rap_keras.engine.reading.flattening import flatten
 from rap_keras.hosts.native.base import Analyzer
 from rap_keras.hosts.plugin.quick_build import build_quickly
 from rap_keras.models.final_activation import refuse_final_activation
@@ -32,11 +32,11 @@ class _PatternAnalyzer(ReverseAnalyzerBase):
         output: str | int | None = None,
         **kwargs: Any,
     ) -> None:
-        checks.require_graph_execution()
-        checks.require_model_of_this_mode(model)
+        requirements.require_graph_execution()
+        requirements.require_model_of_this_mode(model)
         model = one_output(model, output)
         super().__init__(model, **kwargs)
-        checks.require_choice("pattern_type", pattern_type, ("relu", "linear"))
+        requirements.require_choice("pattern_type", pattern_type, ("relu", "linear"))
         network = flatten(model)
         refuse_final_activation(network)
         self._maps = maps_by_layer(network)

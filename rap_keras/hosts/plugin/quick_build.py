@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from innvestigate.analyzer.base import AnalyzerBase
     from innvestigate.analyzer.reverse_base import ReverseAnalyzerBase
 
-from rap_keras.engine import masks
-from rap_keras.engine.checks import require_graph_execution
+from rap_keras.engine.checks.requirements import require_graph_execution
 from rap_keras.engine.errors import NotAnalyzeableModelException
-from rap_keras.engine.flattening import flatten
-from rap_keras.engine.network import Network
+from rap_keras.engine.reading import masks
+from rap_keras.engine.reading.flattening import flatten
+from rap_keras.engine.reading.network import Network
 
 
 def build_quickly(analyzer: AnalyzerBase) -> AnalyzerBase:

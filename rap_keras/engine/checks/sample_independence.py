@@ -13,9 +13,9 @@ import numpy as np
 from tensorflow import keras
 
 from rap_keras.engine import keras_graph
-from rap_keras.engine.calls import Call
 from rap_keras.engine.errors import NotAnalyzeableModelException
-from rap_keras.engine.flattening import flatten, predictor
+from rap_keras.engine.reading.calls import Call
+from rap_keras.engine.reading.flattening import flatten, predictor
 from rap_keras.engine.rules import functional
 
 _independent: WeakSet[keras.Model] = WeakSet()

@@ -6,9 +6,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from rap_keras.engine import keras_graph, masks
-from rap_keras.engine.calls import Call
-from rap_keras.engine.network import Network, as_float
+from rap_keras.engine import keras_graph
+from rap_keras.engine.reading import masks
+from rap_keras.engine.reading.calls import Call
+from rap_keras.engine.reading.network import Network, as_float
 
 
 class Trial:

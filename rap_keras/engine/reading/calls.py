@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 from tensorflow import keras
 
-from rap_keras.engine import at_inference, keras_graph
-from rap_keras.engine.opened_layers import Constant, OfShape
+from rap_keras.engine import keras_graph
+from rap_keras.engine.reading import at_inference
+from rap_keras.engine.reading.opened_layers import Constant, OfShape
 
 _OF_REAL_NUMBERS = ("divide", "truedivide")
 """The operations that make real numbers of integers, and calculate the same of real numbers."""
@@ -32,7 +33,7 @@ class Call:
     that the inputs of a functional operation have in the model; empty for every other layer. `closed` tells why a
     layer of the user's could not be taken apart. `masks` are the numbers of tensors that are among the
     arguments only as masks, and `before` are the calls that are needed only to make these. `held` are the masks of
-    the inputs if the masks are bound, see `rap_keras.engine.masks`.
+    the inputs if the masks are bound, see `rap_keras.engine.reading.masks`.
     """
 
     name: str

@@ -25,8 +25,9 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
-from rap_keras.engine import at_inference, keras_graph
+from rap_keras.engine import keras_graph
 from rap_keras.engine.keras_graph import Node
+from rap_keras.engine.reading import at_inference
 from rap_keras.engine.registered_rules import is_registered
 
 _TOLERANCE = 1e-3

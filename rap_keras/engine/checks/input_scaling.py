@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from rap_keras.engine import keras_graph
-from rap_keras.engine.network import Network
+from rap_keras.engine.reading.network import Network
 from rap_keras.engine.rules import functional
 
 _OF_PIXELS = 0.01  # x / 255 and x / 127.5 scale photos

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 import tensorflow as tf
 from tensorflow import keras
 
-from rap_keras.engine import keras_graph, masks
-from rap_keras.engine.calls import Call
+from rap_keras.engine import keras_graph
+from rap_keras.engine.reading import masks
+from rap_keras.engine.reading.calls import Call
 
 
 @dataclass(frozen=True)

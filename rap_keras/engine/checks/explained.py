@@ -6,10 +6,10 @@ from typing import Any, Protocol
 
 import tensorflow as tf
 
-from rap_keras.engine.network import Network
-from rap_keras.engine.plan import PlannedCall
-from rap_keras.engine.propagation import Relevance
-from rap_keras.engine.samples import Samples
+from rap_keras.engine.checks.samples import Samples
+from rap_keras.engine.reading.network import Network
+from rap_keras.engine.way_back.plan import PlannedCall
+from rap_keras.engine.way_back.propagation import Relevance
 
 
 class Explained(Protocol):

@@ -10,9 +10,9 @@ from typing import Any
 from tensorflow import keras
 
 from rap_keras.engine import keras_graph
-from rap_keras.engine.calls import Call
 from rap_keras.engine.errors import NotAnalyzeableModelException
-from rap_keras.engine.network import Network
+from rap_keras.engine.reading.calls import Call
+from rap_keras.engine.reading.network import Network
 from rap_keras.engine.registered_rules import is_registered
 from rap_keras.engine.rules import batch_norm
 from rap_keras.engine.rules.gated import GatedRule, gated_rule

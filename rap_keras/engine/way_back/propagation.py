@@ -9,12 +9,12 @@ from typing import Any
 import tensorflow as tf
 from tensorflow import keras
 
-from rap_keras.engine.beginning import Begin
-from rap_keras.engine.calls import Call
-from rap_keras.engine.network import Network
-from rap_keras.engine.plan import PlannedCall
+from rap_keras.engine.reading.calls import Call
+from rap_keras.engine.reading.network import Network
 from rap_keras.engine.rules import weighted
 from rap_keras.engine.rules.weighted import Bounds, Position
+from rap_keras.engine.way_back.beginning import Begin
+from rap_keras.engine.way_back.plan import PlannedCall
 
 _UNIT = 2.0**-40
 """The unit in which relevance is carried.
@@ -64,7 +64,7 @@ def propagate(
         network: the calls.
         planned: their rules.
         inputs: the network's input tensors.
-        begin: what relevance begins with, see `rap_keras.engine.beginning`.
+        begin: what relevance begins with, see `rap_keras.engine.way_back.beginning`.
         bounds: lowest and highest value of each input, in shapes that broadcast to it; None for an input without
             bounds.
         reference: follow the authors' program instead of the paper where they differ.

@@ -15,8 +15,9 @@ from typing import Any
 import tensorflow as tf
 from tensorflow import keras
 
-from rap_keras.engine import at_inference, keras_graph, wrappers
-from rap_keras.engine.calls import Call, Ref, map_leaves
+from rap_keras.engine import keras_graph
+from rap_keras.engine.reading import at_inference, wrappers
+from rap_keras.engine.reading.calls import Call, Ref, map_leaves
 
 Masks = Sequence[Any]
 """The mask of each of several tensors; None for a tensor without one."""

@@ -10,14 +10,15 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
-from rap_keras.engine import at_inference, batch_axis, keras_graph, masks, opened_layers, wrappers
-from rap_keras.engine.calls import Call, Ref, map_leaves
+from rap_keras.engine import keras_graph
 from rap_keras.engine.errors import NotAnalyzeableModelException
 from rap_keras.engine.execution import compiled
 from rap_keras.engine.keras_graph import Node
-from rap_keras.engine.network import Network, as_float, specs
-from rap_keras.engine.opened_layers import CannotBeOpenedError, Opened
-from rap_keras.engine.trial import Trial
+from rap_keras.engine.reading import at_inference, batch_axis, masks, opened_layers, wrappers
+from rap_keras.engine.reading.calls import Call, Ref, map_leaves
+from rap_keras.engine.reading.network import Network, as_float, specs
+from rap_keras.engine.reading.opened_layers import CannotBeOpenedError, Opened
+from rap_keras.engine.reading.trial import Trial
 
 
 def flatten(model: keras.Model, closed: Collection[str] = ()) -> Network:

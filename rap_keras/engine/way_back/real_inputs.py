@@ -14,13 +14,13 @@ import tensorflow as tf
 from tensorflow import keras
 
 from rap_keras.engine import keras_graph
-from rap_keras.engine.beginning import Beginning
-from rap_keras.engine.calls import Call
 from rap_keras.engine.errors import NotAnalyzeableModelException
-from rap_keras.engine.network import Network
-from rap_keras.engine.plan import PlannedCall, kind_name, plan
-from rap_keras.engine.propagation import propagate
+from rap_keras.engine.reading.calls import Call
+from rap_keras.engine.reading.network import Network
 from rap_keras.engine.rules.unweighted import Tensors
+from rap_keras.engine.way_back.beginning import Beginning
+from rap_keras.engine.way_back.plan import PlannedCall, kind_name, plan
+from rap_keras.engine.way_back.propagation import propagate
 
 _BEHIND = "explain the layers behind it as a model of their own, whose keras.Input takes the output"
 

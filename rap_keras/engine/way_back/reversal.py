@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from rap_keras.engine.beginning import Begin
-from rap_keras.engine.calls import Call
 from rap_keras.engine.equations.numerics import transposed
-from rap_keras.engine.network import Network
+from rap_keras.engine.reading.calls import Call
+from rap_keras.engine.reading.network import Network
 from rap_keras.engine.rules.unweighted import Tensors
+from rap_keras.engine.way_back.beginning import Begin
 
 Back = Callable[[Call, Tensors, Tensors, Tensors], Tensors]
 """Takes a call, its inputs, its outputs and what arrives at these; returns what the inputs get, in their order."""
@@ -28,7 +28,7 @@ def reverse(
     Args:
         network: the calls.
         inputs: the network's input tensors.
-        begin: what is sent back, see `rap_keras.engine.beginning`.
+        begin: what is sent back, see `rap_keras.engine.way_back.beginning`.
         back: the rule, such as `gradient`.
         ends: the numbers of tensors at which it ends; the network's inputs if there are none.
     """

@@ -15,9 +15,10 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
-from rap_keras.engine import keras_graph, least_size, regions
-from rap_keras.engine.no_numbers import as_array, not_numbers
-from rap_keras.engine.progress import progress_bar
+from rap_keras.basics.progress import progress_bar
+from rap_keras.engine import keras_graph
+from rap_keras.engine.checks import least_size, regions
+from rap_keras.engine.checks.no_numbers import as_array, not_numbers
 
 Arrays = Union[np.ndarray, list[np.ndarray], dict[str, np.ndarray]]
 

@@ -14,9 +14,9 @@ from typing import NamedTuple
 import tensorflow as tf
 from tensorflow import keras
 
-from rap_keras.engine.calls import Call
 from rap_keras.engine.equations.numerics import transposed
-from rap_keras.engine.network import Network
+from rap_keras.engine.reading.calls import Call
+from rap_keras.engine.reading.network import Network
 from rap_keras.engine.rules.unweighted import Tensors
 
 Values = Mapping[int, tf.Tensor]

@@ -21,15 +21,15 @@ import tensorflow as tf
 from tensorflow import keras
 
 from rap_keras.engine import keras_graph
+from rap_keras.engine.checks.explained import Explained
+from rap_keras.engine.checks.samples import Samples
 from rap_keras.engine.execution import compiled
-from rap_keras.engine.explained import Explained
-from rap_keras.engine.flattening import flatten
-from rap_keras.engine.network import Network
-from rap_keras.engine.plan import PlannedCall
+from rap_keras.engine.reading.flattening import flatten
+from rap_keras.engine.reading.network import Network
 from rap_keras.engine.rules import attention, lambdas, recurrent, unweighted
 from rap_keras.engine.rules.gated import GatedRule
 from rap_keras.engine.rules.weighted import Position
-from rap_keras.engine.samples import Samples
+from rap_keras.engine.way_back.plan import PlannedCall
 
 Arrays = Union[np.ndarray, list[np.ndarray]]
 

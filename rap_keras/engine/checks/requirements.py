@@ -12,7 +12,7 @@ from tensorflow import keras
 
 from rap_keras.engine import keras_graph
 from rap_keras.engine.errors import NotAnalyzeableModelException
-from rap_keras.engine.network import Network
+from rap_keras.engine.reading.network import Network
 
 
 def require_graph_execution() -> None:

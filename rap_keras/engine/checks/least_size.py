@@ -14,10 +14,10 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
-from rap_keras.engine.calls import Call
 from rap_keras.engine.execution import BUILDING
-from rap_keras.engine.flattening import flatten
-from rap_keras.engine.network import Network, as_float, specs
+from rap_keras.engine.reading.calls import Call
+from rap_keras.engine.reading.flattening import flatten
+from rap_keras.engine.reading.network import Network, as_float, specs
 
 # The lengths of all axes of samples that were large enough, by model.
 _large_enough: WeakKeyDictionary[keras.Model, list[tuple[int, ...]]] = WeakKeyDictionary()

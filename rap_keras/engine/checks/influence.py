@@ -20,12 +20,12 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
-from rap_keras.engine.beginning import at_output
+from rap_keras.engine.checks.explained import Explained
 from rap_keras.engine.execution import compiled
-from rap_keras.engine.explained import Explained
-from rap_keras.engine.network import Network, as_float
-from rap_keras.engine.plan import PlannedCall
-from rap_keras.engine.propagation import propagate
+from rap_keras.engine.reading.network import Network, as_float
+from rap_keras.engine.way_back.beginning import at_output
+from rap_keras.engine.way_back.plan import PlannedCall
+from rap_keras.engine.way_back.propagation import propagate
 
 Arrays = Union[np.ndarray, list[np.ndarray]]
 _Run = Callable[[list[np.ndarray]], list[np.ndarray]]

@@ -1,0 +1,1 @@
+"""Checks what users give, and whether relevance is where it should be."""

@@ -1,0 +1,1 @@
+"""Reads a Keras model as a list of layer calls."""

@@ -1,0 +1,1 @@
+"""Takes relevance from a network's output back to its inputs."""
