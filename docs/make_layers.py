@@ -12,9 +12,9 @@ from pathlib import Path
 from tensorflow import keras
 
 from rap_keras.engine import keras_graph
-from rap_keras.engine.checks import conservation
 from rap_keras.engine.reading import wrappers
-from rap_keras.engine.rules import attention, functional, kinds, linear_layers, recurrent
+from rap_keras.engine.rules import records
+from rap_keras.engine.rules.rule import title_of
 
 PAGE = Path(__file__).parent / "layers.md"
 BEGIN, END = "<!-- made by docs/make_layers.py -->", "<!-- end -->"
@@ -41,31 +41,23 @@ def _rule(layer: type) -> str:
     name = layer.__name__
     if name in _BY_NAME:
         return _BY_NAME[name]
-    if layer in linear_layers._LINEARS:
-        return "relative attribution (Eq. 7-9); Eq. 5 and 6 in front of the output, $z^B$ at the image"
     if layer in wrappers._WRAPPERS:
         return "that of the wrapped layer"
-    if layer in recurrent._LAYERS:
-        return conservation._GATED[recurrent.recurrent]
-    if layer in attention._LAYERS:
-        return conservation._GATED[attention._LAYERS[layer]]
-    if layer in kinds._MEASURED:
-        return "unchanged"
-    if layer in kinds._LAYERS:
-        kind = kinds._LAYERS[layer]
-        return conservation._RULES[kind.rule].format(x="\\|x\\|")
-    return "none"
+    return _text(records.LAYERS[layer]) if layer in records.LAYERS else "none"
+
+
+def _text(key: str) -> str:
+    kind = records.RECORDS[key].kind
+    if kind.maps:
+        return "relative attribution (Eq. 7-9); Eq. 5 and 6 in front of the output, $z^B$ at the image"
+    return title_of(kind.rule).format(x="\\|x\\|", linear="relative attribution (Eq. 7-9)")
 
 
 def operations() -> dict[str, list[str]]:
     """Names of functional operations by their rule."""
-    table = {
-        kind: conservation._RULES[known.rule].format(x="\\|x\\|") for kind, known in kinds._OPERATIONS.items()
-    }
     found: dict[str, list[str]] = {}
-    for kind, names in functional.NAMES.items():
-        found.setdefault(table[kind], []).extend(sorted(names))
-    found[conservation._GATED[attention.product]] = sorted(functional.PRODUCTS)
+    for name, key in records.OPERATIONS.items():
+        found.setdefault(_text(key), []).append(name)
     return found
 
 

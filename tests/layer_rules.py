@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import tensorflow as tf
 from host import value_of
 
+from rap_keras.engine.equations.shares import sum_shares
 from rap_keras.engine.reading.flattening import flatten
+from rap_keras.engine.rules.weighted import rules_of_rap
 from rap_keras.engine.way_back.beginning import at_output
+from rap_keras.engine.way_back.composites import linear_rules
 from rap_keras.engine.way_back.plan import plan
-from rap_keras.engine.way_back.propagation import propagate
+from rap_keras.engine.way_back.propagation import Rules, propagate
 
 
 def random_weights(model, seed=0):
@@ -25,13 +30,18 @@ def back(model, X, R, reference=False, **options):
     planned = plan(network, **options)
 
     def at_inputs():
+        rules = Rules(
+            linear_rules(rules_of_rap(reference), network, planned),
+            partial(sum_shares, signed=reference),
+            {},
+            reference,
+        )
         relevance = propagate(
             network,
             planned,
+            rules,
             [tf.constant(np.asarray(x), tf.keras.backend.floatx()) for x in X],
             begin=at_output(lambda output: tf.constant(np.asarray(R), output.dtype)),
-            bounds=[],
-            reference=reference,
         )
         return [relevance.tensors[number] for number in network.inputs]
 

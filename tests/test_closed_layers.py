@@ -119,7 +119,7 @@ def test_own_rules_go_before(monkeypatch):
     model, rule = network_of(Own(gate, name="own")), to_the_first
     network = flatten(model, closed=["own"])
     assert network.calls[0].name == "own"
-    assert plan(network, rules={"own": rule})[0].rule is rule
+    assert plan(network, rules={"own": rule})[0].kind.rule is rule
     assert (RAP(model, input_rule=None, rules={"own": rule}).analyze(tokens())[:, 1:] == 0).all()
     rap_keras.register_rule(Own, rule)
     assert (RAP(model, input_rule=None).analyze(tokens())[:, 1:] == 0).all()

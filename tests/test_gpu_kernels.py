@@ -47,7 +47,7 @@ def without_kernel(name, model):
     analyzer = create_analyzer(name, model, **options)
     if name.startswith("pattern."):
         analyzer.analyze(x)  # makes the variables that hold the patterns
-    function = tf.function(lambda *tensors: analyzer._attributions(list(tensors)), autograph=False)
+    function = tf.function(lambda *tensors: analyzer.attributions(list(tensors)), autograph=False)
     operations = all_operations(function.get_concrete_function(*analyzer.specs()).graph)
     floats = [op for op in operations if any(t.dtype.is_floating for t in (*op.inputs, *op.outputs))]
     assert len(floats) > 10

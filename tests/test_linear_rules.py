@@ -12,7 +12,7 @@ from tensorflow.keras import layers
 from rap_keras import RAP
 from rap_keras.engine.equations import linear
 from rap_keras.engine.rules import linear_layers
-from rap_keras.engine.rules.linear_layers import linear_maps
+from rap_keras.engine.rules.kinds import linear_maps
 
 LAYERS = {
     "dense": (lambda: layers.Dense(5), (7,)),

@@ -245,7 +245,9 @@ def test_a_rule_of_ones_own_and_a_composite():
     with pytest.raises(ValueError, match="5 is not a condition"):
         create_analyzer("lrp", model, rule=[(5, lrp_methods.z)])
     names = f"{model.layers[1].name}, "
-    with pytest.raises(ValueError, match=f"'frist', but no layer .* give one of first, last, any, {names}"):
+    with pytest.raises(
+        ValueError, match=f"'frist', but no layer .* give one of first, last, bounded, any, {names}"
+    ):
         create_analyzer("lrp", model, rule=[("frist", lrp_methods.flat), ("any", lrp_methods.z)])
     for rule in ("Z", [lrp_methods.z], [("any", "Z")]):
         with pytest.raises(TypeError, match=r"must be a function .* or a list of pairs"):

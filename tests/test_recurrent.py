@@ -264,7 +264,7 @@ def test_long_sequences_need_no_larger_graph():
     def operations(length):
         model = network(layers.LSTM(3), layers.Dense(2), shape=(length, 2))
         analyzer = create_natively("rap", model)
-        function = tf.function(lambda *tensors: analyzer._attributions(list(tensors)), autograph=False)
+        function = tf.function(lambda *tensors: analyzer.attributions(list(tensors)), autograph=False)
         return len(function.get_concrete_function(*analyzer.specs()).graph.get_operations())
 
     assert operations(5) == operations(5000)

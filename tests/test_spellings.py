@@ -16,9 +16,11 @@ import rap_keras
 from rap_keras import NotAnalyzeableModelException, influence
 from rap_keras.engine.checks import influence as module
 from rap_keras.engine.reading.flattening import flatten
-from rap_keras.engine.rules import functional, trials
+from rap_keras.engine.rules import trials
+from rap_keras.engine.rules.kinds import key_of
 from rap_keras.engine.rules.unweighted import moved, unchanged
 from rap_keras.engine.way_back.plan import plan
+from rap_keras.engine.way_back.propagation import Rules
 
 SIGN, ORDER, ABOVE, BOUNDED, RELU = "keeps_sign", "keeps_order", "nonnegative", "saturates", "is_relu"
 # What mathematics says of each function.
@@ -374,7 +376,7 @@ def test_no_operation_of_keras_is_silently_wrong():
             # Most operations do not take such arguments, and most have no rule.
             except Exception:
                 continue
-            if len(planned) != 1 or planned[0].mixes:
+            if len(planned) != 1 or planned[0].kind.mixes:
                 continue
             (p,) = planned
             if any(y.dtype != "float32" or y.shape[:1] != (None,) for y in outputs):
@@ -382,14 +384,14 @@ def test_no_operation_of_keras_is_silently_wrong():
             xs = [random.normal(size=(3, 4, 6, 3)).astype(np.float32) for _ in set(p.call.inputs)]
             rs = [random.normal(size=(3, *y.shape[1:])).astype(np.float32) for y in outputs]
             try:
-                run, back = module._functions(p, xs, rs, reference=False)
+                run, back = module._functions(p, xs, rs, Rules())
                 found = back(xs, rs)
             # Keras takes a symbolic tensor for an option, such as the slope of a leaky ReLU, and fails later.
             except (TypeError, ValueError):
                 continue
             arrived, given = (sum(part.reshape(3, -1).sum(1) for part in parts) for parts in (rs, found))
             np.testing.assert_allclose(given, arrived, rtol=1e-3, atol=1e-3, err_msg=name)
-            kind = functional.operation(p.call)
+            kind = key_of(p.call)
             # Relevance on a constant goes to its neighbours in a padding, and to all values in a maximum.
             if kind != "padded" and name != "max":
                 assert not module._rule_share(run, back, xs, rs) > influence.LIMIT, name

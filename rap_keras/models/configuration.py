@@ -17,7 +17,7 @@ from tensorflow import keras
 
 from rap_keras.engine.errors import QUANTIZED
 from rap_keras.engine.keras_graph import KERAS_3, version
-from rap_keras.engine.rules import functional
+from rap_keras.engine.rules.records import is_known
 
 _VERSION = version()
 _FUNCTIONS = "activations constraints initializers losses metrics regularizers".split()
@@ -122,7 +122,7 @@ def require_known(config: Any) -> None:
             continue
         if name in ("TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer"):
             _require_known_operation(entry)
-        elif KERAS_3 and isinstance(name, str) and functional.is_known(name) and _may_be_operation(entry.content):
+        elif KERAS_3 and isinstance(name, str) and is_known(name) and _may_be_operation(entry.content):
             raise ValueError(
                 f"{_place(entry)} is the operation {name!r:.60}, which Keras 3 does not read from an HDF5 file: "
                 "save the model as .keras, with model.save('model.keras')"
@@ -247,7 +247,7 @@ def _require_known_operation(entry: Entry) -> None:
         if entry.content["class_name"] == "TensorFlowOpLayer"
         else config.get("function")
     )
-    if not (isinstance(operation, str) and functional.is_known(operation) and _of_keras(module)):
+    if not (isinstance(operation, str) and is_known(operation) and _of_keras(module)):
         raise ValueError(
             f"{_place(entry)} is the operation {operation!r:.60}, which has no relevance rule and could read and "
             "write files: use a Keras layer instead"
@@ -262,7 +262,7 @@ def _may_be_operation(content: dict[str, Any]) -> bool:
 
 def _is_unknown_operation(content: dict[str, Any], name: str) -> bool:
     """Whether it is one of the operations of Keras 3 (`keras.ops`) that have no rule."""
-    if not KERAS_3 or functional.is_known(name):
+    if not KERAS_3 or is_known(name):
         return False
     operations = {operation.replace("_", "") for operation in dir(keras.ops)}
     of_operations = str(content.get("module")).startswith("keras.src.ops.")
@@ -293,7 +293,7 @@ def _is_known(content: dict[str, Any], name: str) -> bool:
     if key not in (None, name):
         return False
     if KERAS_3 and isinstance(module, str) and module.startswith("keras.src.ops."):
-        return functional.is_known(name)
+        return is_known(name)
     if isinstance(module, str) and ".applications." in module and name in _OF_APPLICATIONS:
         return _of_keras(module)
     return name in _keras_classes() and (_of_keras(module) or module in _INITIALIZERS)

@@ -24,8 +24,9 @@ from rap_keras.engine.reading.flattening import flatten, graph_within, rewritten
 from rap_keras.engine.reading.network import Network
 from rap_keras.engine.reading.opened_layers import Opened
 from rap_keras.engine.registered_rules import is_registered
-from rap_keras.engine.rules.kinds import kind_of, lookup
-from rap_keras.engine.rules.linear_layers import dot_map, linear_maps
+from rap_keras.engine.rules.kinds import kind_of, linear_maps
+from rap_keras.engine.rules.linear_layers import dot_map
+from rap_keras.engine.rules.lookup import lookup
 from rap_keras.engine.rules.trials import calculated
 from rap_keras.engine.rules.unweighted import divided, multiplied
 
@@ -173,7 +174,7 @@ def _passes_on(call: Call) -> bool:
     kind = kind_of(call)
     if linear_maps(call.layer) or dot_map(call) or (kind is not None and kind.rule is multiplied):
         return False
-    is_known = kind is not None and not is_registered(call.layer)
+    is_known = kind is not None and not kind.mixes and not kind.own
     return is_known or not getattr(call.layer, "weights", None)
 
 

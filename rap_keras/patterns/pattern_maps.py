@@ -12,9 +12,8 @@ from rap_keras.engine import keras_graph
 from rap_keras.engine.errors import NotAnalyzeableModelException
 from rap_keras.engine.reading.calls import Call
 from rap_keras.engine.reading.network import Network
-from rap_keras.engine.rules.gated import gated_rule
-from rap_keras.engine.rules.kinds import activation_kind, activation_of
-from rap_keras.engine.rules.linear_layers import Linear, linear_maps
+from rap_keras.engine.rules.kinds import activation_kind, activation_of, has_gates, linear_maps
+from rap_keras.engine.rules.linear_layers import Linear
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ def maps_by_layer(network: Network) -> dict[int, list[Map]]:
     """
     found: dict[int, list[Map]] = {}
     for call in network.calls:
-        linears, gated = linear_maps(call.layer) or [], gated_rule(call)
+        linears, gated = linear_maps(call.layer) or [], has_gates(call)
         if not (linears or gated) or id(call.layer) in found:
             continue
         if gated or not all(linear.output_axes for linear in linears) or "Transpose" in type(call.layer).__name__:

@@ -26,10 +26,6 @@ from rap_keras.engine.checks.samples import Samples
 from rap_keras.engine.execution import compiled
 from rap_keras.engine.reading.flattening import flatten
 from rap_keras.engine.reading.network import Network
-from rap_keras.engine.rules import attention, lambdas, recurrent, unweighted
-from rap_keras.engine.rules.gated import GatedRule
-from rap_keras.engine.rules.weighted import Position
-from rap_keras.engine.way_back.plan import PlannedCall
 
 Arrays = Union[np.ndarray, list[np.ndarray]]
 
@@ -157,7 +153,7 @@ def _check_of(analyzer: Explained, found: dict[str, Any], head: set[str]) -> Che
                 kind=type(p.call.layer).__name__,
                 rule="signed contribution to the score; biases keep their part"
                 if in_head
-                else rule_text(p, reference=analyzer.variant == "reference"),
+                else analyzer.rules.title(p),
                 arriving=arriving,
                 given_back=sums_here[0],
                 excess=0.0 if in_head else _excess(sums_here, arriving, score),
@@ -253,55 +249,6 @@ def _sums_in_graph(R: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
     """Sums of R and of |R| for each of `count` samples, whose time steps may be part of the batch axis."""
     flat = tf.reshape(tf.cast(R, tf.float64), [count, -1])
     return tf.stack([tf.reduce_sum(flat, 1), tf.reduce_sum(tf.abs(flat), 1)])
-
-
-_RULES = {
-    unweighted.unchanged: "unchanged",
-    unweighted.with_constant: "unchanged",
-    lambdas.by_trial: "as a trial on numbers shows: unchanged, moved or shared",
-    unweighted.moved: "moved to where the value came from",
-    unweighted.padded: "moved to where the value came from",
-    unweighted.moved_evenly: "moved to where the value came from",
-    unweighted.kept_apart: "unchanged",
-    unweighted.averaged: "shared in proportion to {x}",
-    unweighted.added: "shared in proportion to {x}",
-    unweighted.subtracted: "shared in proportion to {x}",
-    unweighted.squared_difference: "shared in proportion to {x}",
-    unweighted.multiplied: "all to the factor that is not broadcast, else evenly",
-    unweighted.divided: "all to the numerator",
-    unweighted.embedded: "summed over each token's vector",
-}
-
-_GATED: dict[GatedRule, str] = {
-    recurrent.recurrent: "gates are constant factors, relative attribution (Eq. 7-9) at every time step",
-    attention.attention: "attention weights are constant factors, relative attribution (Eq. 7-9)",
-    attention.multi_head: "attention weights are constant factors, relative attribution (Eq. 7-9)",
-    attention.product: "relative attribution (Eq. 7-9) to the factor that is not a gate, else half to each",
-}
-
-
-def rule_text(planned: PlannedCall, reference: bool = False) -> str:
-    """The rule of a layer call in a few words; with `reference` that of the variant "reference"."""
-    if planned.folded:
-        return "folded into its neighbour"
-    if planned.linears:
-        return _equation(planned)
-    if planned.gated is not None:
-        return _GATED[planned.gated]
-    if planned.rule is unweighted.multiplied and len(set(planned.gates)) == 2:
-        return "gate: all to the gated branch"
-    if planned.rule not in _RULES:
-        return f"own rule: {getattr(planned.rule, '__name__', planned.rule)}"
-    return _RULES[planned.rule].format(x="x" if reference else "|x|")
-
-
-def _equation(planned: PlannedCall) -> str:
-    signs = "non-negative" if planned.nonnegative else "mixed signs"
-    if planned.position is Position.INNER:
-        return f"relative attribution (Eq. 7-9), {signs}"
-    # Only one map of a separable convolution sees the image or is the last of the network.
-    others = "; its other map relative attribution (Eq. 7-9)" if len(planned.linears) > 1 else ""
-    return f"{planned.position.value}{others}"
 
 
 def lively_weights(model: keras.Model) -> keras.Model:

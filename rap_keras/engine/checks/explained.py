@@ -9,15 +9,15 @@ import tensorflow as tf
 from rap_keras.engine.checks.samples import Samples
 from rap_keras.engine.reading.network import Network
 from rap_keras.engine.way_back.plan import PlannedCall
-from rap_keras.engine.way_back.propagation import Relevance
+from rap_keras.engine.way_back.propagation import Relevance, Rules
 
 
 class Explained(Protocol):
-    """An analyzer with a network and its plan, such as `rap_keras.RAP`."""
+    """An analyzer that carries relevance back call by call, such as `rap_keras.RAP`."""
 
     network: Network
     plan: list[PlannedCall]
-    variant: str
+    rules: Rules
 
     def samples(self, X: Any, neuron_selection: Any = None) -> Samples:
         """Checks X and the neurons to explain, and returns them as samples."""

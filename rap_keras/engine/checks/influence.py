@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple, Union
 
 import numpy as np
@@ -25,7 +24,7 @@ from rap_keras.engine.execution import compiled
 from rap_keras.engine.reading.network import Network, as_float
 from rap_keras.engine.way_back.beginning import at_output
 from rap_keras.engine.way_back.plan import PlannedCall
-from rap_keras.engine.way_back.propagation import propagate
+from rap_keras.engine.way_back.propagation import Rules, propagate
 
 Arrays = Union[np.ndarray, list[np.ndarray]]
 _Run = Callable[[list[np.ndarray]], list[np.ndarray]]
@@ -80,7 +79,7 @@ def check(analyzer: Explained, x: Arrays, neuron_selection: Any = None) -> Influ
         ValueError: as in `RAP.analyze`.
     """
     feeds, network = analyzer.samples(x, neuron_selection).feeds(), analyzer.network
-    own = [p for p in analyzer.plan if p.own]
+    own = [p for p in analyzer.plan if p.kind.own]
     inputs = len(network.inputs)
 
     def all_of(*tensors: tf.Tensor) -> dict[str, Any]:
@@ -100,7 +99,7 @@ def check(analyzer: Explained, x: Arrays, neuron_selection: Any = None) -> Influ
     run = compiled(outputs_of, analyzer.specs()[:inputs])
     heatmap = _heatmap_share(run, feeds[:inputs], found["inputs"], [R != 0 for R in found["outputs"]])
     layers = {
-        p.call.name: _rule_share(*_functions(p, Xs, Rs, analyzer.variant == "reference"), Xs, Rs)
+        p.call.name: _rule_share(*_functions(p, Xs, Rs, analyzer.rules), Xs, Rs)
         for p, Xs, Rs in zip(own, found["Xs"], found["Rs"])
     }
     return Influence(heatmap, layers)
@@ -115,17 +114,16 @@ def _values(network: Network, tensors: Sequence[tf.Tensor]) -> dict[int, tf.Tens
     return network.values([as_float(tensor) for tensor in tensors])
 
 
-def _functions(p: PlannedCall, Xs: list[np.ndarray], Rs: list[np.ndarray], reference: bool) -> tuple[_Run, _Back]:
+def _functions(p: PlannedCall, Xs: list[np.ndarray], Rs: list[np.ndarray], rules: Rules) -> tuple[_Run, _Back]:
     """Two functions of a call alone: one gives its outputs, the other takes relevance back by its rule.
 
     Args:
         p: the call.
         Xs: arrays with the types and shapes of its inputs.
         Rs: likewise for its outputs.
-        reference: as in `propagate`.
+        rules: the method's rules.
     """
     network = Network((p.call,), _inputs(p), p.call.outputs)
-    alone = [replace(p, bounded=False)]
 
     def forward(*tensors: tf.Tensor) -> list[tf.Tensor]:
         values = network.values(tensors)
@@ -133,7 +131,7 @@ def _functions(p: PlannedCall, Xs: list[np.ndarray], Rs: list[np.ndarray], refer
 
     def back(*tensors: tf.Tensor) -> list[tf.Tensor]:
         arriving = iter(tensors[len(Xs) :])
-        found = propagate(network, alone, tensors[: len(Xs)], at_output(lambda _: next(arriving)), [], reference)
+        found = propagate(network, [p], rules, tensors[: len(Xs)], at_output(lambda _: next(arriving)))
         return [found.tensors[number] for number in network.inputs]
 
     x_specs, r_specs = ([tf.TensorSpec([None, *a.shape[1:]], a.dtype) for a in arrays] for arrays in (Xs, Rs))

@@ -8,7 +8,7 @@ import numpy as np
 
 from rap_keras.engine import keras_graph
 from rap_keras.engine.reading.network import Network
-from rap_keras.engine.rules import functional
+from rap_keras.engine.rules.kinds import factor
 
 _OF_PIXELS = 0.01  # x / 255 and x / 127.5 scale photos
 
@@ -23,7 +23,7 @@ def scaling_layer(network: Network) -> str | None:
     """The name of the layer or operation that scales pixels, before the first layer with weights; else None."""
     for call in network.calls:
         kind = type(call.layer).__name__
-        if kind in ("Rescaling", "Normalization") or 0 < functional.factor(call) <= _OF_PIXELS:
+        if kind in ("Rescaling", "Normalization") or 0 < factor(call) <= _OF_PIXELS:
             return call.name
         # Operations of Keras 3 have no list of weights, and augmentation keeps the state of its seed there.
         if getattr(call.layer, "weights", ()) and not kind.startswith("Random"):

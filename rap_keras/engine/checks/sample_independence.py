@@ -16,7 +16,7 @@ from rap_keras.engine import keras_graph
 from rap_keras.engine.errors import NotAnalyzeableModelException
 from rap_keras.engine.reading.calls import Call
 from rap_keras.engine.reading.flattening import flatten, predictor
-from rap_keras.engine.rules import functional
+from rap_keras.engine.rules.kinds import key_of
 
 _independent: WeakSet[keras.Model] = WeakSet()
 _tried_with_one: WeakSet[keras.Model] = WeakSet()
@@ -67,8 +67,7 @@ def require_independent(model: keras.Model, arrays: Sequence[np.ndarray]) -> Non
 def _is_free(call: Call) -> bool:
     """Whether a call could mix samples, as far as is known of it."""
     if keras_graph.is_operation(call.layer):
-        operation = functional.operation(call)
-        return operation is None or operation in ("moved", "padded")
+        return key_of(call) in (None, "moved", "chosen", "padded", "product")
     return isinstance(call.layer, keras.layers.Lambda) or not keras_graph.is_of_keras(call.layer)
 
 

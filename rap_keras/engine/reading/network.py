@@ -32,26 +32,26 @@ class Network:
 
         What is `given`, by tensor number, takes the place of what the calls give. Masks are those of the inputs.
         """
-        if not given:
-            return self.passed(inputs)[0]
-        inputs = list(inputs)
-        known, network = self.passed(inputs) if self.masked else (dict(zip(self.inputs, inputs)), self)
-        values = {**known, **given}
-        for call in network.calls:
-            ys = call.run([values[number] for number in call.inputs])
-            values.update((number, given.get(number, y)) for number, y in zip(call.outputs, ys))
-        return values
+        return self.passed(inputs, given=given)[0]
 
     def passed(
-        self, inputs: Iterable[tf.Tensor], run: Callable[[Call, list[tf.Tensor]], list[tf.Tensor]] = Call.run
+        self,
+        inputs: Iterable[tf.Tensor],
+        run: Callable[[Call, list[tf.Tensor]], list[tf.Tensor]] = Call.run,
+        given: Mapping[int, tf.Tensor] | None = None,
     ) -> tuple[dict[int, tf.Tensor], Network]:
         """The forward pass: every tensor by its number, and the network with the masks bound to its calls.
 
         Args:
             inputs: the network's input tensors.
             run: gives the outputs of a call for its inputs, instead of the layer's own call.
+            given: as in `values`.
         """
-        values = dict(zip(self.inputs, inputs))
+        given = given or {}
+        if given and self.masked:
+            inputs = list(inputs)
+            return self.passed(inputs)[1].passed(inputs, run, given)
+        values = {**dict(zip(self.inputs, inputs)), **given}
         found = {number: masks.of(x) for number, x in values.items()}
         if self.masked:  # a mask put on a tensor of the user's model would stay there
             values = {number: tf.identity(x) for number, x in values.items()}
@@ -63,7 +63,7 @@ class Network:
                 here = masks.bound(part, values, found) if self.masked else part
                 masks.put_on(xs, here.held)
                 ys = run(here, xs) if part is call else here.run(xs)
-                values.update(zip(part.outputs, ys))
+                values.update((number, given.get(number, y)) for number, y in zip(part.outputs, ys))
                 if self.masked:
                     # The MultiHeadAttention of Keras 3 removes masks from its inputs, also for the calls behind.
                     found.update(zip(part.inputs, map(masks.of, xs)))

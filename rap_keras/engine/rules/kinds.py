@@ -1,150 +1,26 @@
-"""What is known about each kind of layer that has no linear map: its rule, and what it does to values."""
+"""What is known of the layer of a call: its record, and what depends on the layer's options."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from dataclasses import replace
+from typing import Any
 
+import numpy as np
 from tensorflow import keras
 from tensorflow.keras.layers import Layer
 
 from rap_keras.engine import keras_graph, registered_rules
 from rap_keras.engine.errors import NotAnalyzeableModelException
-from rap_keras.engine.reading import masks, wrappers
-from rap_keras.engine.reading.calls import Call
-from rap_keras.engine.rules import functional, trials
-from rap_keras.engine.rules.unweighted import (
-    Rule,
-    added,
-    averaged,
-    divided,
-    embedded,
-    kept_apart,
-    moved,
-    moved_evenly,
-    multiplied,
-    padded,
-    squared_difference,
-    subtracted,
-    unchanged,
-    with_constant,
-)
+from rap_keras.engine.reading.calls import Call, Ref
+from rap_keras.engine.rules import attention, recurrent, trials
+from rap_keras.engine.rules.linear_layers import Linear, dot_map
+from rap_keras.engine.rules.lookup import lookup
+from rap_keras.engine.rules.records import LAYERS, OF_APPLICATIONS, OF_ONE_TENSOR, OPERATIONS, RECORDS, Kind
+from rap_keras.engine.rules.unweighted import moved, moved_evenly, normalized, unchanged, with_constant
+from rap_keras.engine.rules.weighted import weighted
 
-Value = TypeVar("Value")
-
-
-@dataclass(frozen=True)
-class Kind:
-    """One kind of layer.
-
-    Attributes:
-        rule: what it does with relevance.
-        keeps_sign: its output is non-negative where its inputs are.
-        keeps_order: it is monotonic in every input, so that bounds of the inputs give bounds of the output.
-        keeps_saturation: its output is bounded where its inputs are.
-        nonnegative: its output is never negative, whatever its inputs.
-        saturates: its output is bounded, whatever its inputs: it may be a gate.
-        is_relu: it is max(0, x).
-    """
-
-    rule: Rule
-    keeps_sign: bool = False
-    keeps_order: bool = False
-    keeps_saturation: bool = False
-    nonnegative: bool = False
-    saturates: bool = False
-    is_relu: bool = False
-
-
-_KEEPS_ALL = {"keeps_sign": True, "keeps_order": True, "keeps_saturation": True}
-_UNCHANGED = Kind(unchanged)
-_WITH_CONSTANT = Kind(with_constant)
-_KEPT = Kind(unchanged, **_KEEPS_ALL)
-_SHARES = Kind(unchanged, keeps_sign=True, nonnegative=True, saturates=True)
-_AFFINE = Kind(unchanged, keeps_order=True, keeps_saturation=True)
-_MOVED = Kind(moved, **_KEEPS_ALL)
-_ADDED = Kind(added, **_KEEPS_ALL)
-
-# These do nothing at inference.
-_AUGMENTATION = (
-    "AugMix CutMix Equalization MixUp RandAugment RandomBrightness RandomColorDegeneration RandomColorJitter "
-    "RandomContrast RandomElasticTransform RandomErasing RandomFlip RandomGaussianBlur RandomGrayscale "
-    "RandomHeight RandomHue RandomInvert RandomPerspective RandomPosterization RandomRotation RandomSaturation "
-    "RandomSharpness RandomShear RandomTranslation RandomWidth RandomZoom Solarization"
-)
-
-_GROUPS: list[tuple[str, Kind]] = [
-    ("PReLU", Kind(unchanged, keeps_sign=True)),
-    ("Softmax", _SHARES),
-    ("LayerNormalization RMSNormalization GroupNormalization UnitNormalization", _UNCHANGED),
-    ("BatchNormalization Rescaling Normalization", _AFFINE),
-    (
-        "Identity ActivityRegularization AlphaDropout Dropout GaussianDropout GaussianNoise SpatialDropout1D "
-        "SpatialDropout2D SpatialDropout3D",
-        _KEPT,
-    ),
-    (_AUGMENTATION, _KEPT),
-    (
-        "Concatenate Cropping1D Cropping2D Cropping3D Flatten Masking Permute RepeatVector Reshape UpSampling1D "
-        "UpSampling3D CenterCrop MaxPooling1D MaxPooling2D MaxPooling3D GlobalMaxPooling1D GlobalMaxPooling2D "
-        "GlobalMaxPooling3D AdaptiveMaxPooling1D AdaptiveMaxPooling2D AdaptiveMaxPooling3D Maximum Minimum",
-        _MOVED,
-    ),
-    # At inference RandomCrop cuts out the centre, and resizes it.
-    ("UpSampling2D Resizing RandomCrop", _MOVED),
-    ("ZeroPadding1D ZeroPadding2D ZeroPadding3D", Kind(padded, **_KEEPS_ALL)),
-    (
-        "AveragePooling1D AveragePooling2D AveragePooling3D GlobalAveragePooling1D GlobalAveragePooling2D "
-        "GlobalAveragePooling3D AdaptiveAveragePooling1D AdaptiveAveragePooling2D AdaptiveAveragePooling3D",
-        Kind(averaged, **_KEEPS_ALL),
-    ),
-    ("Add Average", _ADDED),
-    ("Subtract", Kind(subtracted)),
-    ("Multiply", Kind(multiplied, keeps_sign=True)),
-    ("Embedding", Kind(embedded)),
-]
-
-
-def _of_keras(names: str, value: Value) -> dict[type, Value]:
-    """The value for each layer class; some are newer than the oldest TensorFlow that iNNvestigate supports."""
-    return {getattr(keras.layers, name): value for name in names.split() if hasattr(keras.layers, name)}
-
-
-_LAYERS = {layer: kind for names, kind in _GROUPS for layer, kind in _of_keras(names, kind).items()}
-# What these do to values depends on their options, so it is measured.
-_MEASURED = _of_keras("ELU LeakyReLU ReLU ThresholdedReLU", True)
-_ACTIVATIONS: dict[type, bool] = _of_keras("ELU LeakyReLU PReLU ReLU Softmax ThresholdedReLU", True)
-# With a constant instead of a second tensor these are what the operations are, see `functional.operation`.
-_SUMS, _CHOSEN = _of_keras("Add Average Multiply Subtract", True), _of_keras("Maximum Minimum", True)
-
-_LAYERS.update(dict.fromkeys(wrappers.HELPERS, _MOVED))
-_LAYERS.update(dict.fromkeys((masks.WithMask, masks.MaskedAs), _KEPT))
-
-
-# Layers that keras.applications defines for itself, which cannot be imported.
-_OF_APPLICATIONS = {
-    "LayerScale": _AFFINE,
-    "StochasticDepth": _KEPT,
-    "CustomScaleLayer": Kind(added),
-}
-
-_OPERATIONS = {
-    "elementwise": _WITH_CONSTANT,
-    "shares": _SHARES,
-    "normalized": _UNCHANGED,
-    "kept": _KEPT,
-    "affine": replace(_AFFINE, rule=with_constant),
-    "moved": _MOVED,
-    "padded": Kind(padded, **_KEEPS_ALL),
-    "averaged": Kind(averaged, **_KEEPS_ALL),
-    "added": _ADDED,
-    "subtracted": Kind(subtracted),
-    "squared difference": Kind(squared_difference, nonnegative=True),
-    "multiplied": Kind(multiplied, keeps_sign=True),
-    "divided": Kind(divided),
-    "kept apart": Kind(kept_apart),
-}
+_UNCHANGED, _KEPT = RECORDS["normalized"].kind, RECORDS["kept"].kind
 
 
 def kind_of(call: Call) -> Kind | None:
@@ -153,34 +29,104 @@ def kind_of(call: Call) -> Kind | None:
     if registered_rules.is_registered(call.layer):
         rule = registered_rules.RULES[type(call.layer)]
         # The user's rule changes what happens to relevance, not what a known layer does to values.
-        return replace(kind, rule=rule) if kind else Kind(rule)
-    if kind and kind.rule not in (unchanged, with_constant) and (call.has_constants() or _fills(call.layer)):
-        return replace(kind, rule=moved_evenly if kind.rule is moved else kind.rule, keeps_sign=False)
+        return replace(kind or Kind(rule), rule=rule, mixes=False, linears=(), own=True)
     return kind
 
 
-def _kind_of(call: Call) -> Kind | None:
-    layer, of_one = call.layer, len(call.inputs) == 1
-    if isinstance(layer, keras.layers.Activation):
-        own = lookup(layer, {keras.layers.Activation: True})
-        return activation_kind(layer.activation, keras_graph.sample_shape(layer)) if own else None
-    if lookup(layer, _MEASURED):
-        return _measured(_UNCHANGED, layer.call, layer)
-    operation = functional.operation(call)
-    if operation == "elementwise" or (of_one and lookup(layer, _CHOSEN)):
-        if any(dtype.is_integer for dtype in call.dtypes):
-            return _WITH_CONSTANT
+def linear_maps(layer: Layer) -> list[Linear] | None:
+    """The linear maps of a layer with weights, in forward order; None for a layer of another kind.
 
-        return _measured(_WITH_CONSTANT, lambda x: call.run([x])[0], layer, call.has_graph_tensors())
+    There is one map, or two for separable convolutions.
+    """
+    key = lookup(layer, LAYERS)
+    maps = RECORDS[key].kind.maps if key else None
+    return maps(layer) if maps else None
+
+
+def has_gates(call: Call) -> bool:
+    """Whether gates scale a signal in a call: recurrent layers, attention, products of two tensors.
+
+    Raises:
+        NotAnalyzeableModelException: the layer is made of layers and could not be taken apart, so this is unknown.
+    """
+    if call.closed:
+        raise NotAnalyzeableModelException(
+            f"layer '{call.name}' ({type(call.layer).__name__}) has no rule, and cannot be taken apart: "
+            f"{call.closed}. Write its call with layers and keras.ops alone, or give it a rule with "
+            "rap_keras.register_rule(LayerClass, rule)"
+        )
+    kind = _kind_of(call)
+    return kind is not None and kind.mixes and not kind.linears
+
+
+def require_followed(call: Call) -> None:
+    """Refuses a call in which gates scale a signal, if relevance cannot follow it.
+
+    Raises:
+        NotAnalyzeableModelException: the layer is used in a way that relevance cannot follow, or it calculates in
+            half precision.
+    """
+    layer, key = call.layer, key_of(call)
+    if key == "recurrent":
+        recurrent.require_followed(call)
+    elif key in ("attention", "multi-head attention"):
+        attention.require_followed(call)
+    if not keras_graph.is_operation(layer) and keras_graph.in_full_precision(layer) is not layer:
+        raise NotAnalyzeableModelException(
+            f"layer '{call.name}' ({type(layer).__name__}) calculates in half precision, where relevance would be "
+            "lost: build the model with the data type policy 'float32'"
+        )
+
+
+def key_of(call: Call) -> str | None:
+    """The key of a call's record in `RECORDS`, for the tensors that it takes; None for an unknown layer."""
+    layer, of_one = call.layer, len(call.inputs) == 1
+    name = keras_graph.operation_name(layer)
+    key = lookup(layer, LAYERS) if name is None else OPERATIONS.get(name)
+    if key is None and type(layer).__module__.startswith("keras") and ".applications." in type(layer).__module__:
+        return OF_APPLICATIONS.get(type(layer).__name__)
+    if not call.inputs or (key == "product" and len(call.inputs) != 2):
+        return None
+    if key == "recurrent":
+        return key if recurrent.is_known(layer) else None
+    if key == "divided":
+        return key if len(call.inputs) == 2 else ("affine" if _is_over_constant(call) else None)
+    if key == "elementwise" and not of_one:
+        return None  # a power whose exponent is a tensor has no rule
+    return OF_ONE_TENSOR.get(key, key) if of_one and key else key
+
+
+def _kind_of(call: Call) -> Kind | None:
+    layer = call.layer
+    activation = keras.layers.Activation
+    if isinstance(layer, activation):
+        own = lookup(layer, {activation: True})
+        return activation_kind(layer.activation, keras_graph.sample_shape(layer)) if own else None
+    linears = linear_maps(layer) or dot_map(call)
+    if linears:
+        fused = activation_of(call) or _KEPT
+        return Kind(
+            weighted,
+            mixes=True,
+            linears=tuple(linears),
+            nonnegative=fused.nonnegative,
+            saturates=fused.saturates,
+            is_relu=fused.is_relu,
+        )
+    key = key_of(call)
+    if key is None or call.closed:
+        return None
+    kind = RECORDS[key].kind
+    if key == "elementwise" and not any(dtype.is_integer for dtype in call.dtypes):
+        kind = _measured(kind, lambda x: call.run([x])[0], layer, call.has_graph_tensors())
     if type(layer).__name__ in ("UpSampling2D", "Resizing"):
         # Cubic and Lanczos interpolation overshoot.
         sign = str(layer.get_config()["interpolation"]).lower() in ("nearest", "bilinear", "area")
-        return replace(_MOVED, keeps_sign=sign, keeps_order=sign) if lookup(layer, _LAYERS) else None
-    if operation is not None:
-        return _OPERATIONS[operation]
-    if type(layer).__module__.startswith("keras") and ".applications." in type(layer).__module__:
-        return _OF_APPLICATIONS.get(type(layer).__name__)
-    return _OPERATIONS["affine"] if of_one and lookup(layer, _SUMS) else lookup(layer, _LAYERS)
+        kind = replace(kind, keeps_sign=sign, keeps_order=sign)
+    in_place = kind.mixes or kind.rule in (unchanged, with_constant, normalized)
+    if not in_place and (call.has_constants() or _fills(layer)):
+        return replace(kind, rule=moved_evenly if kind.rule is moved else kind.rule, keeps_sign=False)
+    return kind
 
 
 def _measured(kind: Kind, function: Callable, layer: Any, of_graph: bool = False) -> Kind:
@@ -208,10 +154,15 @@ def activation_of(call: Call) -> Kind | None:
     if activation is not None:
         identity = activation is keras.activations.linear
         return None if identity else activation_kind(activation, keras_graph.sample_shape(call.layer))
-    of_one = len(call.inputs) == 1 and lookup(call.layer, _CHOSEN)
-    known = functional.operation(call) in ("elementwise", "shares", "normalized")
-    is_one = of_one or known or lookup(call.layer, _ACTIVATIONS)
+    key, is_operation = key_of(call), keras_graph.operation_name(call.layer) is not None
+    is_one = key in ("elementwise", "parametric", "shares") or (key == "normalized" and is_operation)
     return _kind_of(call) if is_one else None
+
+
+def fused_activation(call: Call) -> Any:
+    """The activation in a layer with weights; None for the identity."""
+    activation = getattr(call.layer, "activation", None)
+    return None if activation is keras.activations.linear else activation
 
 
 def refuse_misplacing(call: Call) -> None:
@@ -235,21 +186,22 @@ def refuse_misplacing(call: Call) -> None:
 
 def is_augmentation(layer: Layer) -> bool:
     """Whether a layer is one of Keras' augmentation layers, which change images at random only in training."""
-    kinds = [getattr(keras.layers, name, None) for name in _AUGMENTATION.split()]
-    return bool(lookup(layer, {kind: True for kind in kinds if kind}))
+    return lookup(layer, LAYERS) == "augmentation"
 
 
-def lookup(layer: Layer, table: dict[type, Value]) -> Value | None:
-    """The table's entry for a layer; None for a kind that is not in it.
+def factor(call: Call) -> float:
+    """The number that an operation multiplies a tensor by, such as 1/255 in `x / 255`; 1 for other calls."""
+    key = OPERATIONS.get(keras_graph.operation_name(call.layer) or "")
+    given = [*(keras_graph.constants(call.layer) or {}).values(), *call.args, *call.kwargs.values()]
+    numbers = [np.asarray(value) for value in given if isinstance(value, (int, float, np.ndarray, np.number))]
+    if len(call.inputs) != 1 or len(numbers) != 1 or numbers[0].size != 1 or not numbers[0].any():
+        return 1.0
+    if key == "multiplied":
+        return float(numbers[0].item())
+    return 1 / float(numbers[0].item()) if key == "divided" and _is_over_constant(call) else 1.0
 
-    A subclass counts as its parent only if it inherits what the parent does: with a `call` of its own it is
-    something else (in Keras, Conv2DTranspose is a subclass of Conv2D).
-    """
-    for kind in type(layer).__mro__:
-        if kind in table:
-            same = all(
-                getattr(type(layer), method, None) is getattr(kind, method, None)
-                for method in ("call", "convolution_op")
-            )
-            return table[kind] if same else None
-    return None
+
+def _is_over_constant(call: Call) -> bool:
+    """Whether a division of one tensor divides it by a constant, and not the constant by it."""
+    constants = keras_graph.constants(call.layer)
+    return 0 not in constants if constants is not None else isinstance(call.args[0], Ref)

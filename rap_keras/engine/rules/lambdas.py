@@ -11,12 +11,14 @@ from rap_keras.engine.equations.shares import shares_of_map
 from rap_keras.engine.errors import NotAnalyzeableModelException
 from rap_keras.engine.execution import compiled
 from rap_keras.engine.reading.calls import Call, numbered_apart
-from rap_keras.engine.rules.unweighted import Rule, Tensors, moved, unchanged
+from rap_keras.engine.rules.rule import Rule, Tensors, titled
+from rap_keras.engine.rules.unweighted import moved, unchanged
 
 _SAMPLES, _LENGTH = 2, 5  # _LENGTH stands for unknown lengths
 _LIMIT = 0.01
 
 
+@titled("as a trial on numbers shows: unchanged, moved or shared")
 def by_trial(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
     """The first that fits: unchanged, moved to where the value came from, shared in proportion to |x|.
 

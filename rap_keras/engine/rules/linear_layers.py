@@ -16,7 +16,7 @@ from rap_keras.engine import keras_graph
 from rap_keras.engine.equations.linear import LinearMap
 from rap_keras.engine.reading.calls import Call, Ref
 from rap_keras.engine.reading.opened_layers import Constant
-from rap_keras.engine.rules.kinds import lookup
+from rap_keras.engine.rules.lookup import lookup
 
 Weights = Callable[[], tf.Tensor]
 
@@ -65,15 +65,6 @@ class Linear:
         return tf.reshape(bias, shape)
 
 
-def linear_maps(layer: Layer) -> list[Linear] | None:
-    """The linear maps of a weighted layer in forward order; None for a layer of another kind.
-
-    There is one map, or two for separable convolutions. Weighted layers are those that use equations 5 to 10.
-    """
-    make = lookup(layer, _LINEARS)
-    return make(layer) if make else None
-
-
 def dot_map(call: Call) -> list[Linear] | None:
     """The linear map of a Dot layer or an operation with one constant side; None for any other call."""
     if len(call.inputs) != 1:
@@ -109,7 +100,9 @@ def _bias(layer: Layer) -> Weights | None:
     return _weights(lambda: layer.bias) if layer.use_bias else None
 
 
-def _dense(layer: Layer) -> list[Linear]:
+def dense(layer: Layer) -> list[Linear]:
+    """The map of a Dense layer."""
+
     def function(x: tf.Tensor, w: tf.Tensor) -> tf.Tensor:
         return tf.matmul(x, w) if x.shape.rank == 2 else tf.tensordot(x, w, [[-1], [0]])
 
@@ -117,19 +110,22 @@ def _dense(layer: Layer) -> list[Linear]:
     return [Linear(function, kernel, bias, convolution=False, input_axes=(-2,), output_axes=(-1,), adds_up=True)]
 
 
-def _conv(layer: Layer) -> list[Linear]:
+def convolution(layer: Layer) -> list[Linear]:
+    """The map of a convolution."""
     function = _convolution(layer, layer.padding, layer.strides, layer.dilation_rate, layer.groups)
     if layer.groups > 1:
         return [_convolutional(layer, function, lambda: layer.kernel, (), (-1,))]
     return [_convolutional(layer, function, lambda: layer.kernel, (-2,), (-1,), adds_up=True)]
 
 
-def _depthwise(layer: Layer) -> list[Linear]:
+def depthwise(layer: Layer) -> list[Linear]:
+    """The map of a depthwise convolution."""
     function = _depthwise_convolution(layer)
     return [_convolutional(layer, function, lambda: keras_graph.depthwise_kernel(layer), (-2,), (-2, -1))]
 
 
-def _separable(layer: Layer) -> list[Linear]:
+def separable(layer: Layer) -> list[Linear]:
+    """The two maps of a separable convolution."""
     pointwise = _convolution(layer, "valid", (1,) * layer.rank, (1,) * layer.rank, groups=1)
     return [
         Linear(
@@ -145,7 +141,7 @@ def _separable(layer: Layer) -> list[Linear]:
     ]
 
 
-def _by_own_call(layer: Layer) -> list[Linear]:
+def by_own_call(layer: Layer) -> list[Linear]:
     """The map of a layer that is best calculated by the layer's own `call`."""
 
     def function(x: tf.Tensor, w: tf.Tensor) -> tf.Tensor:
@@ -288,26 +284,3 @@ def _two_dimensional(layer: Layer, x: tf.Tensor, w: tf.Tensor, strides: tuple, d
 def _causal_padding(kernel_size: int, dilation: int, channel_axis: int) -> list[list[int]]:
     time = [dilation * (kernel_size - 1), 0]
     return [[0, 0], [0, 0], time] if channel_axis == 1 else [[0, 0], time, [0, 0]]
-
-
-_LINEARS: dict[type, Callable[[Layer], list[Linear]]] = {
-    keras.layers.Dense: _dense,
-    keras.layers.Conv1D: _conv,
-    keras.layers.Conv2D: _conv,
-    keras.layers.Conv3D: _conv,
-    keras.layers.DepthwiseConv2D: _depthwise,
-    keras.layers.SeparableConv1D: _separable,
-    keras.layers.SeparableConv2D: _separable,
-    keras.layers.Conv2DTranspose: _by_own_call,
-    keras.layers.Conv3DTranspose: _by_own_call,
-}
-# Not every Keras has these.
-for _name, _make in (
-    ("DepthwiseConv1D", _depthwise),
-    ("Conv1DTranspose", _by_own_call),
-    ("EinsumDense", _by_own_call),
-    ("LocallyConnected1D", _by_own_call),
-    ("LocallyConnected2D", _by_own_call),
-):
-    if hasattr(keras.layers, _name):
-        _LINEARS[getattr(keras.layers, _name)] = _make

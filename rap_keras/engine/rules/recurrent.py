@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -10,25 +10,28 @@ import tensorflow as tf
 from tensorflow import keras
 
 from rap_keras.engine.equations import gates
-from rap_keras.engine.equations.gates import Cell, Step, Tensors, Way
+from rap_keras.engine.equations.gates import Cell, Step
 from rap_keras.engine.errors import NotAnalyzeableModelException
 from rap_keras.engine.reading.calls import Call
-from rap_keras.engine.rules.kinds import activation_kind, lookup
+from rap_keras.engine.rules import trials
 from rap_keras.engine.rules.linear_layers import convolution_of
+from rap_keras.engine.rules.lookup import lookup
+from rap_keras.engine.rules.rule import Tensors, titled
+from rap_keras.engine.rules.weighted import way
 
-_OPTIONAL = "ConvLSTM1D ConvLSTM2D ConvLSTM3D LSTM GRU SimpleRNN RNN"
-_LAYERS = {getattr(keras.layers, name): True for name in _OPTIONAL.split() if hasattr(keras.layers, name)}
+
+def is_known(layer: Any) -> bool:
+    """Whether all cells of a recurrent layer have equations here."""
+    return all(_kind(cell) for cell in _cells(layer))
 
 
-def recurrent_rule(call: Call) -> Callable[..., Tensors] | None:
-    """The rule of a recurrent layer whose cells have equations; None for a call of another kind.
+def require_followed(call: Call) -> None:
+    """Refuses recurrent layers that relevance cannot follow.
 
     Raises:
         NotAnalyzeableModelException: the layer is used in a way that relevance cannot follow.
     """
     layer = call.layer
-    if not lookup(layer, _LAYERS) or not all(_kind(cell) for cell in _cells(layer)):
-        return None
     states = sum(_counts(layer))
     reason = None
     if getattr(layer, "time_major", False):
@@ -45,11 +48,12 @@ def recurrent_rule(call: Call) -> Callable[..., Tensors] | None:
         )
     if reason:
         raise NotAnalyzeableModelException(f"layer '{call.name}' ({type(layer).__name__}) {reason}")
-    return recurrent
 
 
-def recurrent(call: Call, Xs: Tensors, Rs: Tensors, way: Way, bounded: Sequence[bool]) -> Tensors:
+@titled("gates are constant factors, {linear} at every time step")
+def recurrent(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
     """Back through the time steps: gates are constant factors, see `rap_keras.engine.equations.gates`."""
+    call: Call = state["call"]
     layer, counts = call.layer, _counts(call.layer)
     x, mask = _time_first(Xs[0]), _mask(call)
     if layer.go_backwards:
@@ -65,7 +69,7 @@ def recurrent(call: Call, Xs: Tensors, Rs: Tensors, way: Way, bounded: Sequence[
         states, R_last = [*states, emitted], [*R_last, tf.zeros_like(emitted)]
     if R_y is None:
         R_last[output] += Rs[0]
-    R_x, R_states = gates.through_time(step, output, way, x, list(states), R_y, list(R_last), mask)
+    R_x, R_states = gates.through_time(step, output, way(state), x, list(states), R_y, list(R_last), mask)
     return [_time_first(R_x[::-1] if layer.go_backwards else R_x), *R_states][: len(Xs)]
 
 
@@ -119,7 +123,8 @@ def _is_begun(call: Call) -> bool:
 
 
 def _goes_below_0(cell: Any) -> bool:
-    return not activation_kind(cell.recurrent_activation).nonnegative
+    activation = cell.recurrent_activation
+    return activation is None or not trials.tried(activation).facts.nonnegative
 
 
 def _step(layer: Any, x: tf.Tensor) -> tuple[Step, list[tf.Tensor]]:

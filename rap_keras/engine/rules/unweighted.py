@@ -6,7 +6,7 @@ relevances `Rs` of the outputs it computes the relevances of the inputs, in the 
 
 from __future__ import annotations
 
-from typing import Any, Callable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -14,21 +14,28 @@ import tensorflow as tf
 from rap_keras.engine import keras_graph
 from rap_keras.engine.equations.numerics import as_rank, sample_sum, sum_to_shape, transposed
 from rap_keras.engine.equations.shares import mean_shares, sum_shares
-
-Tensors = list[tf.Tensor]
-Rule = Callable[[Tensors, Tensors, Tensors, dict[str, Any]], Tensors]
+from rap_keras.engine.rules.rule import Tensors, titled
 
 
+@titled("unchanged")
 def unchanged(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
-    """Relevance passes unchanged: activations, BatchNormalization, layers that do nothing at inference."""
+    """Relevance passes unchanged: activations, layers that do nothing at inference."""
     return Rs
 
 
+@titled("unchanged")
+def normalized(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
+    """BatchNormalization: relevance passes unchanged, as in the authors' program."""
+    return Rs
+
+
+@titled("unchanged")
 def with_constant(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
     """One tensor and constants: unchanged, and summed along the axes along which the tensor was broadcast."""
     return [sum_to_shape(R, x) for x, R in zip(Xs, Rs)]
 
 
+@titled("moved to where the value came from")
 def moved(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
     """Relevance follows its value back to where it came from; what was cut off or padded gets none.
 
@@ -39,17 +46,26 @@ def moved(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tenso
     return transposed(lambda *xs: run(list(xs)), Xs, Rs)
 
 
+@titled("shared in proportion to {x}")
 def averaged(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
     """Average pooling: in proportion to |x| over each window, or to x itself in the authors' program."""
     run = state["call"].run
     return [mean_shares(lambda x: run([x])[0], Xs[0], Rs[0], signed=state["reference"])]
 
 
+@titled("shared in proportion to {x}")
 def added(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
-    """Add and Average: in proportion to |x| of each branch, or to x itself in the authors' program."""
+    """Add: in proportion to |x| of each branch, or to x itself in the authors' program."""
     return sum_shares(Xs, Rs[0], signed=state["reference"])
 
 
+@titled("shared in proportion to {x}")
+def averaged_branches(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
+    """Average: as Add."""
+    return added(Xs, Ys, Rs, state)
+
+
+@titled("moved to where the value came from")
 def padded(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
     """Zero padding: relevance follows its value, and relevance on the padding goes to the pixels beside it.
 
@@ -80,6 +96,7 @@ def _paddings(call: Any, rank: int) -> Any:
     return arrays[0] if zeros and arrays else None
 
 
+@titled("moved to where the value came from")
 def moved_evenly(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
     """Like `moved`, but relevance on padding or on a constant is spread evenly over all inputs."""
     back = moved(Xs, Ys, Rs, state)
@@ -88,17 +105,20 @@ def moved_evenly(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -
     return [part + tf.cast(as_rank(each, part), part.dtype) for part in back]
 
 
+@titled("shared in proportion to {x}")
 def subtracted(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
     """Subtract: a - b is treated as the sum of a and -b."""
     first, *others = Xs  # there are no others if one side is a constant
     return sum_shares([first, *(-x for x in others)], Rs[0], signed=state["reference"])
 
 
+@titled("shared in proportion to {x}")
 def squared_difference(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
     """Squared difference: the square passes relevance on, and the difference shares it as `subtracted` does."""
     return subtracted(Xs, Ys, Rs, state)
 
 
+@titled("all to the factor that is not broadcast, else evenly")
 def multiplied(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
     """Product: all relevance goes to the gated factor, none to the gate, which counts as a constant factor.
 
@@ -114,17 +134,20 @@ def multiplied(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> 
     return [tf.zeros_like(x) if gate else sum_to_shape(share, x) for x, gate in zip(Xs, gates)]
 
 
+@titled("all to the numerator")
 def divided(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
     """Quotient: all relevance goes to the numerator; the denominator counts as a constant factor."""
     numerator, denominator = Xs
     return [sum_to_shape(Rs[0], numerator), tf.zeros_like(denominator)]
 
 
+@titled("summed over each token's vector")
 def embedded(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
     """Embedding: the relevance of a token is the sum over its vector."""
     return [tf.reduce_sum(Rs[0], axis=-1)]
 
 
+@titled("unchanged")
 def kept_apart(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
     """IdentityN, which is several identities in one: each input gets the relevance of its own output."""
     constants = state["layer"].constants

@@ -1,94 +1,134 @@
-"""The rule of weighted layers, which depends on the layer's position in the network."""
+"""The rule of layers with weights: a linear rule, such as an equation of the paper, at each linear map."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from enum import Enum
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
 from rap_keras.engine.equations import linear as equations
 from rap_keras.engine.equations.gates import Way
-from rap_keras.engine.equations.linear import ContributionSums
-from rap_keras.engine.equations.shares import sum_shares
+from rap_keras.engine.equations.linear import ContributionSums, LinearMap
 from rap_keras.engine.rules.linear_layers import Linear
+from rap_keras.engine.rules.rule import Tensors, title_of, titled
 
 Bounds = tuple[tf.Tensor, tf.Tensor]
-
-
-class Position(Enum):
-    """The position of a weighted layer in the network; its value names the layer's equation."""
-
-    OUTPUT = "absolute influence (Eq. 5, 6)"
-    INNER = "relative attribution, uniform shift (Eq. 7-9)"
-    INPUT = "z^B (Eq. 10)"
+"""The lowest and the highest value of a tensor, in shapes that broadcast to it."""
 
 
 class Step(NamedTuple):
-    """One linear map of the forward pass, with everything that the way back needs."""
+    """One linear map of the forward pass, with everything that a linear rule may need.
 
-    linear: Linear
-    position: Position
+    Attributes:
+        rule: the linear rule of the map.
+        function: the map of an input and weights.
+        x: its input, (N, ...).
+        w: its weights.
+        b: its bias, in a shape that broadcasts to the output; 0 where there is none.
+        nonnegative: no x is below 0.
+        linear: what else is known of the map; None for a map within a layer with gates.
+        sums: Z+ and Z- if the rule has `halves`.
+        bounds: those of x, for the first map of a layer that sees an input with bounds.
+    """
+
+    rule: LinearRule
+    function: LinearMap
     x: tf.Tensor
     w: tf.Tensor
-    nonnegative: bool
-    sums: ContributionSums | None
+    b: Any
+    nonnegative: bool = False
+    linear: Linear | None = None
+    sums: ContributionSums | None = None
+    bounds: Bounds | None = None
+
+
+@dataclass(frozen=True)
+class LinearRule:
+    """What relevance does at a linear map.
+
+    Attributes:
+        title: what `rap-keras check` prints.
+        back: takes the map and the relevance of its output; returns the relevance of its input.
+        halves: the map is calculated as Z+ - Z-, so that nothing that `back` needs is calculated twice.
+        place: in a layer of several maps, the only map that has this rule: 0 for the first, -1 for the last; None
+            for all of them.
+        others: the rule of the other maps.
+    """
+
+    title: str
+    back: Callable[[Step, tf.Tensor], tf.Tensor]
+    halves: bool = False
+    place: int | None = None
+    others: LinearRule | None = None
+
+    def of_map(self, index: int, count: int) -> LinearRule:
+        """The rule of one of a layer's `count` maps."""
+        return self if self.place is None or index == self.place % count else self.others or self
+
+
+def linear_rule(function: LinearRule | Callable) -> LinearRule:
+    """A linear rule from a function of the map, its input, weights, bias, R, and whether no input is below 0."""
+    if isinstance(function, LinearRule):
+        return function
+    return LinearRule(title_of(function), lambda s, R: function(s.function, s.x, s.w, s.b, R, s.nonnegative))
 
 
 def forward(
-    linears: Sequence[Linear], position: Position, x: tf.Tensor, nonnegative: bool
+    linears: Sequence[Linear], rule: LinearRule, x: tf.Tensor, nonnegative: bool, bounds: Bounds | None
 ) -> tuple[tf.Tensor, list[Step]]:
-    """Preactivation of a layer that is a chain of linear maps, and what `backward` needs.
-
-    An inner map is calculated as Z+ - Z-: its rule needs the two halves, so nothing is calculated twice.
-    """
+    """The preactivation of a layer that is a chain of linear maps, and the steps that `weighted` takes back."""
     steps = []
     for index, linear in enumerate(linears):
-        here = _position_in_chain(position, index, len(linears))
-        w, sums = linear.w(), None
-        if here is Position.INNER:
+        here, w, sums = rule.of_map(index, len(linears)), linear.w(), None
+        if here.halves:
             sums = equations.contribution_sums(linear.function, x, w, nonnegative)
             z = sums.positive - sums.negative
         else:
             z = linear.function(x, w)
-        steps.append(Step(linear, here, x, w, nonnegative, sums))
+        b = linear.bias_along(z)
+        steps.append(Step(here, linear.function, x, w, b, nonnegative, linear, sums, None if index else bounds))
         x, nonnegative = linear.preactivation(x, z), False
     return x, steps
 
 
-def backward(steps: Sequence[Step], R: tf.Tensor, bounds: Bounds | None, reference: bool) -> tf.Tensor:
-    """Relevance at the input of the layer whose forward pass made `steps`.
-
-    `bounds` are the lowest and the highest input of a layer at Position.INPUT; `reference` follows the
-    authors' program where it differs from the paper.
-    """
-    for linear, position, x, w, nonnegative, sums in reversed(steps):
-        if position is Position.OUTPUT:
-            R = equations.absolute_influence(linear.function, x, w, R)
-        elif position is Position.INPUT and bounds is not None:
-            R = equations.z_b(linear.function, x, w, R, *bounds, linear.channel_axis if linear.adds_up else None)
-        else:
-            signed = reference and linear.convolution
-            R = equations.relative_attribution(linear.function, x, w, R, sums, nonnegative, signed)
-    return R
+@titled("{linear}")
+def weighted(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
+    """Back through the linear maps of a layer; its activation lets relevance pass."""
+    (R,) = Rs
+    for step in reversed(state["steps"]):
+        R = step.rule.back(step, R)
+    return [R]
 
 
-def way(reference: bool) -> Way:
-    """RAP's way through layers with gates: relative attribution (Eq. 7-9), and shares in proportion to |x|.
-
-    `reference` follows the authors' program, where shares are in proportion to x.
-    """
-    return Way(
-        linear=lambda linear, x, w, b, R: equations.relative_attribution(linear, x, w, R),
-        shares=lambda xs, R: sum_shares(xs, R, signed=reference),
-    )
+def way(state: dict[str, Any]) -> Way:
+    """The way through a layer with gates: its linear rule at linear maps, and the method's shares at sums."""
+    rule: LinearRule = state["linear"]
+    return Way(lambda *step_and_R: rule.back(Step(rule, *step_and_R[:4]), step_and_R[4]), state["shares"])
 
 
-def _position_in_chain(position: Position, index: int, length: int) -> Position:
-    """In a chain only the last map can be the output's, and only the first map can see the image."""
-    if position is Position.OUTPUT and index < length - 1:
-        return Position.INNER
-    if position is Position.INPUT and index > 0:
-        return Position.INNER
-    return position
+def rules_of_rap(reference: bool = False) -> list[tuple[str, LinearRule]]:
+    """RAP as a composite of rules; `reference` follows the authors' program where it differs from the paper."""
+
+    def attribution(step: Step, R: tf.Tensor) -> tf.Tensor:
+        signed = reference and step.linear is not None and step.linear.convolution
+        return equations.relative_attribution(
+            step.function, step.x, step.w, R, step.sums, step.nonnegative, signed
+        )
+
+    def influence(step: Step, R: tf.Tensor) -> tf.Tensor:
+        return equations.absolute_influence(step.function, step.x, step.w, R)
+
+    def z_b(step: Step, R: tf.Tensor) -> tf.Tensor:
+        if step.bounds is None or step.linear is None:
+            return attribution(step, R)
+        axis = step.linear.channel_axis if step.linear.adds_up else None
+        return equations.z_b(step.function, step.x, step.w, R, *step.bounds, axis)
+
+    inner = LinearRule("relative attribution (Eq. 7-9)", attribution, halves=True)
+    return [
+        ("last", LinearRule("absolute influence (Eq. 5, 6)", influence, place=-1, others=inner)),
+        ("bounded", LinearRule("z^B (Eq. 10)", z_b, place=0, others=inner)),
+        ("any", inner),
+    ]

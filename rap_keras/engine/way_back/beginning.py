@@ -17,7 +17,7 @@ from tensorflow import keras
 from rap_keras.engine.equations.numerics import transposed
 from rap_keras.engine.reading.calls import Call
 from rap_keras.engine.reading.network import Network
-from rap_keras.engine.rules.unweighted import Tensors
+from rap_keras.engine.rules.rule import Tensors
 
 Values = Mapping[int, tf.Tensor]
 Run = Callable[[Call, Tensors], Tensors]

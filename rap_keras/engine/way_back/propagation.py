@@ -1,20 +1,29 @@
-"""A network's forward pass, and the way back of relevance through it."""
+"""A network's forward pass, and one way back through it for every method: call by call, by a rule for each.
+
+A network is a list of calls. A method says where relevance begins, and which rule each call has. Relevance is
+carried back from there to the inputs; a gradient is carried in the same way.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import tensorflow as tf
 from tensorflow import keras
 
+from rap_keras.engine.equations.numerics import transposed
+from rap_keras.engine.equations.shares import sum_shares
 from rap_keras.engine.reading.calls import Call
 from rap_keras.engine.reading.network import Network
-from rap_keras.engine.rules import weighted
-from rap_keras.engine.rules.weighted import Bounds, Position
+from rap_keras.engine.rules.kinds import fused_activation
+from rap_keras.engine.rules.records import Kind
+from rap_keras.engine.rules.rule import Rule, Tensors, title_of, titled
+from rap_keras.engine.rules.unweighted import multiplied
+from rap_keras.engine.rules.weighted import Bounds, LinearRule, Step, forward
 from rap_keras.engine.way_back.beginning import Begin
-from rap_keras.engine.way_back.plan import PlannedCall
+from rap_keras.engine.way_back.plan import FOLDED, PlannedCall
 
 _UNIT = 2.0**-40
 """The unit in which relevance is carried.
@@ -24,79 +33,116 @@ sums of these would overflow float32; scaled by 1e-12 it does not. A power of tw
 """
 
 
+@dataclass(frozen=True)
+class Rules:
+    """The rules of a method.
+
+    Attributes:
+        linear: the linear rule of each call with weights or gates, by the call's name.
+        shares: gives the relevance of the addends of a sum within a layer with gates, see `gates.Way`.
+        instead: what the method does in place of the rule of a kind of layer.
+        reference: follow the authors' program instead of the paper where they differ.
+    """
+
+    linear: Mapping[str, LinearRule] = field(default_factory=dict)
+    shares: Callable[[Sequence[tf.Tensor], tf.Tensor], Tensors] = sum_shares
+    instead: Mapping[Callable, Rule] = field(default_factory=dict)
+    reference: bool = False
+
+    def of(self, p: PlannedCall) -> Rule:
+        """The rule of a call."""
+        return self.instead.get(p.kind.rule, p.kind.rule)
+
+    def title(self, p: PlannedCall) -> str:
+        """The rule of a call in a few words."""
+        if self.of(p) is multiplied and len(set(p.gates)) == 2:
+            return "gate: all to the gated branch"
+        linear = self.linear.get(p.call.name)
+        text = title_of(self.of(p)).format(
+            x="x" if self.reference else "|x|", linear=linear.title if linear else ""
+        )
+        if linear is None or not p.kind.linears:
+            return text
+        if linear.halves:
+            return f"{text}, {'non-negative' if p.nonnegative else 'mixed signs'}"
+        # Only one map of a separable convolution sees the image or is the last of the network.
+        others = linear.others if linear.place is not None and len(p.kind.linears) > 1 else None
+        return f"{text}; its other map {others.title}" if others else text
+
+
 @dataclass
 class Relevance:
     """Relevance by tensor number, and relevance of each call's inputs by the call's name.
 
     `inputs` are the numbers of the network's inputs. A tensor that several calls use has the sum of what they give
     back; `calls` keeps the parts. `head` has the names of the head's calls; relevance began in front of them.
-    `amount` is the sum that it began with, for each sample, float64, (N,).
+    `amount` is the sum that it began with, for each sample, float64, (N,). `values` are the tensors themselves.
     """
 
     inputs: tuple[int, ...]
     tensors: dict[int, tf.Tensor]
-    calls: dict[str, list[tf.Tensor]]
+    calls: dict[str, Tensors]
     head: frozenset[str]
     amount: tf.Tensor
-
-
-@dataclass
-class _Forward:
     values: dict[int, tf.Tensor]
-    network: Network
-    planned: list[PlannedCall]
-    steps: dict[str, list[weighted.Step]]
-    bounds: dict[int, Bounds]
 
 
 def propagate(
     network: Network,
     planned: Sequence[PlannedCall],
+    rules: Rules,
     inputs: Sequence[tf.Tensor],
     begin: Begin,
-    bounds: Sequence[Bounds | None],
-    reference: bool,
+    bounds: Sequence[Bounds | None] = (),
     finish: Callable[[int, tf.Tensor], tf.Tensor] | None = None,
+    given: Mapping[int, tf.Tensor] | None = None,
+    ends: Collection[int] = (),
 ) -> Relevance:
     """Relevance of every tensor between a network's output and its inputs.
 
     Args:
         network: the calls.
-        planned: their rules.
+        planned: what is known of them.
+        rules: their rules.
         inputs: the network's input tensors.
         begin: what relevance begins with, see `rap_keras.engine.way_back.beginning`.
         bounds: lowest and highest value of each input, in shapes that broadcast to it; None for an input without
             bounds.
-        reference: follow the authors' program instead of the paper where they differ.
         finish: takes each tensor's number and complete relevance, and returns the relevance to go on with.
+        given: as in `Network.values`.
+        ends: the numbers of tensors at which relevance ends, before it reaches the inputs.
     """
-    passed = _forward(network, planned, inputs, bounds)
-    by_name = {p.call.name: p for p in passed.planned}
-    beginning = begin(passed.network, passed.values, lambda call, xs: _outputs(by_name[call.name], xs)[0])
+    passed = _Forward(planned, rules, {n: pair for n, pair in zip(network.inputs, bounds) if pair})
+    values, network = network.passed(inputs, passed.run, given)
+    beginning = begin(
+        network, values, lambda call, xs: _outputs(passed.planned[call.name], rules, xs, None, call)[0]
+    )
     arriving = {number: [R * _UNIT] for number, R in beginning.tensors.items()}
     tensors = {number: R * _UNIT for number, R in beginning.head.items()}
-    calls: dict[str, list[tf.Tensor]] = {}
+    calls: dict[str, Tensors] = {}
 
     def complete(number: int) -> tf.Tensor:
         if number not in tensors:
-            value = passed.values[number]
+            value = values[number]
             dtype = value.dtype if value.dtype.is_floating else keras.backend.floatx()
             parts = [tf.cast(part, dtype) for part in arriving.get(number) or [tf.zeros_like(value)]]
             R = parts[0] if len(parts) == 1 else tf.add_n(parts)
             tensors[number] = R if finish is None else finish(number, R / _UNIT) * _UNIT
         return tensors[number]
 
-    for nid, p in reversed(list(enumerate(passed.planned))):
-        if p.call.name in beginning.calls:
-            calls[p.call.name] = [R * _UNIT for R in beginning.calls[p.call.name]]
+    for nid, call in reversed(list(enumerate(network.calls))):
+        if call.name in beginning.calls:
+            calls[call.name] = [R * _UNIT for R in beginning.calls[call.name]]
             continue
-        Rs = [complete(number) for number in p.call.outputs]
-        with tf.name_scope(_scope("relevance", p.call.name)):
-            back = _backward(p, nid, passed, Rs, reference)
-        calls[p.call.name] = back
-        for number, R in zip(p.call.inputs, back):
+        if ends and (set(ends).issuperset(call.outputs) or arriving.keys().isdisjoint(call.outputs)):
+            calls[call.name] = [tf.zeros_like(values[number]) for number in call.inputs]
+            continue
+        Rs = [complete(number) for number in call.outputs]
+        with tf.name_scope(_scope("relevance", call.name)):
+            calls[call.name] = _back(passed, call, nid, values, Rs)
+        for number, R in zip(call.inputs, calls[call.name]):
             arriving.setdefault(number, []).append(R)
-    for number in network.inputs:
+    for number in (*network.inputs, *ends):
         complete(number)
     with tf.name_scope("unit"):
         return Relevance(
@@ -105,84 +151,95 @@ def propagate(
             {name: [R / _UNIT for R in back] for name, back in reversed(list(calls.items()))},
             frozenset(beginning.calls),
             beginning.amount(tf.shape(inputs[0])[0]),
+            values,
         )
 
 
-def _forward(
-    network: Network,
-    planned: Sequence[PlannedCall],
-    inputs: Sequence[tf.Tensor],
-    bounds: Sequence[Bounds | None],
-) -> _Forward:
-    steps: dict[str, list[weighted.Step]] = {}
-    found = {number: pair for number, pair in zip(network.inputs, bounds) if pair}
-    by_name = {p.call.name: p for p in planned}
+class _Forward:
+    """The forward pass: runs each call, and keeps what its rule needs on the way back, and bounds of values."""
 
-    def run(call: Call, xs: list[tf.Tensor]) -> list[tf.Tensor]:
-        p = replace(by_name[call.name], call=call)
-        xs = call.cast(xs)
+    def __init__(self, planned: Sequence[PlannedCall], rules: Rules, bounds: dict[int, Bounds]) -> None:
+        self.planned = {p.call.name: p for p in planned}
+        self.rules = rules
+        self.bounds = bounds
+        self.steps: dict[str, list[Step]] = {}
+
+    def run(self, call: Call, xs: Tensors) -> Tensors:
+        """The outputs of a call."""
+        p, xs = self.planned[call.name], call.cast(xs)
+        known = [self.bounds[number] for number in call.inputs if number in self.bounds]
+        own = tuple(call.cast([bound])[0] for bound in known[0]) if p.bounded and known else None
         with tf.name_scope(_scope("forward", call.name)):
-            ys, steps[call.name] = _outputs(p, xs)
+            ys, self.steps[call.name] = _outputs(p, self.rules, xs, own, call)
+        if p.kind.keeps_order and len(known) == len(call.inputs):
+            with tf.name_scope(_scope("bounds", call.name)):
+                self._bound(p, call, xs, known)
         return ys
 
-    values, bound = network.passed(inputs, run)
-    calls = [replace(p, call=call) for p, call in zip(planned, bound.calls)]
-    passed = _Forward(values, bound, calls, steps, found)
-    for p in calls:
-        if p.bounded:
-            with tf.name_scope(_scope("bounds", p.call.name)):
-                _bound(p, passed)
-    return passed
+    def _bound(self, p: PlannedCall, call: Call, xs: Tensors, known: list[Bounds]) -> None:
+        """Finds the bounds of a call's outputs: those of its inputs, sent through the layer as constant images."""
+        if p.kind is FOLDED:
+            self.bounds[call.outputs[0]] = known[0]
+            return
+        lows = [tf.broadcast_to(low, tf.shape(x)) for (low, _), x in zip(known, xs)]
+        highs = [tf.broadcast_to(high, tf.shape(x)) for (_, high), x in zip(known, xs)]
+        for number, a, b in zip(call.outputs, call.run(lows), call.run(highs)):
+            self.bounds[number] = (tf.minimum(a, b), tf.maximum(a, b))
 
 
-def _outputs(p: PlannedCall, xs: list[tf.Tensor]) -> tuple[list[tf.Tensor], list[weighted.Step]]:
-    """Outputs of a call, and what a weighted call needs on the way back."""
-    if p.linears:
-        z, steps = weighted.forward(p.linears, p.position, xs[0], p.nonnegative)
-        return [z if p.activation is None else p.activation(z)], steps
-    return (xs if p.folded else p.call.run(xs)), []
+def _outputs(p: PlannedCall, rules: Rules, xs: Tensors, bounds: Any, call: Call) -> tuple[Tensors, list[Step]]:
+    """Outputs of a call, and what weights need on the way back; `call` is p.call with its masks."""
+    linear = rules.linear.get(p.call.name)
+    if p.kind.linears and linear is not None:
+        z, steps = forward(p.kind.linears, linear, xs[0], p.nonnegative, bounds)
+        activation = fused_activation(p.call)
+        return [z if activation is None else activation(z)], steps
+    return (xs if p.kind is FOLDED else call.run(xs)), []
 
 
-def _bound(p: PlannedCall, passed: _Forward) -> None:
-    """Finds the bounds of a call's outputs: those of its inputs, sent through the layer as constant images."""
-    if p.folded:
-        passed.bounds[p.call.outputs[0]] = passed.bounds[p.call.inputs[0]]
-        return
-    lows, highs = [], []
-    for number in p.call.inputs:
-        shape = tf.shape(passed.values[number])
-        low, high = passed.bounds[number]
-        lows.append(tf.broadcast_to(low, shape))
-        highs.append(tf.broadcast_to(high, shape))
-    for number, a, b in zip(p.call.outputs, p.call.run(lows), p.call.run(highs)):
-        passed.bounds[number] = (tf.minimum(a, b), tf.maximum(a, b))
-
-
-def _backward(p: PlannedCall, nid: int, passed: _Forward, Rs: list[tf.Tensor], reference: bool) -> list[tf.Tensor]:
-    if p.linears:
-        bounds = passed.bounds.get(p.call.inputs[0]) if p.position is Position.INPUT else None
-        low_high = tuple(p.call.cast([bound])[0] for bound in bounds) if bounds else None
-        return [weighted.backward(passed.steps[p.call.name], Rs[0], low_high, reference)]
-    if p.folded:
-        return Rs
-    Xs = p.call.cast([passed.values[number] for number in p.call.inputs])
-    if p.gated is not None:
-        return p.gated(p.call, Xs, Rs, weighted.way(reference), p.gates)
-    Ys = [passed.values[number] for number in p.call.outputs]
-    state: dict[str, Any] = {
-        "layer": p.call.layer,
+def _back(passed: _Forward, call: Call, nid: int, values: Mapping[int, tf.Tensor], Rs: Tensors) -> Tensors:
+    p, rules = passed.planned[call.name], passed.rules
+    Xs = call.cast([values[number] for number in call.inputs])
+    Ys = [values[number] for number in call.outputs]
+    state = {
+        "layer": call.layer,
         "nid": nid,
-        "call": p.call,
+        "call": call,
         "gates": p.gates,
-        "reference": reference,
+        "reference": rules.reference,
+        "linear": rules.linear.get(call.name),
+        "shares": rules.shares,
+        "steps": passed.steps[call.name],
     }
-    assert p.rule is not None
-    if p.own:  # a user's rule need not be linear in relevance
-        return [R * _UNIT for R in _checked(p.rule(Xs, Ys, [R / _UNIT for R in Rs], state), Xs, p.call.name)]
-    return list(p.rule(Xs, Ys, Rs, state))
+    rule = rules.of(p)
+    if p.kind.own and rule is p.kind.rule:  # a user's rule need not be linear in relevance
+        return [R * _UNIT for R in _checked(rule(Xs, Ys, [R / _UNIT for R in Rs], state), Xs, call.name)]
+    return list(rule(Xs, Ys, Rs, state))
 
 
-def _checked(found: Any, Xs: list[tf.Tensor], name: str) -> list[tf.Tensor]:
+def bare(network: Network, rule_of: Callable[[Call], Rule] | None = None) -> list[PlannedCall]:
+    """The calls of a network for methods that need no facts about layers, with the gradient or a rule for each."""
+    return [PlannedCall(call, Kind(rule_of(call) if rule_of else gradient)) for call in network.calls]
+
+
+@titled("gradient")
+def gradient(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
+    """The vector-Jacobian product of a call; for tokens, which have no gradient, the sum over their vectors."""
+    call: Call = state["call"]
+    if call.looks_up:
+        return [tf.reduce_sum(Rs[0], axis=-1)]
+    real = [index for index, Y in enumerate(Ys) if Y.dtype.is_floating]
+    if not real:
+        return [tf.zeros_like(x) for x in Xs]
+
+    def run(*xs: tf.Tensor) -> Tensors:
+        ys = call.run(list(xs))
+        return [ys[index] for index in real]
+
+    return transposed(run, Xs, [Rs[index] for index in real])
+
+
+def _checked(found: Any, Xs: Tensors, name: str) -> Tensors:
     """What a user's rule returned, as tensors; raises TypeError or ValueError if it does not fit the inputs."""
     if not isinstance(found, (list, tuple)):
         raise TypeError(

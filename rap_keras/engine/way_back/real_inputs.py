@@ -17,10 +17,10 @@ from rap_keras.engine import keras_graph
 from rap_keras.engine.errors import NotAnalyzeableModelException
 from rap_keras.engine.reading.calls import Call
 from rap_keras.engine.reading.network import Network
-from rap_keras.engine.rules.unweighted import Tensors
+from rap_keras.engine.rules.rule import Tensors
 from rap_keras.engine.way_back.beginning import Beginning
 from rap_keras.engine.way_back.plan import PlannedCall, kind_name, plan
-from rap_keras.engine.way_back.propagation import propagate
+from rap_keras.engine.way_back.propagation import Rules, propagate
 
 _BEHIND = "explain the layers behind it as a model of their own, whose keras.Input takes the output"
 
@@ -69,8 +69,7 @@ class RealInputs(NamedTuple):
             if call.outputs[0] in own:
                 parts.setdefault(call.inputs[0], []).append(of_row(own[call.outputs[0]]))
         begin = Beginning({number: tf.add_n(several) for number, several in parts.items()}, {}, {}, {})
-        bounds = [None] * len(inputs)
-        relevance = propagate(self.front, self.planned, inputs, lambda *_: begin, bounds, reference=False)
+        relevance = propagate(self.front, self.planned, Rules(), inputs, lambda *_: begin)
         return [relevance.tensors[number] for number in relevance.inputs]
 
 
@@ -111,7 +110,7 @@ def real_inputs(network: Network) -> RealInputs:
 def _require_moved(planned: list[PlannedCall], lookups: list[Call]) -> None:
     """Raises NotAnalyzeableModelException if numbers of rows come from weights, or from rows of another table."""
     rows = {number for call in lookups for number in call.outputs}
-    from_weights = [p.call for p in planned if p.mixes]
+    from_weights = [p.call for p in planned if p.kind.mixes]
     for call in [*from_weights, *(p.call for p in planned), *lookups]:
         if call in from_weights or rows.intersection(call.inputs):
             raise NotAnalyzeableModelException(

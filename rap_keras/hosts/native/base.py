@@ -36,7 +36,7 @@ from rap_keras.models.outputs import one_output
 
 
 class Analyzer:
-    """Explains a model's decisions; a method is a subclass that defines `_attributions`.
+    """Explains a model's decisions; a method is a subclass that defines `attributions`.
 
     Args:
         model: a functional or Sequential model that ends in logits, see `rap_keras.to_logits`.
@@ -239,7 +239,7 @@ class Analyzer:
 
     def _heatmaps(self) -> Callable:
         """The function from `Samples.feeds` to the attributions."""
-        return self._once("heatmaps", lambda *tensors: self._attributions(list(tensors)), self.specs())
+        return self._once("heatmaps", lambda *tensors: self.attributions(list(tensors)), self.specs())
 
     def _once(self, key: Hashable, function: Callable, of: list[tf.TensorSpec]) -> Callable:
         """A function of tensors as one of arrays, compiled in the first call, whichever thread that is in."""
@@ -251,7 +251,7 @@ class Analyzer:
                 found = self._functions[key]
         return found
 
-    def _attributions(self, tensors: list[tf.Tensor]) -> list[tf.Tensor]:
+    def attributions(self, tensors: list[tf.Tensor]) -> list[tf.Tensor]:
         """The attributions of the model's inputs, given these and the other tensors of `specs`.
 
         Methods that share out a logit add what `_compare_sums` needs: the amount that they begin with, (N,), ...
@@ -282,8 +282,8 @@ class Analyzer:
         """
         if self._contrast is None:
             return at_output(lambda output: self._seed(output, positions))
-        weighted = [p.call.name for p in planned if p.linears]
-        gated = [p.call.name for p in planned if p.gated]
+        weighted = [p.call.name for p in planned if p.kind.linears]
+        gated = [p.call.name for p in planned if p.kind.mixes and not p.kind.linears]
         return behind_head(lambda output: self._score_weights(output, positions), weighted, gated)
 
     def _score_weights(self, output: tf.Tensor, positions: list[tf.Tensor]) -> tf.Tensor:

@@ -72,9 +72,9 @@ def require_contrast(value: Any) -> None:
         raise ValueError("contrast=None: give 'log_odds' or 'logit'; RAP without a contrast is 'rap'")
 
 
-def refuse_rules_of_head(rules: dict[str, Any], relevance: Relevance) -> None:
+def refuse_rules_of_head(rules: Any, relevance: Relevance) -> None:
     """Raises ValueError if a user's rule is for a layer of the head, where it would have no effect."""
-    unused = sorted(relevance.head.intersection(rules))
+    unused = sorted(relevance.head.intersection(dict(rules)))
     if unused:
         raise ValueError(
             f"rules for {', '.join(unused)}: these layers belong to the network's head "

@@ -19,7 +19,7 @@ from rap_keras.hosts.native.rap import RAP
 from rap_keras.hosts.titles import require_known
 
 
-def _preset(rule_of_convolutions: lrp_methods.Rule, first_flat: bool) -> Callable[..., Analyzer]:
+def _preset(rule_of_convolutions: Callable, first_flat: bool) -> Callable[..., Analyzer]:
     """A composite of iNNvestigate: LRP-epsilon in Dense layers, LRP-alpha-beta in convolutions."""
 
     def create(model: keras.Model, epsilon: float = 0.1, **options: Any) -> Analyzer:
@@ -34,7 +34,7 @@ def _preset(rule_of_convolutions: lrp_methods.Rule, first_flat: bool) -> Callabl
     return create
 
 
-def _by_rule(rule: lrp_methods.Rule) -> Callable[..., Analyzer]:
+def _by_rule(rule: Callable) -> Callable[..., Analyzer]:
     def create(model: keras.Model, **options: Any) -> Analyzer:
         return lrp_methods.LRP(model, rule, **options)
 

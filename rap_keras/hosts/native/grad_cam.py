@@ -15,7 +15,8 @@ from rap_keras.engine.equations.numerics import transposed
 from rap_keras.engine.errors import NotAnalyzeableModelException
 from rap_keras.engine.reading.calls import Call
 from rap_keras.engine.reading.network import as_float
-from rap_keras.engine.rules.unweighted import Tensors, unchanged
+from rap_keras.engine.rules.rule import Tensors
+from rap_keras.engine.rules.unweighted import unchanged
 from rap_keras.engine.way_back.beginning import Values, has_places
 from rap_keras.engine.way_back.plan import PlannedCall, plan
 from rap_keras.hosts.native.base import Analyzer
@@ -69,7 +70,8 @@ class GradCAM(Analyzer):
         if layer is not None:
             requirements.require_layers([layer], [call.name for call in self.network.calls])
 
-    def _attributions(self, tensors: list[tf.Tensor]) -> list[tf.Tensor]:
+    def attributions(self, tensors: list[tf.Tensor]) -> list[tf.Tensor]:
+        """The enlarged map."""
         image = as_float(tensors[0])
         values = self.network.values([image])
         if self._layer is None:
@@ -122,6 +124,9 @@ class GradCAM(Analyzer):
 def _may_rearrange(p: PlannedCall) -> bool:
     """Whether places may come out in another order, as they may from a Lambda or a layer with a user's rule."""
     layer = p.call.layer
-    if isinstance(layer, (keras.layers.Permute, keras.layers.Reshape)) or (p.own and p.rule is not unchanged):
+    if isinstance(layer, (keras.layers.Permute, keras.layers.Reshape)) or (
+        p.kind.own and p.kind.rule is not unchanged
+    ):
         return True
-    return p.gated is not None or keras_graph.operation_name(layer) in _REARRANGING
+    gated = p.kind.mixes and not p.kind.linears
+    return gated or keras_graph.operation_name(layer) in _REARRANGING

@@ -9,6 +9,7 @@ training leaves to chance; their length does not.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,16 +20,17 @@ from rap_keras.engine import keras_graph
 from rap_keras.engine.checks import requirements
 from rap_keras.engine.checks.samples import Samples
 from rap_keras.engine.equations.numerics import transposed
-from rap_keras.engine.reading.calls import Call
 from rap_keras.engine.reading.network import as_float, specs
-from rap_keras.engine.rules.unweighted import Tensors
+from rap_keras.engine.rules.rule import Rule, Tensors, titled
+from rap_keras.engine.way_back.beginning import at_output
+from rap_keras.engine.way_back.propagation import Relevance, Rules, bare, gradient, propagate
 from rap_keras.engine.way_back.real_inputs import real_inputs, require_gradients
-from rap_keras.engine.way_back.reversal import gradient, reverse
 from rap_keras.hosts.native.base import Analyzer
+from rap_keras.hosts.native.layerwise import Layerwise
 from rap_keras.hosts.native.relu_networks import is_relu, require_relus
 
 
-class Gradient(Analyzer):
+class Gradient(Layerwise):
     """The gradient of the selected logit. Source: Simonyan et al., arXiv 1312.6034.
 
     A token gets the length of the gradient at its vector, of which it is the 2-norm; with `postprocess` the sum of
@@ -57,30 +59,41 @@ class Gradient(Analyzer):
         self._postprocess: Callable = {None: tf.identity, "abs": tf.abs, "square": tf.square}[postprocess]
         self._of_vector = _length if postprocess is None else total
         self._real = real_inputs(self.network)
+        self.plan, self.rules = bare(self.network), Rules()
 
-    def _attributions(self, tensors: Tensors) -> Tensors:
-        inputs = [as_float(x) for x in tensors[: len(self.network.inputs)]]
-        found = self._at_real_inputs(inputs, self._real.tensors(inputs), tensors[len(inputs) :])
-        return self._real.at_inputs(inputs, found, self._of_vector)
+    def attributions(self, tensors: Tensors) -> Tensors:
+        """The gradient at the real inputs, brought to the network's inputs."""
+        inputs, _, _ = self._split(tensors)
+        return self._real.at_inputs(inputs, self._at_real_inputs(tensors), self._of_vector)
 
-    def _at_real_inputs(self, inputs: Tensors, real: Tensors, index: Tensors) -> Tensors:
-        """The attributions of each of the real inputs, whose values are `real`."""
+    def propagate(self, tensors: Tensors, finish: Callable | None = None) -> Relevance:
+        """The gradient within the network; it ends where the network's real numbers begin."""
+        inputs, given, positions = self._split(tensors)
+        return propagate(
+            self.network,
+            self.plan,
+            self.rules,
+            inputs,
+            at_output(lambda output: self._at_output(output, positions)),
+            finish=finish,
+            given=given,
+            ends=self._real.numbers,
+        )
+
+    def _at_real_inputs(self, tensors: Tensors) -> Tensors:
+        inputs, _, _ = self._split(tensors)
         require_gradients(self.network, self._real, inputs, keras_graph.input_names(self._model))
-        return [self._postprocess(g) for g in self._gradients(inputs, real, index)]
+        relevance = self.propagate(tensors)
+        return [self._postprocess(relevance.tensors[number]) for number in self._real.numbers]
 
-    def _gradients(self, inputs: Tensors, real: Tensors, index: Tensors) -> Tensors:
-        def output(*xs: tf.Tensor) -> tf.Tensor:
-            return self._output(inputs, xs)
+    def _split(self, tensors: Sequence[tf.Tensor]) -> tuple[Tensors, dict[int, tf.Tensor], Tensors]:
+        """The tensors of `specs`: the model's inputs, values of other tensors by number, and positions."""
+        count = len(self.network.inputs)
+        return [as_float(x) for x in tensors[:count]], {}, list(tensors[count:])
 
-        return transposed(output, real, lambda y: self._selected(y, index))
-
-    def _output(self, inputs: Sequence[tf.Tensor], real: Sequence[tf.Tensor]) -> tf.Tensor:
-        """The network's output for values of the real inputs."""
-        return self.network.values(inputs, dict(zip(self._real.numbers, real)))[self.network.outputs[0]]
-
-    def _selected(self, output: tf.Tensor, index: Tensors) -> tf.Tensor:
-        """1 at the selected neurons, 0 elsewhere."""
-        return transposed(lambda y: self._seed(y, index), [output], tf.ones_like(output))[0]
+    def _at_output(self, output: tf.Tensor, positions: Tensors) -> tf.Tensor:
+        """What begins at the output: 1 at the selected neurons, 0 elsewhere."""
+        return transposed(lambda y: self._seed(y, positions), [output], tf.ones_like(output))[0]
 
 
 class InputTimesGradient(Gradient):
@@ -102,13 +115,23 @@ class InputTimesGradient(Gradient):
         self._of_vector = total
         self._set_contrast(contrast)
 
-    def _selected(self, output: tf.Tensor, index: Tensors) -> tf.Tensor:
+    def _at_output(self, output: tf.Tensor, positions: Tensors) -> tf.Tensor:
         if self._contrast is None:
-            return super()._selected(output, index)
-        return self._score_weights(output, index)
+            return super()._at_output(output, positions)
+        return self._score_weights(output, positions)
 
-    def _gradients(self, inputs: Tensors, real: Tensors, index: Tensors) -> Tensors:
-        return [x * g for x, g in zip(real, super()._gradients(inputs, real, index))]
+    def propagate(self, tensors: Tensors, finish: Callable | None = None) -> Relevance:
+        """The gradient within the network times what it is the gradient of."""
+        found = super().propagate(tensors, finish)
+        values = found.values
+        return replace(
+            found,
+            tensors={number: R * as_float(values[number]) for number, R in found.tensors.items()},
+            calls={
+                call.name: [as_float(R) * as_float(values[n]) for n, R in zip(call.inputs, found.calls[call.name])]
+                for call in self.network.calls
+            },
+        )
 
 
 class Averaged(Gradient):
@@ -139,18 +162,17 @@ class Averaged(Gradient):
     def _specs_of_real(self) -> list[tf.TensorSpec]:
         return [tf.TensorSpec(None, keras.backend.floatx())] * len(self._real.numbers)
 
-    def _split(self, tensors: Sequence[tf.Tensor]) -> tuple[Tensors, Tensors, Tensors]:
-        """The tensors of `specs`: the model's inputs, the real inputs in their types and shapes, and positions."""
+    def _split(self, tensors: Sequence[tf.Tensor]) -> tuple[Tensors, dict[int, tf.Tensor], Tensors]:
         inputs = [as_float(x) for x in tensors[: len(self.network.inputs)]]
-        real, end = [], len(inputs) + len(self._real.numbers)
-        for x, like in zip(tensors[len(inputs) : end], self._real.tensors(inputs)):
-            x = tf.cast(x, like.dtype)
-            x.set_shape(like.shape)
-            real.append(x)
-        return inputs, real, list(tensors[end:])
+        given, end = {}, len(inputs) + len(self._real.numbers)
+        for number, x, like in zip(self._real.numbers, tensors[len(inputs) : end], self._real.tensors(inputs)):
+            given[number] = tf.cast(x, like.dtype)
+            given[number].set_shape(like.shape)
+        return inputs, given, list(tensors[end:])
 
-    def _attributions(self, tensors: Tensors) -> Tensors:
-        return self._at_real_inputs(*self._split(tensors))
+    def attributions(self, tensors: Tensors) -> Tensors:
+        """The gradient at the real inputs."""
+        return self._at_real_inputs(tensors)
 
     @property
     def _mode_of_graph(self) -> str:
@@ -177,7 +199,7 @@ class Averaged(Gradient):
 
         def back(*tensors: tf.Tensor) -> Tensors:
             inputs, at_real, _ = self._split(tensors)
-            return self._real.at_inputs(inputs, at_real, self._of_vector)
+            return self._real.at_inputs(inputs, list(at_real.values()), self._of_vector)
 
         return self._once("back", back, [*specs(self._model), *self._specs_of_real()])([*given, *found])
 
@@ -254,6 +276,21 @@ def _noisy(arrays: list[np.ndarray], stddev: float, seed: int) -> list[np.ndarra
     return [x + (generator.normal(size=x.shape[1:]) * stddev).astype(x.dtype) for x in arrays]
 
 
+@titled("gradient, positive parts only")
+def guided(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
+    """A ReLU, or a layer that ends in one, in Guided Backprop."""
+    return gradient(Xs, Ys, [tf.nn.relu(R) for R in Rs], state)
+
+
+@titled("positive parts only, wherever it was active")
+def deconvolved(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
+    """A ReLU, or a layer that ends in one, in deconvnet."""
+    Rs, call = [tf.nn.relu(R) for R in Rs], state["call"]
+    if not getattr(call.layer, "weights", None):
+        return Rs
+    return gradient(Xs, Ys, Rs, {**state, "call": call.without_activation()})
+
+
 class GuidedBackprop(Gradient):
     """The gradient, but every ReLU stops negative values on the way back.
 
@@ -273,13 +310,13 @@ class GuidedBackprop(Gradient):
         super().__init__(model, None, **options)
         self._of_vector = total
         require_relus(self.network, type(self).__name__)
+        self.plan = bare(self.network, lambda call: self._relu if is_relu(call) else gradient)
 
-    def _gradients(self, inputs: Tensors, real: Tensors, index: Tensors) -> Tensors:
+    def _at_output(self, output: tf.Tensor, positions: Tensors) -> tf.Tensor:
         # As in iNNvestigate, it begins with the selected logit, while the gradient begins with 1.
-        return reverse(self.network, inputs, self._begin(index), self._back, self._real.numbers)
+        return self._seed(output, positions)
 
-    def _back(self, call: Call, Xs: Tensors, Ys: Tensors, Rs: Tensors) -> Tensors:
-        return gradient(call, Xs, Ys, [tf.nn.relu(R) for R in Rs] if is_relu(call) else Rs)
+    _relu: Rule = staticmethod(guided)
 
 
 class Deconvnet(GuidedBackprop):
@@ -288,11 +325,7 @@ class Deconvnet(GuidedBackprop):
     Source: Zeiler and Fergus, arXiv 1311.2901. Arguments and exceptions are those of `GuidedBackprop`.
     """
 
-    def _back(self, call: Call, Xs: Tensors, Ys: Tensors, Rs: Tensors) -> Tensors:
-        if not is_relu(call):
-            return gradient(call, Xs, Ys, Rs)
-        Rs = [tf.nn.relu(R) for R in Rs]
-        return gradient(call.without_activation(), Xs, Ys, Rs) if getattr(call.layer, "weights", None) else Rs
+    _relu = staticmethod(deconvolved)
 
 
 class Input(Analyzer):
@@ -303,7 +336,8 @@ class Input(Analyzer):
         **options: as for `Gradient`.
     """
 
-    def _attributions(self, tensors: Tensors) -> Tensors:
+    def attributions(self, tensors: Tensors) -> Tensors:
+        """The input."""
         return [as_float(x) for x in tensors[: len(self.network.inputs)]]
 
 

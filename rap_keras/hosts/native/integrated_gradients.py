@@ -109,9 +109,9 @@ class IntegratedGradients(Averaged):
 
     def _differences(self, samples: Samples) -> np.ndarray:
         def score(*tensors: tf.Tensor) -> tf.Tensor:
-            inputs, real, index = self._split(tensors)
-            y = self._output(inputs, real)
-            return tf.reduce_sum(y * self._selected(y, index), axis=list(range(1, y.shape.rank)))
+            inputs, given, positions = self._split(tensors)
+            y = self.network.values(inputs, given)[self.network.outputs[0]]
+            return tf.reduce_sum(y * self._at_output(y, positions), axis=list(range(1, y.shape.rank)))
 
         given, index = list(samples.arrays.values()), self._index(samples)
         pairs, scores = self._made_from(given), self._once("scores", score, self.specs())

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,30 +12,22 @@ from tensorflow import keras
 
 from rap_keras.engine import keras_graph
 from rap_keras.engine.checks import requirements
+from rap_keras.engine.checks.conservation import checking
 from rap_keras.engine.checks.samples import Samples
 from rap_keras.engine.equations import lrp as equations
-from rap_keras.engine.equations.gates import Way
 from rap_keras.engine.equations.linear import LinearMap, z_b
 from rap_keras.engine.equations.numerics import transposed
 from rap_keras.engine.equations.shares import sum_shares
-from rap_keras.engine.reading.calls import Call
-from rap_keras.engine.reading.network import Network, as_float
 from rap_keras.engine.rules import unweighted
-from rap_keras.engine.rules.unweighted import Tensors
-from rap_keras.engine.way_back.beginning import Beginning, Run, Values
-from rap_keras.engine.way_back.plan import PlannedCall, plan
-from rap_keras.engine.way_back.reversal import Back, gradient, reverse
+from rap_keras.engine.rules.rule import Rule, Tensors, titled
+from rap_keras.engine.rules.weighted import LinearRule, Step
+from rap_keras.engine.way_back.composites import AnyRule, Composite, linear_rules, split
+from rap_keras.engine.way_back.plan import plan
+from rap_keras.engine.way_back.propagation import Relevance, Rules, gradient
 from rap_keras.hosts.native import lrp_scale
-from rap_keras.hosts.native.base import Analyzer, numbered
-from rap_keras.hosts.native.composites import Composite, Rule, rules_by_call
+from rap_keras.hosts.native.base import numbered
+from rap_keras.hosts.native.layerwise import Layerwise
 from rap_keras.hosts.native.relu_networks import require_relus
-
-# LRP-z takes relevance through sums, in proportion to the addends with their signs.
-_SUMS = (unweighted.added, unweighted.averaged, unweighted.subtracted, unweighted.squared_difference)
-
-
-def _scaled(x: tf.Tensor, w: tf.Tensor) -> tf.Tensor:
-    return x * w
 
 
 def z(linear: LinearMap, x: tf.Tensor, w: tf.Tensor, b: Any, R: tf.Tensor, nonnegative: bool) -> tf.Tensor:
@@ -44,14 +35,14 @@ def z(linear: LinearMap, x: tf.Tensor, w: tf.Tensor, b: Any, R: tf.Tensor, nonne
     return equations.z(linear, x, w, b, R)
 
 
-def epsilon(value: float = equations.TINY, bias: bool = True) -> Rule:
+def epsilon(value: float = equations.TINY, bias: bool = True) -> Callable:
     """LRP-epsilon, with or without the bias; raises ValueError unless epsilon is above 0."""
     if requirements.require_number("epsilon", value, 0) == 0:
         raise ValueError("epsilon=0: must be above 0; LRP without an epsilon is 'lrp.z'")
     return lambda linear, x, w, b, R, nonnegative: equations.epsilon(linear, x, w, b if bias else 0.0, R, value)
 
 
-def alpha_beta(alpha: float | None = None, beta: float | None = None, bias: bool = True) -> Rule:
+def alpha_beta(alpha: float | None = None, beta: float | None = None, bias: bool = True) -> Callable:
     """LRP-alpha-beta, with or without the bias; one of alpha and beta = alpha - 1 is enough.
 
     Raises:
@@ -85,7 +76,7 @@ def w_square(linear: LinearMap, x: tf.Tensor, w: tf.Tensor, b: Any, R: tf.Tensor
     return equations.w_square(linear, x, w, R)
 
 
-class LRP(Analyzer):
+class LRP(Layerwise):
     """Layer-wise relevance propagation by one rule for all weighted layers, or by a composite of rules.
 
     The numbers are those of iNNvestigate 2, including what it does with BatchNormalization, see
@@ -111,10 +102,13 @@ class LRP(Analyzer):
         ValueError: a composite has no rule for a weighted layer, or an invalid condition.
     """
 
+    _instead: Mapping[Callable, Rule] = {}
+    """What a subclass does in place of the rules of `_INSTEAD`."""
+
     def __init__(
         self,
         model: keras.Model,
-        rule: Rule | Composite,
+        rule: AnyRule | Composite,
         allow_lambda_layers: bool = False,
         contrast: str | None = None,
         **options: Any,
@@ -122,31 +116,22 @@ class LRP(Analyzer):
         super().__init__(model, **options)
         self._set_contrast(contrast)
         self._is_absurd = False
-        self._planned = {p.call.name: p for p in plan(self.network, allow_lambda=allow_lambda_layers)}
-        self._rules = rules_by_call(rule, self.network, list(self._planned.values()))
+        whole, linear = split(rule, self.network)
+        self.plan = plan(self.network, allow_lambda=allow_lambda_layers, rules=whole)
+        linears = linear_rules(linear, self.network, self.plan)
+        self.rules = Rules(linears, _shares, {**_INSTEAD, **self._instead})
 
-    def _attributions(self, tensors: list[tf.Tensor]) -> list[tf.Tensor]:
-        return self._through(tensors, self._back)
+    def attributions(self, tensors: list[tf.Tensor]) -> list[tf.Tensor]:
+        """Relevance of the inputs, what it should sum to, (N,), and the largest |logit| of each sample, (N,)."""
+        relevance = self.propagate(tensors)
+        (output,) = (relevance.values[number] for number in self.network.outputs)
+        largest = tf.reduce_max(tf.abs(tf.reshape(output, [tf.shape(output)[0], -1])), 1)
+        amount = self._amount(relevance, output, tensors[len(self.network.inputs) :])
+        return [*(relevance.tensors[number] for number in relevance.inputs), amount, largest]
 
-    def _through(self, tensors: list[tf.Tensor], back: Back) -> list[tf.Tensor]:
-        """Relevance of the inputs by `back`, what it began with, and the largest |logit|, for each sample."""
-        inputs = [as_float(x) for x in tensors[: len(self.network.inputs)]]
-        positions = tensors[len(inputs) :]
-        begin = self._begin(positions, self._planned.values())
-        amounts: list[tf.Tensor] = []
-
-        def noted(network: Network, values: Values, run: Run) -> Beginning:
-            found = begin(network, values, run)
-            output = values[network.outputs[0]]
-            largest = tf.reduce_max(tf.abs(tf.reshape(output, [tf.shape(output)[0], -1])), 1)
-            amounts.extend([self._amount(found, output, positions), largest])
-            return found
-
-        return [*reverse(self.network, inputs, noted, back), *amounts]
-
-    def _amount(self, beginning: Beginning, output: tf.Tensor, positions: list[tf.Tensor]) -> tf.Tensor:
+    def _amount(self, relevance: Relevance, output: tf.Tensor, positions: list[tf.Tensor]) -> tf.Tensor:
         """What relevance should sum to, for each sample, (N,)."""
-        return beginning.amount(tf.shape(output)[0])
+        return relevance.amount
 
     def _compare_sums(
         self, samples: Samples, outputs: list[np.ndarray], amounts: list[np.ndarray], which: np.ndarray, first: int
@@ -156,77 +141,80 @@ class LRP(Analyzer):
         absurd = which[factors[which] != 1]
         if len(absurd) and not self._is_absurd:
             self._is_absurd = True
-            cause = lrp_scale.cause(self._through, self._back, self.specs(), samples)
+            cause = lrp_scale.cause(checking(self)(samples))
             worst = absurd[np.abs(np.log(factors[absurd])).argmax()]
             text = lrp_scale.text(self.name, numbered(absurd + first), factors[worst], cause)
             warnings.warn(text, stacklevel=5)
 
-    def _back(self, call: Call, Xs: Tensors, Ys: Tensors, Rs: Tensors) -> Tensors:
-        p = replace(self._planned[call.name], call=call)  # whose masks are bound
-        if p.linears:
-            return [self._through_linear(p, Xs[0], Rs[0])]
-        if p.gated is not None:
-            return p.gated(call, Xs, Rs, self._way(call), p.gates)
-        if isinstance(call.layer, keras.layers.BatchNormalization):
-            return [self._through_batch_norm(call, Xs[0], Rs[0])]
-        if isinstance(call.layer, keras.layers.Average) and p.rule is unweighted.added and not p.own:
-            # In equal parts, while Add shares in proportion, as in iNNvestigate.
-            return gradient(call, Xs, Ys, Rs)
-        if p.rule in _SUMS:
-            return self._through_sum(p, Xs, Rs)
-        # Everything else as in RAP.
-        assert p.rule is not None
-        state = {"layer": call.layer, "call": call, "gates": p.gates, "reference": False}
-        return list(p.rule(Xs, Ys, Rs, state))
 
-    def _through_sum(self, p: PlannedCall, Xs: Tensors, Rs: Tensors) -> Tensors:
-        """Back through sums, differences and means."""
-        run = _difference if p.rule is unweighted.squared_difference else p.call.run
-        sums = run(Xs)
-        if p.call.has_constants():  # which get nothing
-            sums = [Y - constant for Y, constant in zip(sums, run([tf.zeros_like(x) for x in Xs]))]
-        scaled = [equations.safe_divide(R, Y) for R, Y in zip(Rs, sums)]
-        return [x * back for x, back in zip(Xs, transposed(lambda *xs: run(list(xs)), Xs, scaled))]
-
-    def _way(self, call: Call) -> Way:
-        """The way through a layer with gates: its rule at linear maps, LRP-z at sums."""
-        rule = self._rules[call.name]
-        return Way(lambda linear, x, w, b, R: rule(linear, x, w, b, R, False), _shares)
-
-    def _through_linear(self, p: PlannedCall, x: tf.Tensor, R: tf.Tensor) -> tf.Tensor:
-        """Back through the linear maps of a layer; its activation lets relevance pass."""
-        steps = []
-        nonnegative = p.nonnegative
-        for linear in p.linears:
-            w = linear.w()
-            z = linear.function(x, w)
-            steps.append((linear.function, x, w, linear.bias_along(z), nonnegative))
-            x, nonnegative = linear.preactivation(x, z), False
-        rule = self._rules[p.call.name]
-        for function, x, w, b, nonnegative in reversed(steps):
-            R = rule(function, x, w, b, R, nonnegative)
-        return R
-
-    def _through_batch_norm(self, call: Call, x: tf.Tensor, R: tf.Tensor) -> tf.Tensor:
-        layer = call.layer
-        mean, variance = (tf.convert_to_tensor(v) for v in (layer.moving_mean, layer.moving_variance))
-        gamma = tf.convert_to_tensor(layer.gamma) if layer.scale else tf.ones_like(mean)
-        beta = tf.convert_to_tensor(layer.beta) if layer.center else tf.zeros_like(mean)
-        w, b = equations.batch_norm_as_scale(gamma, beta, mean, variance, layer.epsilon)
-        axis = keras_graph.normalized_axes(layer)[0]
-        shape = [1] * x.shape.rank
-        shape[axis] = -1
-        return self._rules[call.name](_scaled, x, tf.reshape(w, shape), tf.reshape(b, shape), R, False)
+@titled("in proportion to x")
+def _by_value(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
+    """LRP-z of sums and means: in proportion to the addends with their signs; constants get nothing."""
+    return _by_values_of(state["call"].run, Xs, Rs, state["call"].has_constants())
 
 
-def _difference(xs: Tensors) -> Tensors:
-    return [xs[0] - xs[1]]
+@titled("in proportion to x")
+def _by_value_of_difference(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
+    """LRP-z of the difference in a squared difference."""
+    return _by_values_of(lambda xs: [xs[0] - xs[1]], Xs, Rs, state["call"].has_constants())
+
+
+def _by_values_of(run: Callable[[Tensors], Tensors], Xs: Tensors, Rs: Tensors, has_constants: bool) -> Tensors:
+    sums = run(Xs)
+    if has_constants:
+        sums = [Y - constant for Y, constant in zip(sums, run([tf.zeros_like(x) for x in Xs]))]
+    scaled = [equations.safe_divide(R, Y) for R, Y in zip(Rs, sums)]
+    return [x * back for x, back in zip(Xs, transposed(lambda *xs: run(list(xs)), Xs, scaled))]
+
+
+@titled("{linear}, as a layer of one weight for each channel")
+def _as_scale(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
+    """The linear rule at a BatchNormalization."""
+    (x,), layer = Xs, state["layer"]
+    mean, variance = (tf.convert_to_tensor(v) for v in (layer.moving_mean, layer.moving_variance))
+    gamma = tf.convert_to_tensor(layer.gamma) if layer.scale else tf.ones_like(mean)
+    beta = tf.convert_to_tensor(layer.beta) if layer.center else tf.zeros_like(mean)
+    w, b = equations.batch_norm_as_scale(gamma, beta, mean, variance, layer.epsilon)
+    shape = [1] * x.shape.rank
+    shape[keras_graph.normalized_axes(layer)[0]] = -1
+    rule: LinearRule = state["linear"]
+    return [rule.back(Step(rule, tf.multiply, x, tf.reshape(w, shape), tf.reshape(b, shape)), Rs[0])]
+
+
+@titled("in equal parts")
+def _in_equal_parts(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
+    """Means: every value gets the same part."""
+    counts = state["call"].run([tf.ones_like(x) for x in Xs])
+    return gradient(Xs, Ys, [R / count for R, count in zip(Rs, counts)], state)
+
+
+@titled("shared in proportion to positive addends")
+def _by_positive(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
+    """Sums, as LRP alpha-1 beta-0 without biases."""
+    return sum_shares([tf.nn.relu(x) for x in Xs], Rs[0])
+
+
+@titled("shared in proportion to positive addends")
+def _by_positive_of_difference(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
+    first, *others = Xs
+    return _by_positive([first, *(-x for x in others)], Ys, Rs, state)
 
 
 def _shares(xs: Sequence[tf.Tensor], R: tf.Tensor) -> Tensors:
     """LRP-z of a sum: each addend gets relevance in proportion to its value."""
     each = equations.safe_divide(R, tf.add_n(list(xs)))
     return [x * each for x in xs]
+
+
+# Everything else is as in RAP. An Average shares in equal parts, and Add in proportion, as in iNNvestigate.
+_INSTEAD: dict[Callable, Rule] = {
+    unweighted.normalized: _as_scale,
+    unweighted.added: _by_value,
+    unweighted.averaged: _by_value,
+    unweighted.subtracted: _by_value,
+    unweighted.squared_difference: _by_value_of_difference,
+    unweighted.averaged_branches: gradient,
+}
 
 
 class DeepTaylor(LRP):
@@ -246,11 +234,19 @@ class DeepTaylor(LRP):
         NotAnalyzeableModelException: an activation is not a ReLU, or as for `LRP`.
     """
 
+    _instead: Mapping[Callable, Rule] = {
+        unweighted.normalized: gradient,
+        unweighted.averaged: _in_equal_parts,
+        unweighted.added: _by_positive,
+        unweighted.subtracted: _by_positive_of_difference,
+        unweighted.squared_difference: _by_positive_of_difference,
+    }
+
     def __init__(self, model: keras.Model, **options: Any) -> None:
         super().__init__(model, self._rule(), **options)
         require_relus(self.network, "deep_taylor")
 
-    def _rule(self) -> Rule | Composite:
+    def _rule(self) -> AnyRule | Composite:
         return alpha_beta(1, 0, bias=False)
 
     def _seed(self, output: tf.Tensor, index: list[tf.Tensor]) -> tf.Tensor:
@@ -264,27 +260,12 @@ class DeepTaylor(LRP):
         reason = lrp_scale.of_negative(logits.min())
         return reason if logits.max() < 0 else f"{reason}; or {other}"
 
-    def _amount(self, beginning: Beginning, output: tf.Tensor, positions: list[tf.Tensor]) -> tf.Tensor:
+    def _amount(self, relevance: Relevance, output: tf.Tensor, positions: list[tf.Tensor]) -> tf.Tensor:
         """The logit before its negative part is left out."""
         if self._contrast is not None:
-            return super()._amount(beginning, output, positions)
+            return super()._amount(relevance, output, positions)
         seeds = tf.reshape(super()._seed(output, positions), [tf.shape(output)[0], -1])
         return tf.reduce_sum(tf.cast(seeds, tf.float64), 1)
-
-    def _back(self, call: Call, Xs: Tensors, Ys: Tensors, Rs: Tensors) -> Tensors:
-        p = self._planned[call.name]
-        if isinstance(call.layer, keras.layers.BatchNormalization) and not p.own:
-            return gradient(call, Xs, Ys, Rs)
-        if p.rule is unweighted.averaged and not p.own:
-            return gradient(call, Xs, Ys, [R / count for R, count in zip(Rs, call.run([tf.ones_like(Xs[0])]))])
-        return super()._back(call, Xs, Ys, Rs)
-
-    def _through_sum(self, p: PlannedCall, Xs: Tensors, Rs: Tensors) -> Tensors:
-        """In proportion to the positive addends, as LRP alpha-1 beta-0 without biases."""
-        first, *others = Xs
-        if p.rule is not unweighted.added:
-            others = [-x for x in others]
-        return sum_shares([tf.nn.relu(x) for x in (first, *others)], Rs[0])
 
 
 class BoundedDeepTaylor(DeepTaylor):
@@ -311,7 +292,7 @@ class BoundedDeepTaylor(DeepTaylor):
             raise ValueError(f"low={low!r}, high={high!r}: low must be below high")
         super().__init__(model, **options)
 
-    def _rule(self) -> Rule | Composite:
+    def _rule(self) -> AnyRule | Composite:
         return [("first", self._z_b), ("any", alpha_beta(1, 0, bias=False))]
 
     def _z_b(

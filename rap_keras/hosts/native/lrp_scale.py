@@ -7,16 +7,9 @@ layer's own and denominators nearly cancel, it has been 1e34 times the logit, an
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
-import tensorflow as tf
 
-from rap_keras.engine.checks.samples import Samples
-from rap_keras.engine.execution import compiled
-from rap_keras.engine.reading.calls import Call
-from rap_keras.engine.rules.unweighted import Tensors
+from rap_keras.engine.checks.conservation import Check
 
 _LARGEST_SUM, _LARGEST_SIZE, _LEAST_SIZE = 1e2, 1e5, 1e-3
 """Limits of |sum R| and sum |R| against the logit. LRP-z has a sum |R| of 800 logits on a VGG-16 that it fits."""
@@ -55,36 +48,11 @@ def of_negative(logit: float) -> str:
     )
 
 
-def cause(
-    through: Callable[[list[tf.Tensor], Callable], Any],
-    back: Callable[[Call, Tensors, Tensors, Tensors], Tensors],
-    specs: list[tf.TensorSpec],
-    samples: Samples,
-) -> str:
-    """The kind of layer whose rule changes the sum of relevance most, as `text` takes it.
-
-    Args:
-        through: takes tensors and a rule of calls, and sends relevance back by it.
-        back: the rule.
-        specs: types and shapes of the tensors.
-        samples: the samples that are explained.
-    """
-
-    def sums(*tensors: tf.Tensor) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-
-        def measured(call: Call, Xs: Tensors, Ys: Tensors, Rs: Tensors) -> Tensors:
-            given = back(call, Xs, Ys, Rs)
-            both = [tf.add_n([tf.reduce_sum(tf.cast(R, tf.float64)) for R in part]) for part in (Rs, given)]
-            found.setdefault(type(call.layer).__name__, []).append(both)
-            return given
-
-        through(list(tensors), measured)
-        return found
-
-    found = compiled(sums, specs)(samples.feeds())
-    changes = {
-        kind: sum(np.log(abs(after / before)) for before, after in pairs if before and after)
-        for kind, pairs in found.items()
-    }
+def cause(found: Check) -> str:
+    """The kind of layer whose rule changes the sum of relevance most, as `text` takes it."""
+    changes: dict[str, float] = {}
+    for layer in found.layers:
+        before, after = layer.arriving.sum(), layer.given_back.sum()
+        if before and after:
+            changes[layer.kind] = changes.get(layer.kind, 0) + float(np.log(abs(after / before)))
     return f", most by the rule of its {max(changes, key=lambda kind: abs(changes[kind]))} layers"

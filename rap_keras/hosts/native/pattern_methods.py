@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +13,16 @@ from tensorflow import keras
 from rap_keras.engine.checks import requirements
 from rap_keras.engine.checks.samples import Samples
 from rap_keras.engine.reading.calls import Call
-from rap_keras.engine.reading.network import as_float
-from rap_keras.engine.rules.unweighted import Tensors
-from rap_keras.engine.way_back.reversal import gradient, reverse
-from rap_keras.hosts.native.base import Analyzer
+from rap_keras.engine.rules.rule import Rule, Tensors, titled
+from rap_keras.engine.way_back.propagation import Relevance, Rules, bare, gradient
+from rap_keras.hosts.native.layerwise import Layerwise
 from rap_keras.patterns import way_back
 from rap_keras.patterns.computer import PatternComputer
 from rap_keras.patterns.pattern_maps import Map, maps_by_layer
 from rap_keras.patterns.stored import Patterns
 
 
-class _PatternMethod(Analyzer):
+class _PatternMethod(Layerwise):
     """The gradient with other weights in Dense layers and convolutions, beginning with the logit."""
 
     def __init__(
@@ -37,6 +37,7 @@ class _PatternMethod(Analyzer):
         super().__init__(model, neuron_selection_mode, output, disable_model_checks)
         requirements.require_choice("pattern_type", pattern_type, ("relu", "linear"))
         self._maps = maps_by_layer(self.network)
+        self.plan, self.rules = bare(self.network, self._rule), Rules()
         self._pattern_type = pattern_type
         self._patterns = Patterns.load(patterns) if isinstance(patterns, (str, Path)) else patterns
         if self._patterns is not None:
@@ -54,37 +55,42 @@ class _PatternMethod(Analyzer):
             raise RuntimeError("the analyzer already uses other patterns: create a new one and fit that")
         self._patterns = PatternComputer(self.model, self._pattern_type).compute(X, batch_size)
 
-    def _run(self, samples: Samples) -> list[np.ndarray]:
+    def _required(self) -> Patterns:
         if self._patterns is None:
             raise RuntimeError(
                 f"{type(self).__name__} needs patterns: call fit(X), or create it with patterns=, computed by "
                 "rap_keras.patterns.PatternComputer or `rap-keras fit-patterns`"
             )
+        return self._patterns
+
+    def _run(self, samples: Samples) -> list[np.ndarray]:
+        self._required()
         return super()._run(samples)
 
-    def _attributions(self, tensors: list[tf.Tensor]) -> list[tf.Tensor]:
-        inputs = [as_float(x) for x in tensors[: len(self.network.inputs)]]
-        index = tensors[len(inputs) :]
+    def propagate(self, tensors: list[tf.Tensor], finish: Callable | None = None) -> Relevance:
+        """What the patterns send back within the network."""
         with tf.init_scope():  # constants within the graph would make it too large to be sent to TensorFlow
-            assert self._patterns is not None  # as `_run` knows
             make = tf.constant if tf.executing_eagerly() else keras.backend.variable
-            self._variables = {name: make(array) for name, array in self._patterns.arrays.items()}
-        return reverse(self.network, inputs, self._begin(index), self._back)
+            self._variables = {name: make(array) for name, array in self._required().arrays.items()}
+        return super().propagate(tensors, finish)
 
-    def _back(self, call: Call, Xs: Tensors, Ys: Tensors, Rs: Tensors) -> Tensors:
+    def _rule(self, call: Call) -> Rule:
         if isinstance(call.layer, keras.layers.BatchNormalization):
-            return [self._through_normalization(call, Xs[0], Rs[0])]
-        maps = self._maps.get(id(call.layer))
-        if not maps:
-            return gradient(call, Xs, Ys, Rs)
+            return self._through_normalization
+        return self._through_maps if id(call.layer) in self._maps else gradient
+
+    @titled("gradient with patterns")
+    def _through_maps(self, Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
+        layer = state["layer"]
 
         def weights(m: Map) -> tf.Tensor:
             w = m.linear.w()
             return self._weights(tf.cast(tf.convert_to_tensor(self._variables[m.name]), w.dtype), w)
 
-        return [way_back.through_maps(maps, weights, getattr(call.layer, "activation", None), Xs[0], Rs[0])]
+        activation = getattr(layer, "activation", None)
+        return [way_back.through_maps(self._maps[id(layer)], weights, activation, Xs[0], Rs[0])]
 
-    def _through_normalization(self, call: Call, x: tf.Tensor, R: tf.Tensor) -> tf.Tensor:
+    def _through_normalization(self, Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
         raise NotImplementedError
 
     def _weights(self, pattern: tf.Tensor, w: tf.Tensor) -> tf.Tensor:
@@ -114,8 +120,9 @@ class PatternNet(_PatternMethod):
     def _weights(self, pattern: tf.Tensor, w: tf.Tensor) -> tf.Tensor:
         return pattern
 
-    def _through_normalization(self, call: Call, x: tf.Tensor, R: tf.Tensor) -> tf.Tensor:
-        return way_back.over_scale(lambda x: call.run([x])[0], x, R)
+    @titled("divided by its scale")
+    def _through_normalization(self, Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
+        return [way_back.over_scale(lambda x: state["call"].run([x])[0], Xs[0], Rs[0])]
 
 
 class PatternAttribution(_PatternMethod):
@@ -127,6 +134,7 @@ class PatternAttribution(_PatternMethod):
     def _weights(self, pattern: tf.Tensor, w: tf.Tensor) -> tf.Tensor:
         return pattern * w
 
-    def _through_normalization(self, call: Call, x: tf.Tensor, R: tf.Tensor) -> tf.Tensor:
+    @titled("unchanged")
+    def _through_normalization(self, Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
         """Passes relevance unchanged: a neuron has one input here, so pattern times weight is 1."""
-        return R
+        return Rs

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +17,21 @@ from rap_keras.engine import keras_graph
 from rap_keras.engine.checks import requirements
 from rap_keras.engine.checks.conservation import Check, checking, excesses
 from rap_keras.engine.checks.samples import Samples
+from rap_keras.engine.equations.shares import sum_shares
 from rap_keras.engine.keras_graph import input_names
-from rap_keras.engine.reading.network import as_float
-from rap_keras.engine.rules.unweighted import Rule
-from rap_keras.engine.rules.weighted import Position
+from rap_keras.engine.rules.weighted import rules_of_rap
 from rap_keras.engine.way_back import input_bounds
+from rap_keras.engine.way_back.composites import AnyRule, Composite, linear_rules, split
 from rap_keras.engine.way_back.input_bounds import InputRule
 from rap_keras.engine.way_back.plan import plan
-from rap_keras.engine.way_back.propagation import Relevance, propagate
+from rap_keras.engine.way_back.propagation import Rules
 from rap_keras.hosts import storage
-from rap_keras.hosts.native.base import Analyzer, numbered
+from rap_keras.hosts.native.base import numbered
+from rap_keras.hosts.native.layerwise import Layerwise
 from rap_keras.models.foreign_files import naming
 
 
-class RAP(Analyzer):
+class RAP(Layerwise):
     """Relative Attributing Propagation: which pixels are relevant to a decision, and which irrelevant.
 
     Relevance starts as the selected logit and goes back layer by layer; its sum stays the logit. Positive
@@ -58,7 +60,8 @@ class RAP(Analyzer):
             first layer uses the rule of inner layers. For several inputs give one of these for each, as a dict
             by name or as a list.
         rules: rules for single layers by name (as in `analyze_layers`), instead of those of their kind; see
-            `rap_keras.register_rule` for what a rule is.
+            `rap_keras.register_rule` for what a rule is. Or a composite: pairs of a condition and a rule, as for
+            LRP, see `rap_keras.hosts.native.lrp_methods.LRP`.
         output: the output to explain, by its name in `model.output_names` or its number, if the model has several.
         neuron_selection_mode: "max_activation", "index" (give `neuron_selection` to `analyze`) or "all".
         allow_lambda_layers: pass relevance through Lambda layers: unchanged, moved, or shared in proportion to
@@ -68,7 +71,8 @@ class RAP(Analyzer):
 
     Attributes:
         network: the model's layer calls.
-        plan: their rules.
+        plan: what is known of them.
+        rules: their rules.
         variant: as above.
 
     Warns:
@@ -89,21 +93,22 @@ class RAP(Analyzer):
         variant: str = "paper",
         batch_norm: str = "identity",
         input_rule: InputRule = "auto",
-        rules: Mapping[str, Rule] | None = None,
+        rules: Mapping[str, AnyRule] | Composite | None = None,
         output: str | int | None = None,
         neuron_selection_mode: str = "max_activation",
         allow_lambda_layers: bool = False,
         disable_model_checks: bool = False,
     ) -> None:
-        self._with_rules = tuple(rules or ())
+        self._with_rules = [name for name in dict(rules or ()) if isinstance(name, str)]
         super().__init__(model, neuron_selection_mode, output, disable_model_checks)
         requirements.require_choice("variant", variant, ("paper", "reference"))
         requirements.require_choice("batch_norm", batch_norm, ("identity", "fold"))
         self.variant = variant
         self._batch_norm = batch_norm
         self._input_rule = input_rule
-        self._rules = dict(rules or {})
+        self._rules = rules or {}
         self._allow_lambda_layers = allow_lambda_layers
+        whole, linear = split(self._rules, self.network)
         inputs = dict(zip(input_names(self._model), self._model.inputs))
         self._input_rules = input_bounds.valid_rules(input_rule, inputs)
         self.plan = plan(
@@ -115,7 +120,13 @@ class RAP(Analyzer):
             ],
             fold_batch_norm=batch_norm == "fold",
             allow_lambda=allow_lambda_layers,
-            rules=self._rules,
+            rules=whole,
+        )
+        composite = [*linear, *rules_of_rap(variant == "reference")]
+        self.rules = Rules(
+            linear_rules(composite, self.network, self.plan),
+            shares=partial(sum_shares, signed=variant == "reference"),
+            reference=variant == "reference",
         )
         self._warn_of_unused_bounds()
         self._checking: Callable[[Samples], Check] | None = None
@@ -128,37 +139,27 @@ class RAP(Analyzer):
 
     def _options(self) -> dict[str, Any]:
         own = {"variant": self.variant, "batch_norm": self._batch_norm, "input_rule": self._input_rule}
-        return {**own, **({"rules": sorted(self._rules)} if self._rules else {}), **super()._options()}
+        return {
+            **own,
+            **({"rules": sorted(map(str, dict(self._rules)))} if self._rules else {}),
+            **super()._options(),
+        }
 
     def _warn_of_unused_bounds(self) -> None:
         """Warns if bounds were given but no layer uses them; a layer with a user's rule has been named already."""
         given = any(isinstance(rule, input_bounds.Fixed) for rule in self._input_rules)
-        if given and not any(p.own or p.position is Position.INPUT for p in self.plan):
+        if given and not any(p.kind.own or p.bounded for p in self.plan):
             warnings.warn(
                 "the bounds of input_rule are not used: the last weighted layer sees the input itself, or bounds "
                 "cannot be followed through a layer in front of the first one. This network has no z^B",
                 stacklevel=3,
             )
 
-    def propagate(self, tensors: list[tf.Tensor], finish: Callable | None = None) -> Relevance:
-        """Relevance within the network, in the graph that is being built.
+    def _bounds(self, inputs: list[tf.Tensor]) -> list[Any]:
+        return input_bounds.tensors(self._input_rules, inputs)
 
-        Args:
-            tensors: the model's inputs, and the positions of neurons if they are given; shaped as in `specs`.
-            finish: as in `rap_keras.engine.way_back.propagation.propagate`.
-        """
-        inputs = [as_float(x) for x in tensors[: len(self.network.inputs)]]
-        return propagate(
-            self.network,
-            self.plan,
-            inputs,
-            begin=self._begin(tensors[len(inputs) :], self.plan),
-            bounds=input_bounds.tensors(self._input_rules, inputs),
-            reference=self.variant == "reference",
-            finish=finish,
-        )
-
-    def _attributions(self, tensors: list[tf.Tensor]) -> list[tf.Tensor]:
+    def attributions(self, tensors: list[tf.Tensor]) -> list[tf.Tensor]:
+        """Relevance of the inputs, and the sum that it began with, (N,)."""
         relevance = self.propagate(tensors)
         return [*(relevance.tensors[number] for number in relevance.inputs), relevance.amount]
 
@@ -195,46 +196,6 @@ class RAP(Analyzer):
         samples = super().samples(X, neuron_selection, against)
         input_bounds.require_within(self._input_rules, samples.arrays)
         return samples
-
-    def analyze_layers(
-        self, X: Any, layers: Iterable[str] | None = None, neuron_selection: Any = None, against: Any = None
-    ) -> dict[str, np.ndarray | list[np.ndarray]]:
-        """Relevance at the input of each named layer, by name in forward order, e.g. for the paper's Fig. 4.
-
-        It is what the layer gives back, batch first and shaped as the layer's input; a list of arrays for
-        layers with several inputs. Where several layers use the same tensor, as at the fork of a residual
-        block, each has its own part, and the parts add up to what the layer before receives.
-
-        Args:
-            X: as in `analyze`, but not batches.
-            layers: names of layers, all by default. A layer in a nested model is "model/layer", the second use
-                of a layer "layer#2".
-            neuron_selection: as in `analyze`.
-            against: as in `analyze`.
-
-        Raises:
-            KeyError: a name is not one of the network's layers; the message lists these.
-            ValueError: as in `analyze`.
-        """
-        known = [call.name for call in self.network.calls]
-        names = known if layers is None else list(layers)
-        requirements.require_layers(names, known)
-        key = tuple(name for name in known if name in names)
-
-        def back(*tensors: tf.Tensor) -> list[list[tf.Tensor]]:
-            relevance = self.propagate(list(tensors))
-            return [relevance.calls[name] for name in key]
-
-        with self._at_home():
-            function = self._once(key, back, self.specs())
-            samples = self.samples(X, neuron_selection, against)
-            arrays_by_layer = function(samples.feeds())
-        found = {}
-        for name, values in zip(key, arrays_by_layer):
-            # Within a TimeDistributed every time step is a sample.
-            arrays = [R if len(R) == len(samples) else R.reshape(len(samples), -1, *R.shape[1:]) for R in values]
-            found[name] = arrays[0] if len(arrays) == 1 else arrays
-        return found
 
     def save_npz(self, fname: str | Path) -> None:
         """Saves the analyzer with its model to a file that `RAP.load_npz` reads, without pickle.

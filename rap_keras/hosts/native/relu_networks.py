@@ -5,8 +5,7 @@ from __future__ import annotations
 from rap_keras.engine.errors import NotAnalyzeableModelException
 from rap_keras.engine.reading.calls import Call
 from rap_keras.engine.reading.network import Network
-from rap_keras.engine.rules.gated import gated_rule
-from rap_keras.engine.rules.kinds import activation_of
+from rap_keras.engine.rules.kinds import activation_of, has_gates
 
 
 def is_relu(call: Call) -> bool:
@@ -18,7 +17,7 @@ def is_relu(call: Call) -> bool:
 def require_relus(network: Network, method: str) -> None:
     """Raises NotAnalyzeableModelException if a layer has gates, or an activation other than ReLU and identity."""
     for call in network.calls:
-        if gated_rule(call):
+        if has_gates(call):
             raise NotAnalyzeableModelException(
                 f"{method} is not for recurrent layers, attention and products of tensors, but layer "
                 f"'{call.name}' is one: use rap, gradient or an lrp method"
