@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from rap_keras.engine.registered_rules import register_rule
     from rap_keras.explanation.answers import Explanation, Explanations
     from rap_keras.explanation.explaining import explain
+    from rap_keras.hosts.native.base import Analyzer
     from rap_keras.hosts.native.contrastive_rap import ContrastiveRAP
-    from rap_keras.hosts.native.creation import create_analyzer
+    from rap_keras.hosts.native.creation import create_analyzer, register_method
     from rap_keras.hosts.native.pattern_methods import PatternAttribution, PatternNet
     from rap_keras.hosts.native.rap import RAP
     from rap_keras.hosts.plugin.quick_build import build_quickly
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "RAP",
+    "Analyzer",
     "ContrastiveRAP",
     "Explanation",
     "Explanations",
@@ -39,6 +41,7 @@ __all__ = [
     "create_analyzer",
     "explain",
     "region",
+    "register_method",
     "register_rule",
     "show",
     "to_logits",
@@ -48,6 +51,7 @@ __version__ = "0.1.0"
 
 # Everything waits for its first use, so that the command can print its help without TensorFlow.
 _NAMES = {
+    "Analyzer": "hosts.native.base",
     "ContrastiveRAP": "hosts.native.contrastive_rap",
     "Explanation": "explanation.answers",
     "Explanations": "explanation.answers",
@@ -59,6 +63,7 @@ _NAMES = {
     "explain": "explanation.explaining",
     "build_quickly": "hosts.plugin.quick_build",
     "region": "engine.checks.regions",
+    "register_method": "hosts.native.creation",
     "register_rule": "engine.registered_rules",
     "show": "visualization",
     "to_logits": "models.final_activation",

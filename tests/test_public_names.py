@@ -47,9 +47,9 @@ print(json.dumps(names))
     )
     modules = {page.stem for page in PAGES.glob("*.md")} - {"rap_keras"}
     functions = {"build_quickly", "create_analyzer", "explain", "region", "register_rule", "show", "to_logits"}
-    functions.add("without_softmax")
+    functions |= {"register_method", "without_softmax"}
     classes = {"ContrastiveRAP", "Explanation", "Explanations", "NotAnalyzeableModelException", "RAP"}
-    classes |= {"PatternAttribution", "PatternNet"}
+    classes |= {"Analyzer", "PatternAttribution", "PatternNet"}
     assert found["kinds"] == {
         **dict.fromkeys(modules, "module"),
         **dict.fromkeys(functions, "function"),

@@ -59,6 +59,11 @@ def title(name: str) -> str:
     return TITLES.get(name) or _OTHERS.get(name, name)
 
 
+def name_method(name: str, title: str) -> None:
+    """Gives a method its title."""
+    _OTHERS[name] = title
+
+
 def require_known(name: str, known: Collection[str]) -> None:
     """Raises ValueError unless `name` is one of the known methods; the message lists them all."""
     if name in known:

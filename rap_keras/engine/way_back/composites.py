@@ -41,7 +41,7 @@ def linear_rules(
     wanted = [p for p in planned if _takes_linear_rule(p.call, p.kind)]
     if isinstance(composite, LinearRule) or callable(composite):
         return {p.call.name: linear_rule(composite) for p in wanted}
-    for condition, rule in composite:
+    for condition, _ in composite:
         if isinstance(condition, str) and condition not in (*_PLACES, *(p.call.name for p in wanted)):
             raise ValueError(
                 f"there is a rule of linear maps for {condition!r}, and this layer has none: give a rule of "

@@ -6,6 +6,7 @@ from rap_keras.hosts.native.creation import (
     NAMES,
     WITHOUT_DEFAULTS,
     create_analyzer,
+    register_method,
 )
 
-__all__ = ["BEYOND_INNVESTIGATE", "BY_GRADIENT", "NAMES", "WITHOUT_DEFAULTS", "create_analyzer"]
+__all__ = ["BEYOND_INNVESTIGATE", "BY_GRADIENT", "NAMES", "WITHOUT_DEFAULTS", "create_analyzer", "register_method"]

@@ -9,6 +9,7 @@ from typing import Any
 from tensorflow import keras
 
 from rap_keras.engine.checks.requirements import require_model
+from rap_keras.engine.way_back.composites import is_of_map
 from rap_keras.hosts.native import gradients, lrp_methods
 from rap_keras.hosts.native.base import Analyzer
 from rap_keras.hosts.native.contrastive_rap import ContrastiveRAP
@@ -16,7 +17,7 @@ from rap_keras.hosts.native.grad_cam import GradCAM
 from rap_keras.hosts.native.integrated_gradients import IntegratedGradients
 from rap_keras.hosts.native.pattern_methods import PatternAttribution, PatternNet
 from rap_keras.hosts.native.rap import RAP
-from rap_keras.hosts.titles import require_known
+from rap_keras.hosts.titles import name_method, require_known
 
 
 def _preset(rule_of_convolutions: Callable, first_flat: bool) -> Callable[..., Analyzer]:
@@ -97,11 +98,13 @@ _ANALYZERS: dict[str, Callable[..., Analyzer]] = {
     "random": gradients.Random,
 }
 
-NAMES = tuple(_ANALYZERS)
-"""The names of all native methods."""
+NAMES = _ANALYZERS.keys()
+"""The names of all native methods, including those that are registered later."""
 
-BEYOND_INNVESTIGATE = ("grad_cam", *(name for name in NAMES if name.endswith(".contrastive")))
+BEYOND_INNVESTIGATE = ["grad_cam", *(name for name in NAMES if name.endswith(".contrastive"))]
 """The methods that iNNvestigate does not have. They are native in both hosts."""
+
+_OURS = frozenset(NAMES)
 
 BY_GRADIENT = tuple(
     name
@@ -153,6 +156,51 @@ def create_analyzer(name: str, model: keras.Model, **options: Any) -> Analyzer:
     analyzer = create(model, **options)
     analyzer.name = name
     return analyzer
+
+
+def register_method(name: str, title: str | None = None) -> Callable[[Any], Any]:
+    """Adds a method of your own, by a decorator of an analyzer's class or of a rule of linear maps.
+
+    From then on the method works by its name in `create_analyzer`, `explain`, the commands (which import the
+    module that `--custom-objects` names) and the benchmark, in both hosts. A class is a subclass of
+    `rap_keras.Analyzer` with a method `attributions`. A rule, as for `LRP`, is a function of the linear map, its
+    input, weights and bias, the relevance of its output, and whether its input is never below 0; the method is LRP
+    by this rule.
+
+    Examples:
+        >>> @rap_keras.register_method("lrp.gamma", title="LRP gamma")
+        ... def gamma(linear, x, w, b, R, nonnegative):
+        ...     return lrp.z(linear, x, w + 0.25 * tf.nn.relu(w), 0.0, R)
+
+    Args:
+        name: the name of the method.
+        title: its name in pictures and tables.
+
+    Raises:
+        ValueError: there is such a method already, or the name has a comma or a space.
+        TypeError: it decorates something else.
+    """
+    if not name or set(name) & set(", ") or name in _OURS:
+        reason = "is a method of rap_keras" if name in _OURS else "must be a word without commas and spaces"
+        raise ValueError(f"the name {name!r} {reason}: give another name")
+
+    def register(method: Any) -> Any:
+        if isinstance(method, type) and issubclass(method, Analyzer):
+            create: Callable[..., Analyzer] = method
+        elif is_of_map(method):
+            create = _by_rule(method)
+        else:
+            raise TypeError(
+                f"{method!r} is neither a subclass of rap_keras.Analyzer nor a function of "
+                "(linear, x, w, b, R, nonnegative)"
+            )
+        _ANALYZERS[name] = create
+        if name not in BEYOND_INNVESTIGATE:
+            BEYOND_INNVESTIGATE.append(name)
+        name_method(name, title or name)
+        return method
+
+    return register
 
 
 def _options_of(create: Callable[..., Analyzer]) -> list[str]:
