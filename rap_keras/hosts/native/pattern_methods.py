@@ -22,7 +22,7 @@ from rap_keras.patterns.pattern_maps import Map, maps_by_layer
 from rap_keras.patterns.stored import Patterns
 
 
-class _PatternMethod(Layerwise):
+class PatternMethod(Layerwise):
     """The gradient with other weights in Dense layers and convolutions, beginning with the logit."""
 
     def __init__(
@@ -51,7 +51,7 @@ class _PatternMethod(Layerwise):
             RuntimeError: `analyze` has been called before.
             ValueError: X is not what the model takes.
         """
-        if self._functions:
+        if self._functions or getattr(self, "_analyzer_model_done", False):
             raise RuntimeError("the analyzer already uses other patterns: create a new one and fit that")
         self._patterns = PatternComputer(self.model, self._pattern_type).compute(X, batch_size)
 
@@ -97,7 +97,7 @@ class _PatternMethod(Layerwise):
         raise NotImplementedError
 
 
-class PatternNet(_PatternMethod):
+class PatternNet(PatternMethod):
     """The signal in the input that a decision rests on: patterns instead of weights on the way back.
 
     Shown as it is, it looks like the input's detected part. Source: Kindermans et al., arXiv 1705.05598.
@@ -125,7 +125,7 @@ class PatternNet(_PatternMethod):
         return [way_back.over_scale(lambda x: state["call"].run([x])[0], Xs[0], Rs[0])]
 
 
-class PatternAttribution(_PatternMethod):
+class PatternAttribution(PatternMethod):
     """How much each input's signal adds to a decision: weights times patterns on the way back.
 
     Arguments and exceptions are those of `PatternNet`. Source: Kindermans et al., arXiv 1705.05598.

@@ -15,8 +15,7 @@ def register() -> None:
     import innvestigate.analyzer
 
     from rap_keras.engine.errors import NotAnalyzeableModelException
-    from rap_keras.hosts.plugin.analyzer import RAP, ContrastiveRAP
-    from rap_keras.hosts.plugin.pattern_analyzers import PatternAttribution, PatternNet
+    from rap_keras.hosts.plugin.analyzer import RAP, ContrastiveRAP, PatternAttribution, PatternNet
 
     NotAnalyzeableModelException.__bases__ = (innvestigate.NotAnalyzeableModelException,)
     classes = {

@@ -65,15 +65,7 @@ def create(
         )
     if name.startswith("pattern."):
         return _built(cls(flat_output(model), patterns=patterns, neuron_selection_mode=neuron_selection_mode))
-    # The gradient of a nested model as a whole is right; any other rule must see its layers.
-    if issubclass(cls, ReverseAnalyzerBase) and not issubclass(cls, ianalyzer.Gradient):
-        for layer in model.layers:
-            if isinstance(layer, keras.Model):
-                raise ValueError(
-                    f"{name} cannot look into {layer.name!r}, a model that is a layer of "
-                    f"{model.name!r}: it would silently take the gradient there. Use rap, or "
-                    "build the model without nesting"
-                )
+    _refuse_nested(name, cls, model)
     is_lrp = issubclass(cls, ianalyzer.LRP)
     misjudged = _misjudged(model, is_lrp) if is_lrp or issubclass(cls, ianalyzer.DeepTaylor) else None
     if misjudged and name in native.NAMES:
@@ -83,12 +75,36 @@ def create(
             f"iNNvestigate's {name} does not keep the sum of relevance at layer '{misjudged.name}' "
             f"({type(misjudged.layer).__name__}): use lrp.z or lrp.alpha_1_beta_0"
         )
-    copy = _copy(model, _for_lrp if is_lrp else _copied)
-    own: dict[str, Any] = {} if steps is None else {"steps": steps}
+    options: dict[str, Any] = {"neuron_selection_mode": neuron_selection_mode}
+    options.update({} if steps is None else {"steps": steps})
+    analyzer = _theirs(name, cls, _copy(model, _for_lrp if is_lrp else _copied), options)
+    if name == "integrated_gradients":
+        analyzer.native = integrated_gradients.IntegratedGradients(flat_output(model), **options)
+    try:
+        return _built(build_quickly(analyzer))
+    # Here iNNvestigate finds layers that it cannot reverse; it raises no particular type.
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise NotAnalyzeableModelException(f"iNNvestigate cannot build {name} for this model: {error}") from error
+
+
+def _refuse_nested(name: str, cls: type, model: keras.Model) -> None:
+    """Raises ValueError for a rule that must see the layers of a nested model, as the gradient need not."""
+    if not issubclass(cls, ReverseAnalyzerBase) or issubclass(cls, ianalyzer.Gradient):
+        return
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            raise ValueError(
+                f"{name} cannot look into {layer.name!r}, a model that is a layer of {model.name!r}: it would "
+                "silently take the gradient there. Use rap, or build the model without nesting"
+            )
+
+
+def _theirs(name: str, cls: type, copy: keras.Model, options: dict[str, Any]) -> Any:
+    """An analyzer of iNNvestigate's."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # iNNvestigate also raises what it warns of, see below
-            analyzer = cls(flat_output(copy), neuron_selection_mode=neuron_selection_mode, **own)
+            return cls(flat_output(copy), **options)
     except NotImplementedError as error:
         odd = {type(layer).__name__ for layer in copy.layers if not ichecks.is_convnet_layer(layer)}
         raise NotAnalyzeableModelException(
@@ -97,15 +113,6 @@ def create(
         ) from error
     except (TypeError, ValueError) as error:
         raise ValueError(f"iNNvestigate cannot create {name} ({error}): use another method") from error
-    if name == "integrated_gradients":
-        analyzer.native = integrated_gradients.IntegratedGradients(
-            flat_output(model), neuron_selection_mode=neuron_selection_mode, **own
-        )
-    try:
-        return _built(build_quickly(analyzer))
-    # Here iNNvestigate finds layers that it cannot reverse; it raises no particular type.
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
-        raise NotAnalyzeableModelException(f"iNNvestigate cannot build {name} for this model: {error}") from error
 
 
 class IntegratedGradients(ianalyzer.IntegratedGradients):
