@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pandas as pd
 
 from rap_keras.benchmark import heatmap_kinds as kinds
-from rap_keras.benchmark.main_figures import main_figures, values
 from rap_keras.benchmark.summary import Summary
+from rap_keras.benchmark.tables import main_rows
 from rap_keras.hosts.titles import TITLES
+from rap_keras.metrics.records import METRICS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,11 +41,6 @@ _STYLES = (
 _OF_METHOD = dict(zip(TITLES, _STYLES))
 _ON_DARK = {"#000000": "#ECECEE", "#882255": "#D4699F", "#0072B2": "#3C9BDC", "#8A6D00": "#C9A21E"}
 _GREY = "0.5"
-_HEADINGS = {
-    "lerf": "Least relevant pixels removed first: higher is better",
-    "morf": "Most relevant pixels removed first: lower is better",
-    "random": "Pixels removed in random order",
-}
 _BETTER = {"lower": "lower is better", "higher": "higher is better", "": ""}
 _MARKERS = 8  # on a line
 _BAR = 0.24  # inches, of a bar and the gap to the next
@@ -93,7 +89,7 @@ def bar_chart(summary: Summary, dark: bool = False) -> Figure:
     Raises:
         ValueError: the summary has no main figures.
     """
-    if not main_figures(summary):
+    if not main_rows(summary):
         raise ValueError("the summary has no figures to show: no image was used")
     with _page(dark):
         return _bars(summary, dark)
@@ -126,7 +122,9 @@ def _curves(shown: pd.DataFrame, random: pd.DataFrame, order: str, pixels: int, 
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
     figure.axes[0].set_ylabel("still classified as before, %")
-    figure.suptitle(_HEADINGS.get(order, order), fontsize=10)
+    metric = METRICS[order]
+    better = _BETTER[metric.main.better]
+    figure.suptitle(metric.heading + (f": {better}" if better else ""), fontsize=10)
     ordered = {kinds.title(name): handles.pop(kinds.title(name)) for name in names} | handles
     figure.legend(ordered.values(), ordered.keys(), loc="outside right center", frameon=False, fontsize=9)
     return figure
@@ -156,12 +154,12 @@ def _curve(axes: Axes, curve: pd.DataFrame, pixels: int, style: _Style, is_fille
 def _bars(summary: Summary, dark: bool) -> Figure:
     from matplotlib.figure import Figure
 
-    panels = main_figures(summary)
+    panels = main_rows(summary)
     names = list(dict.fromkeys(summary.table["method"]))
     styles = _styles(names, dark)
     figure = Figure(figsize=(2 + _PANEL * len(panels), 1 + _BAR * len(names)), dpi=150, layout="constrained")
     for number, (panel, axes) in enumerate(zip(panels, figure.subplots(1, len(panels), squeeze=False)[0])):
-        found = values(summary, panel).reindex(names)
+        found = panel.values
         places = range(len(names))
         bars = axes.barh(places, found["value"], height=0.74, color=[styles[name].colour for name in names])
         for bar, name in zip(bars, names):
@@ -172,8 +170,8 @@ def _bars(summary: Summary, dark: bool) -> Figure:
             axes.hlines(places, found["low"], found["high"], color=colour, linewidth=width, zorder=3)
         axes.set_yticks(places, [kinds.title(name) for name in names] if number == 0 else [""] * len(names))
         axes.set(ylim=(len(names) - 0.4, -0.6))
-        axes.set_title(panel.name, fontsize=10)
-        axes.set_xlabel(_BETTER[panel.better], fontsize=9)
+        axes.set_title(panel.meaning[0], fontsize=10)
+        axes.set_xlabel(_BETTER[panel.figure.better], fontsize=9)
         axes.tick_params(axis="both", labelsize=9)
         axes.tick_params(axis="y", length=0)
         axes.grid(alpha=0.3, axis="x")

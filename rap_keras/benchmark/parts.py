@@ -11,7 +11,7 @@ import pandas as pd
 
 from rap_keras.basics import whole_file
 from rap_keras.benchmark.attempts import in_one_line
-from rap_keras.benchmark.rows import WORDS
+from rap_keras.benchmark.evaluate import WORDS
 
 _FOLDER = "parts"
 _NAME = re.compile(r"(\d{6}|[1-9]\d{6,})\.parquet", re.ASCII)

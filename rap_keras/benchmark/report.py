@@ -15,23 +15,17 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from rap_keras.basics import whole_file
 from rap_keras.benchmark import heatmap_kinds as kinds
-from rap_keras.benchmark import main_figures, tables
-from rap_keras.benchmark.citation import to_cite
+from rap_keras.benchmark import tables
 from rap_keras.benchmark.figures import bar_chart, perturbation_figure
-from rap_keras.benchmark.latex import latex
-from rap_keras.benchmark.published import SOURCE
+from rap_keras.benchmark.published import SOURCE, to_cite
 from rap_keras.benchmark.summary import Summary
+from rap_keras.metrics.records import METRICS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _NAMED = 100  # images named on the page, for each reason
 _BARS = "main-figures.png"
-_ALT = {
-    "lerf": "Accuracy while the least relevant pixels are removed first",
-    "morf": "Accuracy while the most relevant pixels are removed first",
-    "random": "Accuracy while pixels are removed in random order",
-}
 _LINKED = {
     "table.csv": ("all figures with all digits", "text/csv"),
     "table.tex": ("the table in LaTeX", "application/x-tex"),
@@ -87,19 +81,19 @@ def write(
     files: dict[str, bytes] = {
         "table.csv": _csv(summary.table),
         "table.md": tables.markdown(summary).encode(),
-        "table.tex": latex(summary).encode(),
+        "table.tex": tables.latex(summary).encode(),
         "left_out.csv": _csv(_one_by_one(summary.left_out)),
         "times.csv": _csv(summary.times),
     }
     charts: dict[str, tuple[str, Callable[[bool], Figure]]] = {}
-    if main_figures.main_figures(summary):
+    if tables.main_rows(summary):
         charts[_BARS] = ("The main figures of each method", lambda dark: bar_chart(summary, dark))
     if len(summary.curves):
         files["curves.csv"] = _csv(summary.curves)
         orders = list(dict.fromkeys(summary.curves["order"]))
         # The random order is a line in the others' figures, and has a figure of its own only without them.
-        for order in [order for order in orders if order != "random"] or orders:
-            charts[f"fig7-{order}.png"] = _ALT.get(order, order), _curves_of(summary, order, pixels)
+        for order in [order for order in orders if not METRICS[order].is_shared] or orders:
+            charts[f"fig7-{order}.png"] = METRICS[order].curve, _curves_of(summary, order, pixels)
     pictures = {}
     for name, (alt, draw) in charts.items():
         files[name] = _png(draw(False))
@@ -129,12 +123,12 @@ def _page(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    figures = main_figures.main_figures(summary)
+    main = tables.main_rows(summary)
     return environment.get_template("report.html").render(
         summary=summary,
-        main=_main_table(summary),
-        meanings=[(figure.name, figure.meaning) for figure in figures],
-        time=main_figures.TIME if len(summary.times) else "",
+        main=_main_table(summary, main),
+        meanings=[row.meaning for row in main],
+        time=tables.TIME if len(summary.times) else "",
         kinds=kinds.explained(tables.names(summary)),
         bars=pictures.get(_BARS),
         tables=_tables(summary),
@@ -151,17 +145,14 @@ def _page(
     )
 
 
-def _main_table(summary: Summary) -> _Table:
+def _main_table(summary: Summary, main: list[tables.Row]) -> _Table:
     """The main figures, and the time of each method."""
-    rows = {(row.metric, row.case, row.column): row for row in tables.rows(summary)}
-    figures = main_figures.main_figures(summary)
-    chosen = [rows[figure.metric, figure.case, figure.column].cells for figure in figures]
-    times = main_figures.milliseconds(summary)
-    columns = [figure.heading for figure in figures]
+    columns, cells = [row.label for row in main], [row.cells for row in main]
+    times = tables.milliseconds(summary)
     if times:
-        columns.append(main_figures.TIME)
-        chosen.append([tables.Cell(times.get(name, ""), "", False) for name in tables.names(summary)])
-    return _Table("", columns, _lines(summary, chosen))
+        columns.append(tables.TIME)
+        cells.append([tables.Cell(times.get(name, ""), "", False) for name in tables.names(summary)])
+    return _Table("", columns, _lines(summary, cells))
 
 
 def _tables(summary: Summary) -> list[_Table]:
@@ -169,8 +160,9 @@ def _tables(summary: Summary) -> list[_Table]:
     found = []
     for group, rows in groupby(tables.rows(summary), lambda row: row.group):
         together = list(rows)
-        headings = [row.label + tables.arrow(row.better) for row in together]
-        found.append(_Table(group, headings, _lines(summary, [row.cells for row in together])))
+        found.append(
+            _Table(group, [row.label for row in together], _lines(summary, [row.cells for row in together]))
+        )
     return found
 
 

@@ -51,7 +51,7 @@ def run(
             tell(f"going on in {output}, where {counted(done, 'batch is', 'batches are')} done")
         batches = Attempts(missing, benchmark.given_up, begun=done > 0)
         results = evaluate(batches) if evaluate else one_by_one(benchmark, batches)
-        images_missing = sum(benchmark.batch_length(number) for number in missing)
+        images_missing = sum(len(benchmark.names_of(number)) for number in missing)
         collect(results, output, len(benchmark.dataset.names), images_missing)
         return finish(benchmark, output, about)
 

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, Callable
 
 import click
 
+from rap_keras.basics.wording import listed
 from rap_keras.cli import completion
 from rap_keras.cli.explain import start_tensorflow
 from rap_keras.cli.grouped_help import GroupedCommand
-from rap_keras.cli.inputs import blaming
+from rap_keras.cli.inputs import blaming, know_custom_objects
 from rap_keras.cli.open_benchmark import open_benchmark
 from rap_keras.cli.options import custom_objects_option, finite, names_in, output_option, photo_options
 
@@ -28,6 +29,26 @@ if TYPE_CHECKING:
 
 _MODEL = "shapes-vgg"
 _DATASET = "shapes"
+
+
+class _MetricsOption(click.Option):
+    """An option whose help lists the metrics; numpy is imported only when it is shown."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        """The names of the option, and its help."""
+        from rap_keras.metrics.records import DEFAULT_METRICS, METRICS, PAIR_METRICS
+
+        each = "; ".join(
+            f"{name} ({metric.heading[0].lower()}{metric.heading[1:]})" for name, metric in METRICS.items()
+        )
+        pairs = [name for name, metric in METRICS.items() if metric.needs == "pairs"]
+        slow = [name for name, metric in METRICS.items() if metric.curve]
+        self.help = (
+            f"Metrics, separated by commas: {each}. Only for pairs: {listed(pairs)}. Most of the time goes into "
+            f"{listed(slow)}. Default: {','.join(DEFAULT_METRICS)}, as in the paper. Default for pairs: "
+            f"{','.join(PAIR_METRICS)}."
+        )
+        return super().get_help_record(ctx)
 
 
 @click.command(
@@ -78,15 +99,7 @@ _DATASET = "shapes"
     help="Methods to compare, separated by commas. Default: all methods of the paper that can explain the "
     "network. The command says which it leaves out.",
 )
-@click.option(
-    "--metrics",
-    metavar="A,B,C",
-    help="Metrics, separated by commas: outside-inside (ratio, mass inside); mask (pixel accuracy, mIOU); and "
-    "perturbation, which takes most of the time: lerf (removes the least relevant pixels first), morf (the most "
-    "relevant first), random. Default: outside-inside,mask,lerf, as in the paper. For pairs there is also "
-    "discrimination (is the explained object more relevant than the other one?). Default for pairs: "
-    "discrimination,outside-inside,mask.",
-)
+@click.option("--metrics", cls=_MetricsOption, metavar="A,B,C", help="Metrics to calculate, separated by commas.")
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Use only the first N images.")
 @click.option(
     "--patterns",
@@ -233,6 +246,7 @@ def benchmark(
     from rap_keras.benchmark import DEFAULT_METRICS, PAIR_METRICS, Options
     from rap_keras.models import is_network_name
 
+    know_custom_objects(custom_objects)  # which may add metrics
     with blaming("--metrics"):
         wanted = _names(metrics) or (PAIR_METRICS if (dataset or "").endswith("-pairs") else DEFAULT_METRICS)
         options = Options(wanted, foreground, batch_size, pixels, steps, fill)

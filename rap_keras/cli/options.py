@@ -17,7 +17,8 @@ custom_objects_option = click.option(
     "--custom-objects",
     metavar="MODULE",
     help="Your Python module with the layers, losses and functions that the model file needs: an installed "
-    "module, or a file in the current folder. Its code is run. It may also call rap_keras.register_rule.",
+    "module, or a file in the current folder. Its code is run. It may also call "
+    "rap_keras.register_rule or rap_keras.metrics.register.",
 )
 
 
