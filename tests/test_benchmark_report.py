@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from rap_keras import datasets, shapes
-from rap_keras.benchmark import example_grid, tables
+from rap_keras.benchmark import report, tables
 from rap_keras.benchmark.evaluate import WORDS, Benchmark
 from rap_keras.benchmark.figures import bar_chart, perturbation_figure
 from rap_keras.benchmark.published import IMAGENET_SEGMENTATION_MIOU
@@ -352,25 +352,23 @@ def test_bars(dark):
 def test_rows_of_the_picture_have_the_names_of_classes():
     def labels(dataset, chosen):
         made = Benchmark(None, {}, dataset, shapes.preprocess, (96, 96))
-        return [example_grid._label(made, one) for one in chosen], example_grid.caption(made, chosen)
+        return [report._label(made, one) for one in chosen], report.caption(made, chosen)
 
-    disc, star = (
-        example_grid.Chosen(f"0000{n}", shapes.CLASSES.index(name)) for n, name in ((3, "disc"), (5, "star"))
-    )
+    disc, star = (report.Chosen(f"0000{n}", shapes.CLASSES.index(name)) for n, name in ((3, "disc"), (5, "star")))
     found, caption = labels(datasets.shapes(9), [disc, star])
     assert found == ["disc", "star"]
     assert caption == "Photos and heatmaps of all methods: disc (00003), star (00005)"
-    pair = example_grid.Chosen("00003:disc", shapes.CLASSES.index("disc"))
+    pair = report.Chosen("00003:disc", shapes.CLASSES.index("disc"))
     assert labels(datasets.shapes_pairs(4), [pair])[0] == ["why disc"]
     own = datasets.Dataset("folder", ["a"], None, "")
     assert labels(own, [disc])[0] == ["00003"]
     named = datasets.Dataset("own", ["a"], None, "", class_names=["dog", "cat"])
-    assert labels(named, [example_grid.Chosen("a", 1)])[0] == ["cat"]
+    assert labels(named, [report.Chosen("a", 1)])[0] == ["cat"]
     rows = pd.DataFrame(
         {"image": ["a", "b", "c", "d"], "status": ["used", "broken", "used", "used"], "target": [2, -1, 2, 1]}
     )
-    assert example_grid.choose([rows], pairs=False) == [("a", 2), ("d", 1)]
-    assert example_grid.choose([rows], pairs=True) == [("a", 2), ("c", 2), ("d", 1)]
+    assert report.choose([rows], pairs=False) == [("a", 2), ("d", 1)]
+    assert report.choose([rows], pairs=True) == [("a", 2), ("c", 2), ("d", 1)]
 
 
 def test_numbers():

@@ -94,50 +94,32 @@ def begin(output: Path, manifest: dict[str, Any]) -> dict[str, Any]:
         OSError: `output` cannot be written.
     """
     file = output / _FILE
-    if not file.exists():
-        if parts.finished(output):
-            raise FileNotFoundError(
-                f"{file} is missing, so nobody knows which options the results in {output} were made with: put it "
-                "back, choose another folder, or delete this one"
-            )
-        whole_file.write(file, f"{json.dumps(manifest, indent=2)}\n".encode())
-        return manifest
-    old = _read(file)
-    _require_same(output, old, manifest, _CIRCUMSTANCES)
-    return old
+    if file.exists():
+        return _same(output, manifest, _CIRCUMSTANCES)
+    if parts.finished(output):
+        raise FileNotFoundError(
+            f"{file} is missing, so nobody knows which options the results in {output} were made with: put it "
+            "back, choose another folder, or delete this one"
+        )
+    whole_file.write(file, f"{json.dumps(manifest, indent=2)}\n".encode())
+    return manifest
 
 
 def refuse_another_run(output: Path, benchmark: Benchmark, model: str) -> None:
-    """Refuses a folder that holds a run of another network, other data or other options, as `begin` does.
+    """Raises ValueError if a folder holds another run, as `begin` does, before the analyzers are built."""
+    if (output / _FILE).exists():
+        _same(output, describe(benchmark, model), (*_CIRCUMSTANCES, *_OF_ANALYZERS))
 
-    It needs no analyzers, so it can come before they are built.
 
-    Args:
-        output: the folder of the results.
-        benchmark: what is to be evaluated; its analyzers do not matter.
-        model: the network's name in the tables.
-
-    Raises:
-        ValueError: there is another run in `output`, or its manifest is damaged.
-    """
+def _same(output: Path, new: dict[str, Any], apart_from: tuple[str, ...]) -> dict[str, Any]:
+    """The manifest in a folder; raises ValueError if it is damaged, or differs in more than `apart_from`."""
     file = output / _FILE
-    if file.exists():
-        _require_same(output, _read(file), describe(benchmark, model), (*_CIRCUMSTANCES, *_OF_ANALYZERS))
-
-
-def _read(file: Path) -> dict[str, Any]:
-    """The manifest in a file; raises ValueError if it is damaged."""
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-        if not isinstance(found, dict):
+        old = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(old, dict):
             raise ValueError("no JSON object")
     except ValueError as error:
         raise ValueError(f"{file} is damaged ({error}): choose another folder, or delete this one") from error
-    return found
-
-
-def _require_same(output: Path, old: dict[str, Any], new: dict[str, Any], apart_from: tuple[str, ...]) -> None:
-    """Raises ValueError if the manifests of two runs differ, with every difference."""
     compared = ({key: value for key, value in one.items() if key not in apart_from} for one in (old, new))
     differences = list(_differences("", *compared))
     if differences:
@@ -145,6 +127,7 @@ def _require_same(output: Path, old: dict[str, Any], new: dict[str, Any], apart_
             f"{output} holds a run with other options ({'; '.join(differences)}): continue it with the same "
             "options, or choose another folder"
         )
+    return old
 
 
 def _digest(analyzer: Any) -> str | None:

@@ -21,8 +21,9 @@ from typing import Any, Callable, NamedTuple
 import pandas as pd
 
 from rap_keras.basics.progress import tell
-from rap_keras.benchmark.attempts import Attempts, Results, in_one_line
 from rap_keras.benchmark.evaluate import Benchmark
+from rap_keras.benchmark.parts import in_one_line
+from rap_keras.benchmark.runner import Attempts, Results
 
 _PATIENCE = 60.0  # seconds without a worker before the user is told what the run waits for
 

@@ -1,25 +1,31 @@
-"""The outcome of a benchmark as files: tables, curves, charts, and one page with all of it."""
+"""The outcome of a benchmark as files: tables, curves, charts, examples, and one page with all of it."""
 
 from __future__ import annotations
 
 import base64
 import io
 import json
-from collections.abc import Iterator, Mapping
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
+import numpy as np
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from rap_keras.basics import whole_file
 from rap_keras.benchmark import heatmap_kinds as kinds
 from rap_keras.benchmark import tables
+from rap_keras.benchmark.evaluate import Benchmark, heatmaps
 from rap_keras.benchmark.figures import bar_chart, perturbation_figure
 from rap_keras.benchmark.published import SOURCE, to_cite
 from rap_keras.benchmark.summary import Summary
+from rap_keras.datasets import images
+from rap_keras.hosts.titles import title
 from rap_keras.metrics.records import METRICS
+from rap_keras.visualization import picture
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,6 +39,10 @@ _LINKED = {
     "times.csv": ("the times", "text/csv"),
 }
 """The files that the page has in it: what they are, and their type."""
+
+
+_ROWS = 5  # of the picture of examples
+_DPI = 160
 
 
 class _Picture(NamedTuple):
@@ -202,3 +212,55 @@ def _png(figure: Figure) -> bytes:
 
 def _base64(data: bytes) -> str:
     return base64.b64encode(data).decode("ascii")
+
+
+class Chosen(NamedTuple):
+    """An image, by its name in the data set, and the class that is explained."""
+
+    image: str
+    target: int
+
+
+def choose(results: Iterable[pd.DataFrame], pairs: bool) -> list[Chosen]:
+    """The first used image of each of some classes; of pairs the first used images, with both their classes."""
+    chosen: dict[Any, Chosen] = {}
+    wanted = 2 * (_ROWS // 2) if pairs else _ROWS
+    for rows in results:
+        for row in rows[rows["status"] == "used"].itertuples():
+            chosen.setdefault(row.image if pairs else row.target, Chosen(row.image, int(row.target)))
+        if len(chosen) >= wanted:
+            break
+    return list(chosen.values())[:wanted]
+
+
+def draw(benchmark: Benchmark, chosen: list[Chosen]) -> bytes:
+    """Photos and heatmaps of all methods side by side, as in the paper's Figures 5 and 6; a PNG."""
+    pairs = benchmark.dataset.pairs
+    examples = [benchmark.dataset.read(one.image) for one in chosen]
+    photos = [images.fit(example.photo, benchmark.size, benchmark.short_side) for example in examples]
+    targets = np.array([one.target for one in chosen]) if pairs else None
+    x = images.preprocess(photos, benchmark.preprocessing)
+    maps = {}
+    for method, analyzer in benchmark.analyzers.items():
+        values = heatmaps(analyzer, x, targets)
+        finite = np.isfinite(values).all(axis=(1, 2), keepdims=True)
+        maps[title(method)] = np.where(finite, values, 0)  # a heatmap that is not finite is left white
+    file = io.BytesIO()
+    labels = [textwrap.fill(_label(benchmark, one), 24) for one in chosen]
+    picture(maps, photos, titles=labels).savefig(file, format="png", dpi=_DPI)
+    return file.getvalue()
+
+
+def caption(benchmark: Benchmark, chosen: list[Chosen]) -> str:
+    """What the picture shows, in words."""
+    labels = [_label(benchmark, one) for one in chosen]
+    which = (label if label == one.image else f"{label} ({one.image})" for label, one in zip(labels, chosen))
+    return f"Photos and heatmaps of all methods: {', '.join(which)}"
+
+
+def _label(benchmark: Benchmark, one: Chosen) -> str:
+    """The name of the class; the name of the image where classes have none."""
+    names = benchmark.dataset.class_names
+    if names is None:
+        return one.image if len(one.image) <= 24 else f"...{one.image[-21:]}"
+    return f"why {names[one.target]}" if benchmark.dataset.pairs else names[one.target]

@@ -21,11 +21,18 @@ from rap_keras.cli.explain import start_tensorflow
 from rap_keras.cli.grouped_help import GroupedCommand
 from rap_keras.cli.inputs import blaming, know_custom_objects
 from rap_keras.cli.open_benchmark import open_benchmark
-from rap_keras.cli.options import custom_objects_option, finite, names_in, output_option, photo_options
+from rap_keras.cli.options import (
+    count_option,
+    custom_objects_option,
+    finite,
+    names_in,
+    output_option,
+    photo_options,
+)
 
 if TYPE_CHECKING:
     from rap_keras.benchmark import Benchmark, Summary
-    from rap_keras.benchmark.attempts import Attempts, Results
+    from rap_keras.benchmark.runner import Attempts, Results
 
 _MODEL = "shapes-vgg"
 _DATASET = "shapes"
@@ -100,7 +107,7 @@ class _MetricsOption(click.Option):
     "network. The command says which it leaves out.",
 )
 @click.option("--metrics", cls=_MetricsOption, metavar="A,B,C", help="Metrics to calculate, separated by commas.")
-@click.option("--limit", type=click.IntRange(1), metavar="N", help="Use only the first N images.")
+@count_option("--limit", help="Use only the first N images.")
 @click.option(
     "--patterns",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -117,30 +124,9 @@ class _MetricsOption(click.Option):
     show_default=True,
     help="Which objects count as foreground: those of the predicted class, or all.",
 )
-@click.option(
-    "--batch-size",
-    type=click.IntRange(1),
-    default=8,
-    show_default=True,
-    metavar="N",
-    help="Number of images per batch.",
-)
-@click.option(
-    "--pixels",
-    type=click.IntRange(1),
-    default=100,
-    show_default=True,
-    metavar="N",
-    help="Perturbation: number of pixels removed per step.",
-)
-@click.option(
-    "--steps",
-    type=click.IntRange(1),
-    default=40,
-    show_default=True,
-    metavar="N",
-    help="Perturbation: number of steps.",
-)
+@count_option("--batch-size", default=8, help="Number of images per batch.")
+@count_option("--pixels", default=100, help="Perturbation: number of pixels removed per step.")
+@count_option("--steps", default=40, help="Perturbation: number of steps.")
 @click.option(
     "--fill",
     type=float,
@@ -161,12 +147,7 @@ class _MetricsOption(click.Option):
 @click.option(
     "--address", metavar="ADDRESS", help="Address of the cluster, such as auto. Default: this machine only."
 )
-@click.option(
-    "--workers",
-    type=click.IntRange(1),
-    metavar="N",
-    help="Maximum number of workers. Default: one per core, or as many as the GPUs allow.",
-)
+@count_option("--workers", help="Maximum number of workers. Default: one per core, or as many as the GPUs allow.")
 @click.option(
     "--gpus-per-worker",
     type=click.FloatRange(0),
@@ -176,11 +157,8 @@ class _MetricsOption(click.Option):
     metavar="N",
     help="Number of GPUs per worker. With a fraction, workers share a GPU.",
 )
-@click.option(
-    "--threads",
-    type=click.IntRange(1),
-    metavar="N",
-    help="Threads per worker. The default matches a local run, so the results are identical.",
+@count_option(
+    "--threads", help="Threads per worker. The default matches a local run, so the results are identical."
 )
 @click.option(
     "--output",
@@ -195,27 +173,11 @@ def benchmark(
     context: click.Context,
     model_name: str | None,
     dataset: str | None,
-    root: Path | None,
     methods: str | None,
     metrics: str | None,
-    limit: int | None,
-    patterns: Path | None,
-    custom_objects: str | None,
-    preprocessing: str | None,
-    resize: int | None,
-    crop: int | None,
-    output_layer: str | None,
-    foreground: str,
-    batch_size: int,
-    pixels: int,
-    steps: int,
-    fill: float,
     engine: str,
-    address: str | None,
-    workers: int | None,
-    gpus_per_worker: float,
-    threads: int | None,
     output: Path,
+    **given: Any,
 ) -> None:
     """Compare methods on a data set, as the RAP paper does.
 
@@ -238,33 +200,30 @@ def benchmark(
         raise click.UsageError(
             "Give both --model and --dataset, or neither, for the network and the images of this package."
         )
+    for_ray = {name: given.pop(name) for name in ("workers", "gpus_per_worker", "threads", "address")}
     if engine == "ray" and importlib.util.find_spec("ray") is None:
         raise click.ClickException('Ray is not installed: pip install "ray>=2.10,<3"')
-    if engine == "local" and (address, workers, threads, gpus_per_worker) != (None, None, None, 0):
+    if engine == "local" and any(value not in (None, 0) for value in for_ray.values()):
         raise click.UsageError("--address, --workers, --gpus-per-worker and --threads are for --engine ray.")
     start_tensorflow()
     from rap_keras.benchmark import DEFAULT_METRICS, PAIR_METRICS, Options
     from rap_keras.models import is_network_name
 
-    know_custom_objects(custom_objects)  # which may add metrics
+    know_custom_objects(given["custom_objects"])  # which may add metrics
     with blaming("--metrics"):
         wanted = _names(metrics) or (PAIR_METRICS if (dataset or "").endswith("-pairs") else DEFAULT_METRICS)
-        options = Options(wanted, foreground, batch_size, pixels, steps, fill)
+        numbers = {name: given.pop(name) for name in ("foreground", "batch_size", "pixels", "steps", "fill")}
+        options = Options(wanted, **numbers)
     model = model_name or _MODEL
-    settings: dict[str, Any] = {
-        # Absolute, since workers may run in another folder.
-        "model_name": model if is_network_name(model) or not os.path.exists(model) else str(Path(model).resolve()),
-        "custom_objects": custom_objects,
-        "preprocessing": preprocessing,
-        "resize": resize,
-        "crop": crop,
-        "output_layer": output_layer,
+    is_name = is_network_name(model) or not os.path.exists(model)
+    # Absolute, since workers may run in another folder.
+    given.update({name: given[name].resolve() for name in ("root", "patterns") if given[name]})
+    settings = {
+        **given,
+        "model_name": model if is_name else str(Path(model).resolve()),
         "dataset": dataset or _DATASET,
-        "root": root.resolve() if root else None,
-        "limit": limit,
-        "methods": _methods(model, methods, patterns),
+        "methods": _methods(model, methods, given["patterns"]),
         "all_needed": methods is not None,
-        "patterns": patterns.resolve() if patterns else None,
         "options": options,
     }
     evaluate = None
@@ -272,7 +231,7 @@ def benchmark(
         from rap_keras.benchmark.ray_engine import leave_gpus_to_workers
 
         leave_gpus_to_workers()
-        evaluate = partial(_by_ray, settings, workers, gpus_per_worker, threads, address)
+        evaluate = partial(_by_ray, partial(open_benchmark, **settings), for_ray)
     try:
         summary = _run(settings, Path(model).stem, output, evaluate)
     except KeyboardInterrupt:
@@ -299,20 +258,12 @@ def _run(
         raise click.ClickException(str(error)) from error
 
 
-def _by_ray(
-    settings: dict[str, Any],
-    workers: int | None,
-    gpus_per_worker: float,
-    threads: int | None,
-    address: str | None,
-    batches: Attempts,
-) -> Results:
+def _by_ray(factory: Callable[[], Benchmark], for_ray: dict[str, Any], batches: Attempts) -> Results:
     """Evaluates batches by workers, each of which opens the benchmark from the same settings."""
     from rap_keras.benchmark import ray_engine
 
-    factory = partial(open_benchmark, **settings)
     with blaming("--engine", "--address", "--workers", "--gpus-per-worker"):
-        yield from ray_engine.results(factory, batches, workers, gpus_per_worker, threads, address)
+        yield from ray_engine.results(factory, batches, **for_ray)
 
 
 def _names(given: str | None) -> tuple[str, ...]:

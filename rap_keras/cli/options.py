@@ -39,6 +39,14 @@ def finite(_context: click.Context, _option: click.Parameter, given: float | Non
     return given
 
 
+def count_option(*names: str, default: Any = None, least: int = 1, **settings: Any) -> Callable[..., Any]:
+    """An option for a number, or several with multiple=True, each at least `least`; its default is shown."""
+    shown = default is not None
+    return click.option(
+        *names, type=click.IntRange(least), metavar="N", default=default, show_default=shown, **settings
+    )
+
+
 def photo_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """How photos become a network's input: --preprocessing, --resize and --crop."""
     for option in (

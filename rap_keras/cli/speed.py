@@ -5,13 +5,14 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
 from rap_keras.cli import completion
 from rap_keras.cli.grouped_help import GroupedCommand
 from rap_keras.cli.inputs import blaming
-from rap_keras.cli.options import separated
+from rap_keras.cli.options import count_option, separated
 
 _METHODS = ("rap", "gradient", "input_t_gradient", "guided_backprop", "lrp.alpha_1_beta_0")
 
@@ -49,24 +50,19 @@ _METHODS = ("rap", "gradient", "input_t_gradient", "guided_backprop", "lrp.alpha
     shell_complete=completion.methods,
     help="Methods to time, as in `rap-keras explain`, separated by commas.",
 )
-@click.option(
+@count_option(
     "--batch",
     "batches",
     multiple=True,
-    type=click.IntRange(1),
     default=(1, 8, 32),
-    show_default=True,
-    metavar="N",
     help="Batch size to time. May be given several times.",
 )
-@click.option(
+@count_option(
     "--size",
     "sizes",
     multiple=True,
-    type=click.IntRange(32),
+    least=32,
     default=(224,),
-    show_default=True,
-    metavar="N",
     help="Side of the photos, in pixels. May be given several times.",
 )
 @click.option(
@@ -86,14 +82,7 @@ _METHODS = ("rap", "gradient", "input_t_gradient", "guided_backprop", "lrp.alpha
     shell_complete=completion.methods,
     help="Also time these methods as they run without iNNvestigate. --slow and --native need iNNvestigate.",
 )
-@click.option(
-    "--repeats",
-    type=click.IntRange(1),
-    default=5,
-    show_default=True,
-    metavar="N",
-    help="Number of runs of each method.",
-)
+@count_option("--repeats", default=5, help="Number of runs of each method.")
 @click.option(
     "--output",
     type=click.Path(file_okay=False, path_type=Path),
@@ -105,12 +94,10 @@ _METHODS = ("rap", "gradient", "input_t_gradient", "guided_backprop", "lrp.alpha
 def speed(
     networks: tuple[str, ...],
     methods: tuple[str, ...],
-    batches: tuple[int, ...],
-    sizes: tuple[int, ...],
     slow: tuple[str, ...],
     native: tuple[str, ...],
-    repeats: int,
     output: Path,
+    **given: Any,
 ) -> None:
     """Time RAP, a forward pass, a gradient and other methods.
 
@@ -125,17 +112,17 @@ def speed(
     """
     from rap_keras.basics import whole_file
     from rap_keras.basics.wording import counted
-    from rap_keras.benchmark.speed import suite, timings
+    from rap_keras.benchmark import timings
 
     _require_known(networks, methods, {"--slow": slow, "--native": native})
     with blaming("--output"):
         whole_file.require_writable(output)
-    plan = suite.Plan(networks, methods, sizes, batches, repeats, slow=slow, native=native)
+    plan = timings.Plan(networks, methods, **given, slow=slow, native=native)
     command = shlex.join(["rap-keras", *sys.argv[1:]])
-    count = len(networks) * len(sizes) * (len(plan.names) + len(batches))
+    count = len(networks) * len(plan.sizes) * (len(plan.names) + len(plan.batches))
     click.echo(f"{counted(count, 'measurement')} (twice as many with a GPU), each in its own process", err=True)
     found = None
-    for number, (done, found) in enumerate(suite.run(plan), start=1):
+    for number, (done, found) in enumerate(timings.run(plan), start=1):
         click.echo(f"{number}/{count if found.device == 'CPU' else 2 * count} {done}", err=True)
         timings.write(found, output, command)
     click.echo((output / "speed.md").read_text(encoding="utf-8"))
