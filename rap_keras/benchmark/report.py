@@ -7,6 +7,7 @@ import io
 import json
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple
@@ -51,20 +52,6 @@ class _Picture(NamedTuple):
     dark: str  # the same for a dark page, "" where there is none
 
 
-class _Line(NamedTuple):
-    """A row of a table of the page."""
-
-    title: str
-    is_control: bool
-    cells: list[tables.Cell]
-
-
-class _Table(NamedTuple):
-    heading: str
-    columns: list[str]
-    lines: list[_Line]
-
-
 def write(
     output: Path,
     summary: Summary,
@@ -92,31 +79,30 @@ def write(
         "table.csv": _csv(summary.table),
         "table.md": tables.markdown(summary).encode(),
         "table.tex": tables.latex(summary).encode(),
-        "left_out.csv": _csv(_one_by_one(summary.left_out)),
+        "left_out.csv": _csv(
+            summary.left_out.drop(columns="images").explode("names").rename(columns={"names": "image"})
+        ),
         "times.csv": _csv(summary.times),
     }
-    charts: dict[str, tuple[str, Callable[[bool], Figure]]] = {}
+    charts: dict[str, tuple[str, Callable[..., Figure]]] = {}
     if tables.main_rows(summary):
-        charts[_BARS] = ("The main figures of each method", lambda dark: bar_chart(summary, dark))
+        charts[_BARS] = "The main figures of each method", partial(bar_chart, summary)
     if len(summary.curves):
         files["curves.csv"] = _csv(summary.curves)
         orders = list(dict.fromkeys(summary.curves["order"]))
         # The random order is a line in the others' figures, and has a figure of its own only without them.
         for order in [order for order in orders if not METRICS[order].is_shared] or orders:
-            charts[f"fig7-{order}.png"] = METRICS[order].curve, _curves_of(summary, order, pixels)
+            draw_curves = partial(perturbation_figure, summary.curves, order, pixels)
+            charts[f"fig7-{order}.png"] = METRICS[order].curve, draw_curves
     pictures = {}
-    for name, (alt, draw) in charts.items():
-        files[name] = _png(draw(False))
-        pictures[name] = _Picture(alt, _base64(files[name]), _base64(_png(draw(True))))
+    for name, (alt, draw_chart) in charts.items():
+        files[name] = _png(draw_chart())
+        pictures[name] = _Picture(alt, _base64(files[name]), _base64(_png(draw_chart(dark=True))))
     examples = [_Picture(shown, _base64(path.read_bytes()), "") for path, shown in (grids or {}).items()]
     files["report.html"] = _page(summary, manifest, pictures, examples, files).encode()
     for name, data in files.items():
         whole_file.write(output / name, data)
     return [output / name for name in files]
-
-
-def _curves_of(summary: Summary, order: str, pixels: int) -> Callable[[bool], Figure]:
-    return lambda dark: perturbation_figure(summary.curves, order, pixels, dark)
 
 
 def _page(
@@ -133,15 +119,17 @@ def _page(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    main = tables.main_rows(summary)
+    # A table for each group of metrics, with a row for each method, so that it is narrower than table.md.
+    groups = [(group, list(rows)) for group, rows in groupby(tables.rows(summary), lambda row: row.group)]
     return environment.get_template("report.html").render(
         summary=summary,
-        main=_main_table(summary, main),
-        meanings=[row.meaning for row in main],
-        time=tables.TIME if len(summary.times) else "",
+        names=tables.names(summary),
+        titles=tables.methods(summary),
+        control=kinds.CONTROL,
+        main=[*tables.main_rows(summary), *tables.time_row(summary)],
         kinds=kinds.explained(tables.names(summary)),
         bars=pictures.get(_BARS),
-        tables=_tables(summary),
+        groups=groups,
         notes=tables.reading(summary),
         published=tables.published(summary),
         source=SOURCE,
@@ -153,33 +141,6 @@ def _page(
         manifest=list(_flat(manifest)),
         to_cite=to_cite(manifest),
     )
-
-
-def _main_table(summary: Summary, main: list[tables.Row]) -> _Table:
-    """The main figures, and the time of each method."""
-    columns, cells = [row.label for row in main], [row.cells for row in main]
-    times = tables.milliseconds(summary)
-    if times:
-        columns.append(tables.TIME)
-        cells.append([tables.Cell(times.get(name, ""), "", False) for name in tables.names(summary)])
-    return _Table("", columns, _lines(summary, cells))
-
-
-def _tables(summary: Summary) -> list[_Table]:
-    """A table for each group of metrics, with a row for each method, so that it is narrower than table.md."""
-    found = []
-    for group, rows in groupby(tables.rows(summary), lambda row: row.group):
-        together = list(rows)
-        found.append(
-            _Table(group, [row.label for row in together], _lines(summary, [row.cells for row in together]))
-        )
-    return found
-
-
-def _lines(summary: Summary, columns: list[list[tables.Cell]]) -> list[_Line]:
-    names = tables.names(summary)
-    cells = zip(*columns) if columns else [()] * len(names)
-    return [_Line(kinds.title(name), name == kinds.CONTROL, list(own)) for name, own in zip(names, cells)]
 
 
 def _flat(values: Any, name: str = "") -> Iterator[tuple[str, str]]:
@@ -194,19 +155,14 @@ def _flat(values: Any, name: str = "") -> Iterator[tuple[str, str]]:
         yield name, str(values)
 
 
-def _one_by_one(left_out: pd.DataFrame) -> pd.DataFrame:
-    """A row for each image that was left out."""
-    return left_out.drop(columns="images").explode("names").rename(columns={"names": "image"})
-
-
 def _csv(table: pd.DataFrame) -> bytes:
     # Without a float format pandas writes the shortest digits that give the same float again.
     return table.to_csv(index=False, lineterminator="\n").encode()
 
 
-def _png(figure: Figure) -> bytes:
+def _png(figure: Figure, dpi: float | None = None) -> bytes:
     file = io.BytesIO()
-    figure.savefig(file, format="png")
+    figure.savefig(file, format="png", dpi=dpi or figure.dpi)
     return file.getvalue()
 
 
@@ -245,10 +201,8 @@ def draw(benchmark: Benchmark, chosen: list[Chosen]) -> bytes:
         values = heatmaps(analyzer, x, targets)
         finite = np.isfinite(values).all(axis=(1, 2), keepdims=True)
         maps[title(method)] = np.where(finite, values, 0)  # a heatmap that is not finite is left white
-    file = io.BytesIO()
     labels = [textwrap.fill(_label(benchmark, one), 24) for one in chosen]
-    picture(maps, photos, titles=labels).savefig(file, format="png", dpi=_DPI)
-    return file.getvalue()
+    return _png(picture(maps, photos, titles=labels), _DPI)
 
 
 def caption(benchmark: Benchmark, chosen: list[Chosen]) -> str:

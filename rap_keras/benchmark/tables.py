@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -65,7 +65,7 @@ class Row(NamedTuple):
     """A figure's values, one for each method.
 
     Attributes:
-        figure: the figure.
+        figure: the figure; None for the time.
         column: of `Summary.table`.
         group: the heading of the row and its neighbours.
         label: with an arrow to the better direction.
@@ -74,7 +74,7 @@ class Row(NamedTuple):
         meaning: of a main figure: its name, and what it is.
     """
 
-    figure: Figure
+    figure: Any
     column: str
     group: str
     label: str
@@ -146,19 +146,22 @@ def _row(
     return [Row(figure, column, group, label + _ARROWS[figure.better], cells, values)]
 
 
-def milliseconds(summary: Summary) -> dict[str, str]:
-    """What each method took for an image, as text; absolute and random heatmaps have no time of their own."""
-    return {
-        one.method: f"{1000 * one.seconds:,.{1 if one.seconds < 0.01 else 0}f}"
-        for one in summary.times.itertuples()
-    }
+def time_row(summary: Summary) -> list[Row]:
+    """What each method took for an image, in a list; absolute and random heatmaps have no time of their own."""
+    times = {one.method: 1000 * one.seconds for one in summary.times.itertuples()}
+    shown = {name: f"{time:,.{1 if time < 10 else 0}f}" for name, time in times.items()}
+    cells = [Cell(shown.get(name, ""), "", False) for name in names(summary)]
+    meaning = (
+        "time that the method took for an image in this run, the median of the images; it depends on the machine "
+        "and on what else it did"
+    )
+    return [Row(None, "", "", TIME, cells, summary.times, (TIME, meaning))] if times else []
 
 
 def plain(summary: Summary) -> str:
     """The main figures as plain text for a terminal: a row for each method, then what the columns mean."""
-    found, times = main_rows(summary), milliseconds(summary)
-    columns = {row.label: [cell.value for cell in row.cells] for row in found}
-    columns[TIME] = [times.get(name, "") for name in names(summary)]
+    found = main_rows(summary)
+    columns = {row.label: [cell.value for cell in row.cells] for row in [*found, *time_row(summary)]}
     table = pd.DataFrame(columns, index=methods(summary))
     paragraphs = [f"{name}: {meaning}." for name, meaning in (row.meaning for row in found)]
     wide = {heading: len(heading) + 1 for heading in columns}
