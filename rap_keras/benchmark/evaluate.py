@@ -206,8 +206,7 @@ class Benchmark:
             return rows, None
         x = images.preprocess(photos, self.preprocessing)
         logits = self.predict(x)
-        chosen_of = _choice_of_pair if self.dataset.pairs else _choice
-        choices = [chosen_of(example, row) for example, row in zip(examples, logits)]
+        choices = [_choice(example, row, self.dataset.pairs) for example, row in zip(examples, logits)]
         right = [choice.right for choice in choices]
         rows += [_unused(i, e.name, "misclassified") for i, e, used in zip(numbers, examples, right) if not used]
         chosen = np.flatnonzero(right)
@@ -270,19 +269,17 @@ class _Choice(NamedTuple):
     right: bool
 
 
-def _choice(example: Example, logits: np.ndarray) -> _Choice:
-    target = int(logits.argmax())
-    return _Choice(target, None, example.labels is None or target in example.labels)
-
-
-def _choice_of_pair(example: Example, logits: np.ndarray) -> _Choice:
-    """The explained class, if it and another one of the image are the network's first two choices."""
+def _choice(example: Example, logits: np.ndarray, pairs: bool) -> _Choice:
+    """The highest class; of a pair the explained one, if the first two choices are the classes of the image."""
+    if not pairs:
+        target = int(logits.argmax())
+        return _Choice(target, None, example.labels is None or target in example.labels)
     labels = example.labels or frozenset()
     first_two = {int(number) for number in np.argsort(-logits, kind="stable")[:2]}
     assert example.explained is not None  # as `Dataset.pairs` has it
     right = example.explained in first_two and first_two <= labels
-    others = first_two - {example.explained}
-    return _Choice(example.explained, others.pop() if right else None, right)
+    others = list(first_two - {example.explained})
+    return _Choice(example.explained, others[0] if right else None, right)
 
 
 def _unused(number: int, name: str, status: str, reason: str = "") -> dict[str, Any]:
@@ -292,12 +289,17 @@ def _unused(number: int, name: str, status: str, reason: str = "") -> dict[str, 
 
 
 def heatmaps(analyzer: Any, x: np.ndarray, targets: np.ndarray | None = None) -> np.ndarray:
-    """Heatmaps by an analyzer of either host, (N, H, W).
+    """Heatmaps by an analyzer of either host, (N, H, W), see `relevances`."""
+    return heatmap(relevances(analyzer, x, targets))
+
+
+def relevances(analyzer: Any, x: np.ndarray, targets: np.ndarray | None = None) -> np.ndarray:
+    """Relevance by an analyzer of either host, of the shape of the inputs.
 
     Args:
-        analyzer: gets all images at once, or one at a time where it makes a batch of every image, as Integrated
-            Gradients of iNNvestigate does.
-        x: network inputs, (N, H, W, C).
+        analyzer: gets all inputs at once, or one at a time where it makes a batch of each, as Integrated Gradients
+            of iNNvestigate does.
+        x: network inputs, (N, ...).
         targets: the classes to explain, (N,), for an analyzer with neuron_selection_mode="index".
     """
     size = 1 if explains_single_images(analyzer) else len(x)
@@ -305,5 +307,5 @@ def heatmaps(analyzer: Any, x: np.ndarray, targets: np.ndarray | None = None) ->
     for start in range(0, len(x), size):
         rows = slice(start, start + size)
         chosen = {} if targets is None else {"neuron_selection": targets[rows]}
-        found.append(heatmap(analyzer.analyze(x[rows], **chosen)))
+        found.append(analyzer.analyze(x[rows], **chosen))
     return np.concatenate(found)

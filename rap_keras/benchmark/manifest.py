@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import platform
@@ -24,17 +23,13 @@ from rap_keras.datasets.images import Preprocessing
 from rap_keras.engine import keras_graph
 from rap_keras.hosts import choice
 from rap_keras.patterns import Patterns
-from rap_keras.patterns.stored import weights_digest
+from rap_keras.patterns.stored import digest_of, weights_digest
 
 _FILE = "manifest.json"
 _CIRCUMSTANCES = ("machine", "begun", "command")
 """What may differ between a run and its continuation."""
-_OF_ANALYZERS = (
-    "methods",
-    "heatmaps beside the methods' own",
-    "methods that cannot explain this network",
-    "patterns",
-)
+_BESIDE, _UNABLE = "heatmaps beside the methods' own", "methods that cannot explain this network"
+_OF_ANALYZERS = ("methods", _BESIDE, _UNABLE, "patterns")
 """What is not known before the analyzers are built."""
 
 
@@ -53,8 +48,8 @@ def describe(benchmark: Benchmark, model: str, command: str = "") -> dict[str, A
         "dataset_digest": benchmark.dataset.digest,
         "images": len(benchmark.dataset.names),
         "methods": list(benchmark.analyzers),
-        "heatmaps beside the methods' own": kinds.added(benchmark.analyzers),
-        "methods that cannot explain this network": dict(benchmark.unable),
+        _BESIDE: kinds.added(benchmark.analyzers),
+        _UNABLE: dict(benchmark.unable),
         "patterns": {name: _digest(analyzer) for name, analyzer in benchmark.analyzers.items()},
         "preprocessing": _name(benchmark.preprocessing),
         "size": benchmark.size,
@@ -73,7 +68,7 @@ def describe(benchmark: Benchmark, model: str, command: str = "") -> dict[str, A
         "machine": {
             "system": f"{platform.system()} {platform.machine()}",
             "cores": os.cpu_count(),
-            "gpus": [_gpu_name(gpu) for gpu in tf.config.list_physical_devices("GPU")],
+            "gpus": gpu_names(),
         },
         "begun": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "command": command,
@@ -133,13 +128,7 @@ def _same(output: Path, new: dict[str, Any], apart_from: tuple[str, ...]) -> dic
 def _digest(analyzer: Any) -> str | None:
     """A digest of the patterns that an analyzer uses; None if it uses none."""
     patterns = getattr(analyzer, "_patterns", None)
-    if not isinstance(patterns, Patterns):
-        return None
-    digest = hashlib.sha256()
-    for name, array in patterns.arrays.items():
-        digest.update(name.encode())
-        digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()
+    return digest_of(patterns.arrays.values()) if isinstance(patterns, Patterns) else None
 
 
 def _name(preprocessing: Preprocessing) -> str:
@@ -162,5 +151,7 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _gpu_name(gpu: Any) -> str:
-    return str(tf.config.experimental.get_device_details(gpu).get("device_name", "GPU"))
+def gpu_names() -> list[str]:
+    """The names of the GPUs that TensorFlow sees."""
+    details = map(tf.config.experimental.get_device_details, tf.config.list_physical_devices("GPU"))
+    return [str(gpu.get("device_name", "GPU")) for gpu in details]

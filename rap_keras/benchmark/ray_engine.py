@@ -110,10 +110,10 @@ class _Worker:
 
 
 class _Call(NamedTuple):
-    """A call that a worker is busy with."""
+    """What a worker is busy with; `number` is that of a batch, None while the worker starts."""
 
     worker: Any
-    number: int | None  # of a batch; None while it starts
+    number: int | None
 
 
 class _Pool:
@@ -123,7 +123,7 @@ class _Pool:
         self.ray = ray
         self.size = size
         self.calls: dict[Any, _Call] = {}  # by the reference to the result to come
-        self._idle: list[Any] = []
+        self.idle: list[Any] = []
         self._needs = f"a core and {gpus:g} GPUs" if gpus else "a core"
         self._settings = pickle.dumps(factory), threads, gpus > 0
         self._make = ray.remote(num_cpus=1, num_gpus=gpus, max_restarts=0, scheduling_strategy="SPREAD")(_Worker)
@@ -134,26 +134,19 @@ class _Pool:
         worker = self._make.remote()
         self.calls[worker.start.remote(*self._settings)] = _Call(worker, None)
 
-    def has_worked(self, worker: Any) -> None:
-        """Marks the worker as ready for a batch."""
-        self._idle.append(worker)
-
     def hand_out(self, waiting: deque[int]) -> None:
         """Gives batches to workers that have none."""
-        while self._idle and waiting:
-            worker, number = self._idle.pop(), waiting.popleft()
+        while self.idle and waiting:
+            worker, number = self.idle.pop(), waiting.popleft()
             self.calls[worker.evaluate.remote(number)] = _Call(worker, number)
 
     def wait(self) -> tuple[_Call, Any]:
         """The next call that is done, and its result or the exception."""
-        told = False
-        while True:
-            done, _ = self.ray.wait(list(self.calls), num_returns=1, timeout=_PATIENCE)
-            if done:
-                break
-            if not told and not self._idle and all(call.number is None for call in self.calls.values()):
+        done, _ = self.ray.wait(list(self.calls), num_returns=1, timeout=_PATIENCE)
+        if not done:
+            if not self.idle and all(call.number is None for call in self.calls.values()):
                 tell(f"no worker is ready yet: each needs {self._needs}, which must be free on some machine")
-                told = True
+            done, _ = self.ray.wait(list(self.calls), num_returns=1)
         call = self.calls.pop(done[0])
         try:
             return call, self.ray.get(done[0])
@@ -168,7 +161,7 @@ class _Pool:
         return True
 
     def close(self) -> None:
-        for worker in [call.worker for call in self.calls.values()] + self._idle:
+        for worker in [call.worker for call in self.calls.values()] + self.idle:
             self.ray.kill(worker)
 
 
@@ -179,7 +172,7 @@ def _evaluate(pool: _Pool, batches: Attempts) -> Results:
         call, result = pool.wait()
         if not isinstance(result, Exception):
             failed_starts = 0
-            pool.has_worked(call.worker)
+            pool.idle.append(call.worker)
             pool.hand_out(batches.waiting)  # before the rows are written
             if call.number is not None:
                 yield from batches.succeeded(call.number, result)
@@ -194,7 +187,7 @@ def _evaluate(pool: _Pool, batches: Attempts) -> Results:
             pool.start_worker()
             yield from batches.failed(call.number, "its worker died (killed, crashed or out of memory)")
         else:
-            pool.has_worked(call.worker)
+            pool.idle.append(call.worker)
             yield from batches.failed(call.number, _reason(result))
 
 

@@ -8,20 +8,18 @@ import json
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
-from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
 import numpy as np
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from rap_keras.basics import whole_file
 from rap_keras.benchmark import heatmap_kinds as kinds
 from rap_keras.benchmark import tables
 from rap_keras.benchmark.evaluate import Benchmark, heatmaps
 from rap_keras.benchmark.figures import bar_chart, perturbation_figure
-from rap_keras.benchmark.published import SOURCE, to_cite
+from rap_keras.benchmark.published import to_cite
 from rap_keras.benchmark.summary import Summary
 from rap_keras.datasets import images
 from rap_keras.hosts.titles import title
@@ -112,27 +110,14 @@ def _page(
     examples: list[_Picture],
     files: dict[str, bytes],
 ) -> str:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).with_name("templates")),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    # A table for each group of metrics, with a row for each method, so that it is narrower than table.md.
-    groups = [(group, list(rows)) for group, rows in groupby(tables.rows(summary), lambda row: row.group)]
-    return environment.get_template("report.html").render(
-        summary=summary,
-        names=tables.names(summary),
-        titles=tables.methods(summary),
+    return tables.filled(
+        "report.html",
+        summary,
         control=kinds.CONTROL,
         main=[*tables.main_rows(summary), *tables.time_row(summary)],
         kinds=kinds.explained(tables.names(summary)),
         bars=pictures.get(_BARS),
-        groups=groups,
-        notes=tables.reading(summary),
-        published=tables.published(summary),
-        source=SOURCE,
+        reading=tables.reading(summary),
         figures=[picture for name, picture in pictures.items() if name != _BARS],
         examples=examples,
         images=next(tables.images_of(summary)),

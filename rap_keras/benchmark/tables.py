@@ -5,9 +5,13 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Callable, NamedTuple
 
 import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from rap_keras.basics.wording import counted, listed
 from rap_keras.benchmark import heatmap_kinds as kinds
@@ -195,7 +199,48 @@ def published(summary: Summary) -> list[list[str]]:
 
 def markdown(summary: Summary) -> str:
     """The table and its notes in Markdown; the best values are bold, arrows tell which direction is better."""
-    return "\n".join(_markdown(summary)) + "\n"
+    return filled("table.md", summary, in_markdown)
+
+
+def latex(summary: Summary) -> str:
+    r"""The table and its notes in LaTeX, to be read with \input; needs the package booktabs."""
+    return filled("table.tex", summary, in_latex)
+
+
+def filled(template: str, summary: Summary, escape: Callable[[str], str] | None = None, **more: Any) -> str:
+    """A template filled with the tables of a summary.
+
+    Args:
+        template: its file.
+        summary: the summary.
+        escape: makes a text safe in the template's format, if that is not HTML.
+        **more: what the template needs beside the tables.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).with_name("templates")),
+        autoescape=escape is None,
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    if escape is not None:  # braces mean something else in LaTeX
+
+        def finalize(value: Any) -> str:
+            return value if isinstance(value, Markup) else escape(str(value))
+
+        environment = environment.overlay("<%", "%>", "<<", ">>", finalize=finalize)
+    groups = [(group, list(together)) for group, together in groupby(rows(summary), lambda row: row.group)]
+    return environment.get_template(template).render(
+        summary=summary,
+        names=names(summary),
+        titles=methods(summary),
+        groups=groups,
+        notes=notes(summary),
+        published=published(summary),
+        source=SOURCE,
+        **more,
+    )
 
 
 def _best(values: list[float], better: str) -> float | None:
@@ -273,76 +318,13 @@ def shortened(names: list[str], most: int) -> str:
     return ", ".join(names[:most]) + (f" and {more} more (left_out.csv has all)" if more > 0 else "")
 
 
-def _markdown(summary: Summary) -> Iterator[str]:
-    columns = [_in_markdown(name) for name in methods(summary)]
-    yield f"| | {' | '.join(columns)} |" if columns else "| |"
-    yield "|---|" + "---|" * len(columns)
-    group = ""
-    for row in rows(summary):
-        if row.group != group:
-            group = row.group
-            yield f"| **{_in_markdown(group)}** |" + " |" * len(columns)
-        cells = (
-            (f"**{c.value}**" if c.best else c.value) + (f" {c.interval}" if c.interval else "") for c in row.cells
-        )
-        yield f"| {_in_markdown(row.label)} | {' | '.join(cells)} |"
-    for note in notes(summary):
-        yield ""
-        yield _in_markdown(note)
-    beside = published(summary)
-    if beside:
-        lines = [f"| {' | '.join(map(_in_markdown, row))} |" for row in beside]
-        yield from ("", f"mIOU in percent, beside the paper's ({SOURCE}).", "")
-        yield from (lines[0], "|---|" + "---|" * (len(beside[0]) - 1), *lines[1:])
-
-
-def _in_markdown(text: str) -> str:
+def in_markdown(text: str) -> str:
     """Text that is shown as it is in Markdown and in HTML within it."""
     text = re.sub(r"([\\`*_\[\]|~#$])", r"\\\1", " ".join(text.split()))
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
-def latex(summary: Summary) -> str:
-    r"""The table and its notes in LaTeX, to be read with \input; needs the package booktabs."""
-    return "\n".join(_latex_lines(summary)) + "\n"
 
 
 def in_latex(text: str) -> str:
     """Text escaped for LaTeX; line breaks and control characters become spaces."""
     printable = "".join(char if char.isprintable() else " " for char in text)
     return "".join(_LATEX.get(char, char) for char in printable)
-
-
-def _latex_lines(summary: Summary) -> Iterator[str]:
-    columns = [in_latex(name) for name in methods(summary)]
-    yield "% Needs \\usepackage{booktabs,graphicx}; file names in non-Latin scripts need XeLaTeX or LuaLaTeX."
-    yield r"\begin{table*}"
-    yield r"\centering\scriptsize\setlength{\tabcolsep}{3pt}"
-    # Many methods are too wide for a page.
-    yield r"\resizebox{\ifdim\width>\textwidth\textwidth\else\width\fi}{!}{%"
-    yield rf"\begin{{tabular}}{{l{'c' * len(columns)}}}"
-    yield r"\toprule"
-    yield " & ".join(["", *columns]) + r" \\"
-    group = ""
-    for row in rows(summary):
-        if row.group != group:
-            group = row.group
-            yield r"\midrule"
-            yield rf"\multicolumn{{{len(columns) + 1}}}{{l}}{{\textit{{{in_latex(group)}}}}} \\"
-        values = (in_latex(c.value) for c in row.cells)
-        bold = (rf"\textbf{{{v}}}" if c.best else v for v, c in zip(values, row.cells))
-        yield " & ".join([in_latex(row.label), *bold]) + r" \\"
-        if any(c.interval for c in row.cells):
-            small = (rf"{{\tiny {in_latex(c.interval)}}}" if c.interval else "" for c in row.cells)
-            yield " & ".join(["", *small]) + r" \\"
-    yield from (r"\bottomrule", r"\end{tabular}}", "")
-    yield r"\begin{flushleft}"
-    yield from (in_latex(note) + r"\par" for note in notes(summary))
-    yield r"\end{flushleft}"
-    beside = published(summary)
-    if beside:
-        lines = [" & ".join(map(in_latex, row)) + r" \\" for row in beside]
-        yield from ("", in_latex(f"mIOU in percent, beside the paper's ({SOURCE}):"), r"\par\smallskip")
-        yield rf"\begin{{tabular}}{{l{'c' * (len(beside[0]) - 1)}}}"
-        yield from (r"\toprule", lines[0], r"\midrule", *lines[1:], r"\bottomrule", r"\end{tabular}")
-    yield r"\end{table*}"

@@ -32,6 +32,7 @@ from tensorflow import keras
 
 from rap_keras import build_quickly, create_analyzer, models
 from rap_keras.basics import whole_file
+from rap_keras.benchmark.manifest import gpu_names
 from rap_keras.engine.checks.conservation import lively_weights
 from rap_keras.engine.execution import compiled
 from rap_keras.engine.reading.flattening import predictor
@@ -172,8 +173,7 @@ def times(network: str, size: int, names: Sequence[str], batch: int, repeats: in
 
 def device() -> str:
     """The name of the GPU, or "CPU" if there is none."""
-    gpus = tf.config.list_physical_devices("GPU")
-    return str(tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU")) if gpus else "CPU"
+    return (gpu_names() or ["CPU"])[0]
 
 
 def _model_and_input(network: str, size: int, batch: int) -> tuple[keras.Model, np.ndarray]:
