@@ -25,6 +25,7 @@ from rap_keras.cli.options import (
     count_option,
     custom_objects_option,
     finite,
+    folder_option,
     names_in,
     output_option,
     photo_options,
@@ -160,12 +161,8 @@ class _MetricsOption(click.Option):
 @count_option(
     "--threads", help="Threads per worker. The default matches a local run, so the results are identical."
 )
-@click.option(
-    "--output",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path("rap-keras-benchmark"),
-    show_default=True,
-    metavar="DIR",
+@folder_option(
+    default="rap-keras-benchmark",
     help="Folder for the results. After an interruption, the same command continues the run.",
 )
 @click.pass_context

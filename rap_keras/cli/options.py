@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any, Callable
 
 import click
+
+from rap_keras.cli import completion
 
 output_option = click.option(
     "--output-layer",
@@ -45,6 +48,18 @@ def count_option(*names: str, default: Any = None, least: int = 1, **settings: A
     return click.option(
         *names, type=click.IntRange(least), metavar="N", default=default, show_default=shown, **settings
     )
+
+
+def methods_option(*names: str, **settings: Any) -> Callable[..., Any]:
+    """An option for names of methods, separated by commas, that may be given several times."""
+    settings.update(multiple=True, metavar="NAME", callback=separated, shell_complete=completion.methods)
+    return click.option(*names, show_default="default" in settings, **settings)
+
+
+def folder_option(default: str, help: str) -> Callable[..., Any]:
+    """--output, a folder that need not exist."""
+    kind = click.Path(file_okay=False, path_type=Path)
+    return click.option("--output", type=kind, default=Path(default), show_default=True, metavar="DIR", help=help)
 
 
 def photo_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -12,9 +12,7 @@ import click
 from rap_keras.cli import completion
 from rap_keras.cli.grouped_help import GroupedCommand
 from rap_keras.cli.inputs import blaming
-from rap_keras.cli.options import count_option, separated
-
-_METHODS = ("rap", "gradient", "input_t_gradient", "guided_backprop", "lrp.alpha_1_beta_0")
+from rap_keras.cli.options import count_option, folder_option, methods_option
 
 
 @click.command(
@@ -39,23 +37,14 @@ _METHODS = ("rap", "gradient", "input_t_gradient", "guided_backprop", "lrp.alpha
     shell_complete=completion.application,
     help="Network of keras.applications. Its weights are random. May be given several times.",
 )
-@click.option(
+@methods_option(
     "--method",
     "methods",
-    multiple=True,
-    default=_METHODS,
-    show_default=True,
-    metavar="NAME",
-    callback=separated,
-    shell_complete=completion.methods,
+    default=("rap", "gradient", "input_t_gradient", "guided_backprop", "lrp.alpha_1_beta_0"),
     help="Methods to time, as in `rap-keras explain`, separated by commas.",
 )
 @count_option(
-    "--batch",
-    "batches",
-    multiple=True,
-    default=(1, 8, 32),
-    help="Batch size to time. May be given several times.",
+    "--batch", "batches", multiple=True, default=(1, 8, 32), help="Batch size to time. May be given several times."
 )
 @count_option(
     "--size",
@@ -65,32 +54,17 @@ _METHODS = ("rap", "gradient", "input_t_gradient", "guided_backprop", "lrp.alpha
     default=(224,),
     help="Side of the photos, in pixels. May be given several times.",
 )
-@click.option(
+@methods_option(
     "--slow",
-    multiple=True,
-    metavar="NAME",
-    callback=separated,
-    shell_complete=completion.methods,
     help="Also time these methods as iNNvestigate itself builds them: the first heatmap and every batch size. On "
     "a deep network every build takes minutes.",
 )
-@click.option(
+@methods_option(
     "--native",
-    multiple=True,
-    metavar="NAME",
-    callback=separated,
-    shell_complete=completion.methods,
     help="Also time these methods as they run without iNNvestigate. --slow and --native need iNNvestigate.",
 )
 @count_option("--repeats", default=5, help="Number of runs of each method.")
-@click.option(
-    "--output",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path("rap-keras-speed"),
-    show_default=True,
-    metavar="DIR",
-    help="Folder for the tables and the plot.",
-)
+@folder_option(default="rap-keras-speed", help="Folder for the tables and the plot.")
 def speed(
     networks: tuple[str, ...],
     methods: tuple[str, ...],
