@@ -75,11 +75,10 @@ class Options:
 class _Used(NamedTuple):
     """The images of a batch that are used; `shared` holds the columns that depend on no heatmap."""
 
-    names: list[str]
+    rows: list[dict[str, Any]]  # what the rows of all heatmaps of an image have in common
     images: list[Image]
     x: np.ndarray
     targets: np.ndarray
-    logits: np.ndarray
     shared: dict[str, list]
 
 
@@ -181,7 +180,7 @@ class Benchmark:
 
     def given_up(self, number: int, reason: str) -> pd.DataFrame:
         """Rows of a batch that cannot be evaluated: they call all its images broken, for the same reason."""
-        return self._frame([_unused(index, name, "broken", reason) for index, name in self.names_of(number)])
+        return self._frame([_row(index, name, "broken", reason) for index, name in self.names_of(number)])
 
     def _frame(self, rows: list[dict[str, Any]]) -> pd.DataFrame:
         """The rows with the same columns and types for every batch, including one in which no image is used."""
@@ -198,7 +197,7 @@ class Benchmark:
                 example = self.dataset.read(name)
                 photos.append(images.fit(example.photo, self.size, self.short_side))
             except (ValueError, OSError) as error:
-                rows.append(_unused(index, name, "broken", " ".join(str(error).split())))
+                rows.append(_row(index, name, "broken", " ".join(str(error).split())))
                 continue
             examples.append(example)
             numbers.append(index)
@@ -208,18 +207,20 @@ class Benchmark:
         logits = self.predict(x)
         choices = [_choice(example, row, self.dataset.pairs) for example, row in zip(examples, logits)]
         right = [choice.right for choice in choices]
-        rows += [_unused(i, e.name, "misclassified") for i, e, used in zip(numbers, examples, right) if not used]
+        rows += [_row(i, e.name, "misclassified") for i, e, used in zip(numbers, examples, right) if not used]
         chosen = np.flatnonzero(right)
         if chosen.size == 0:
             return rows, None
-        targets = np.array([choices[i].target for i in chosen])
         seen = [self._image(x[i], examples[i], choices[i], numbers[i]) for i in chosen]
         shared: dict[str, list] = {}
         for metric in self.options.chosen:
             if metric.is_shared:
                 shared.update(metric.of_batch(np.zeros((len(seen), *self.size)), seen, self._removal))
-        names = [examples[i].name for i in chosen]
-        return rows, _Used(names, seen, x[chosen], targets, logits[chosen, targets].astype(float), shared)
+        in_common = [
+            _row(image.number, examples[i].name, "used", target=image.target, logit=float(logits[i, image.target]))
+            for i, image in zip(chosen, seen)
+        ]
+        return rows, _Used(in_common, seen, x[chosen], np.array([image.target for image in seen]), shared)
 
     def _image(self, x: np.ndarray, example: Example, choice: _Choice, number: int) -> Image:
         """What metrics may ask of an image."""
@@ -243,18 +244,8 @@ class Benchmark:
             if not metric.is_shared and whole.size:
                 measured.update(metric.of_batch(maps[whole], [used.images[i] for i in whole], self._removal))
         rows = [
-            {
-                "number": image.number,
-                "image": used.names[index],
-                "status": "used",
-                "reason": "",
-                "method": name,
-                "flaw": "" if finite[index] else "not finite",
-                "target": image.target,
-                "logit": used.logits[index],
-                "seconds": seconds,
-            }
-            for index, image in enumerate(used.images)
+            {**row, "method": name, "flaw": "" if is_finite else "not finite", "seconds": seconds}
+            for row, is_finite in zip(used.rows, finite)
         ]
         for place, index in enumerate(whole):
             rows[index].update({column: values[place] for column, values in measured.items()})
@@ -282,10 +273,10 @@ def _choice(example: Example, logits: np.ndarray, pairs: bool) -> _Choice:
     return _Choice(example.explained, others[0] if right else None, right)
 
 
-def _unused(number: int, name: str, status: str, reason: str = "") -> dict[str, Any]:
-    """The row of an image that is not used: number `number` of the data set."""
-    row = {"number": number, "image": name, "status": status, "reason": reason}
-    return {**row, "method": None, "flaw": "", "target": -1}
+def _row(number: int, name: str, status: str, reason: str = "", target: int = -1, **more: Any) -> dict[str, Any]:
+    """A row of image `number` of the data set; without a method if the image is not used."""
+    row = {"number": number, "image": name, "status": status, "reason": reason, "target": target}
+    return {**row, "method": None, "flaw": "", **more}
 
 
 def heatmaps(analyzer: Any, x: np.ndarray, targets: np.ndarray | None = None) -> np.ndarray:
