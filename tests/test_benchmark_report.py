@@ -15,12 +15,13 @@ from PIL import Image
 
 from rap_keras import datasets, shapes
 from rap_keras.benchmark import report, tables
-from rap_keras.benchmark.evaluate import WORDS, Benchmark
+from rap_keras.benchmark.evaluate import Benchmark
 from rap_keras.benchmark.figures import bar_chart, perturbation_figure
 from rap_keras.benchmark.published import IMAGENET_SEGMENTATION_MIOU
 from rap_keras.benchmark.report import write
 from rap_keras.benchmark.summary import TABLE, summarise
 from rap_keras.hosts.titles import title
+from rap_keras.metrics.records import WORDS
 
 NASTY = "<script>a_b|50% #1 & $x^2~\\{`*</script>.jpg"
 RATIOS = {"rap": 0.1, "gradient": 0.4}

@@ -18,8 +18,8 @@ import pytest
 from rap_keras import benchmark, datasets, metrics, models, shapes
 from rap_keras.benchmark import Benchmark, Options, manifest, parts
 from rap_keras.benchmark import runner as engine
-from rap_keras.benchmark.evaluate import WORDS
 from rap_keras.hosts import methods
+from rap_keras.metrics.records import WORDS
 from rap_keras.visualization import heatmap
 
 COMMAND = [sys.executable, "-m", "rap_keras", "benchmark"]

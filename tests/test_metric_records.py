@@ -134,9 +134,10 @@ def test_what_needs_no_object_is_measured_without_one_and_the_rest_has_no_value(
 
 
 def test_a_metric_with_several_columns_gets_a_value_for_each():
-    metric = Metric(
-        "mine", "Mine", ("a", "b"), lambda heatmap, image: (heatmap.sum(), image.target), (Figure("x", "x"),)
-    )
+    def measure(heatmap, image):
+        return heatmap.sum(), image.target
+
+    metric = Metric("mine", "Mine", ("a", "b"), measure, (Figure("x", "x", columns=("a",)),))
     images = [metrics.Image(np.zeros((1, 2, 3)), 7, None, None, np.zeros((1, 2), bool))] * 2
     found = metric.of_batch(np.array([[[1.0, 2.0]], [[3.0, 4.0]]]), images, None)
     assert found == {"a": [3.0, 7.0], "b": [7.0, 7.0]}
@@ -151,6 +152,8 @@ def test_a_metric_with_several_columns_gets_a_value_for_each():
         ({"name": "mask"}, "has a metric mask already"),
         ({"columns": ("tp_pos",), "figures": (Figure("x", "x"),)}, "the metric mask has tp_pos already"),
         ({"figures": (Figure("miou", "x", case="pos"),)}, "the metric mask has miou pos already"),
+        ({"columns": ("logit",), "figures": (Figure("x", "x"),)}, "results have other columns of these names"),
+        ({"columns": ("a", "b")}, "x is made of several columns: give `value`, or one of the columns"),
         ({"figures": ()}, "needs a column and a figure"),
         ({"figures": (Figure("x", "x", columns=("b",)),)}, "the metric mine has no columns b"),
         ({"figures": (Figure("x", "x", "up"),)}, "better='up': must be 'lower', 'higher' or ''"),

@@ -19,11 +19,8 @@ from rap_keras.datasets.images import Preprocessing
 from rap_keras.engine.reading.flattening import predictor
 from rap_keras.hosts.methods import explains_single_images
 from rap_keras.metrics import Image, Metric, Removal
-from rap_keras.metrics.records import DEFAULT_METRICS, METRICS
+from rap_keras.metrics.records import DEFAULT_METRICS, METRICS, WORDS
 from rap_keras.visualization import heatmap
-
-WORDS = ("image", "status", "reason", "method", "flaw")
-"""The columns that every row has, whatever is measured; `Benchmark.evaluate` says what they hold."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import pandas as pd
 from filelock import FileLock, Timeout
 
 from rap_keras.basics import whole_file
-from rap_keras.benchmark.evaluate import WORDS
+from rap_keras.metrics.records import WORDS
 
 _LOCK = ".lock"
 _FOLDER = "parts"
@@ -25,16 +25,12 @@ _LONGEST_REASON = 300  # characters; TensorFlow's messages can have thousands
 
 @contextmanager
 def locked(output: Path) -> Iterator[None]:
-    """Keeps other runs out of a folder, which is made if it does not exist.
+    """Keeps other runs out of a folder, which is made if it does not exist; its file stays.
 
-    The operating system releases the lock when the process ends, even if it is killed. The lock's file stays.
-
-    Args:
-        output: the folder.
+    The operating system releases the lock when the process ends, even if it is killed.
 
     Raises:
         BlockingIOError: another run works in the folder.
-        OSError: the folder cannot be written.
     """
     output.mkdir(parents=True, exist_ok=True)
     lock = FileLock(output / _LOCK)
@@ -51,11 +47,7 @@ def locked(output: Path) -> Iterator[None]:
 
 
 def write(output: Path, number: int, rows: pd.DataFrame) -> None:
-    """Writes the rows of batch `number`.
-
-    Raises:
-        OSError: the folder cannot be written.
-    """
+    """Writes the rows of batch `number`."""
     buffer = io.BytesIO()
     rows.to_parquet(buffer, index=False)
     whole_file.write(_file(output, number), buffer.getvalue())

@@ -38,19 +38,16 @@ def results(
 ) -> Results:
     """Numbers and rows of batches, in the order in which they are done.
 
-    Workers that die, alone or with their machine, are replaced, and their batches are tried again. The death of a
-    worker counts as a failure of its batch.
+    A worker that dies, alone or with its machine, is replaced. That counts as a failure of its batch.
 
     Args:
         factory: makes the benchmark in a worker; it is pickled, and must work on every machine.
         batches: what is to be evaluated.
-        workers: maximum number of workers; each uses one core. Default: as many as there is room for when the run
-            begins.
+        workers: at most; each uses one core. Default: as many as there is room for when the run begins.
         gpus_per_worker: 0 for workers without a GPU; with a fraction, workers share one.
-        threads: TensorFlow's threads in each worker. The default is their number in this process, so that the rows
-            are identical to those of a local run: the last digits of a convolution depend on it.
-        address: of the cluster, "auto" for the cluster of this machine. Default: the environment variable
-            RAY_ADDRESS, or this machine only.
+        threads: TensorFlow's threads in each worker. Default: as many as in this process, since the last digits of
+            a convolution depend on it.
+        address: of the cluster, "auto" for that of this machine. Default: RAY_ADDRESS, or this machine only.
 
     Yields:
         The number of a batch and its rows.
@@ -153,13 +150,6 @@ class _Pool:
         except self.ray.exceptions.RayError as error:
             return call, error
 
-    def is_dead(self, call: _Call, error: Exception) -> bool:
-        """Whether the worker is lost; an error of the evaluation leaves it alive."""
-        if isinstance(error, self.ray.exceptions.RayTaskError):
-            return False
-        self.ray.kill(call.worker)  # an unreachable worker may still be alive and hold its slot
-        return True
-
     def close(self) -> None:
         for worker in [call.worker for call in self.calls.values()] + self.idle:
             self.ray.kill(worker)
@@ -176,19 +166,20 @@ def _evaluate(pool: _Pool, batches: Attempts) -> Results:
             pool.hand_out(batches.waiting)  # before the rows are written
             if call.number is not None:
                 yield from batches.succeeded(call.number, result)
-        elif call.number is None:
-            pool.ray.kill(call.worker)
+        elif call.number is not None and isinstance(result, pool.ray.exceptions.RayTaskError):
+            pool.idle.append(call.worker)  # it is alive
+            yield from batches.failed(call.number, _reason(result))
+        else:
+            pool.ray.kill(call.worker)  # an unreachable worker may still be alive and hold its slot
+            if call.number is not None:
+                pool.start_worker()
+                yield from batches.failed(call.number, "its worker died (killed, crashed or out of memory)")
+                continue
             failed_starts += 1
             if failed_starts < batches.tries * pool.size:
                 pool.start_worker()
             elif not pool.calls:
                 raise RuntimeError(f"no worker can be started: {_reason(result)}") from result
-        elif pool.is_dead(call, result):
-            pool.start_worker()
-            yield from batches.failed(call.number, "its worker died (killed, crashed or out of memory)")
-        else:
-            pool.idle.append(call.worker)
-            yield from batches.failed(call.number, _reason(result))
 
 
 @contextmanager

@@ -66,14 +66,8 @@ class Attempts:
 
     An engine takes numbers from `waiting`, and reports every attempt by `succeeded` or `failed`, which yield the
     numbers and rows of batches that are done. A batch that fails is tried again. After `tries` failures it is set
-    aside: `given_up` makes its rows, which call all its images broken. If every batch fails, the run ends, since
-    the cause is then unlikely to be in the batches.
-
-    Args:
-        numbers: of the batches.
-        given_up: makes the rows of a batch that is set aside, from its number and the reason.
-        begun: whether batches succeeded before the run was interrupted; later failures then do not end it.
-        tries: how often a batch is tried.
+    aside: `given_up` makes its rows, from its number and the reason. If every batch fails, the run ends, since the
+    cause is then unlikely to be in the batches; not if some had succeeded before an interruption, `begun`.
 
     Raises:
         ValueError: `tries` is below 1.

@@ -38,6 +38,12 @@ CASES = {
 """What tables call the cases of figures; other cases have no other name."""
 
 
+WORDS = ("image", "status", "reason", "method", "flaw")
+"""Columns of results per image that hold words, see `Benchmark.evaluate`."""
+OF_ROWS = (*WORDS, "number", "target", "logit", "seconds")
+"""The columns that results have beside those of metrics."""
+
+
 class Image(NamedTuple):
     """What a metric may ask of an image, beside its heatmap; masks are bool, (H, W).
 
@@ -119,7 +125,7 @@ class Metric:
         is_shared: whether all heatmaps of an image have the same values.
 
     Raises:
-        ValueError: a figure has an unknown column, direction or statistic, or there is none.
+        ValueError: a figure has an unknown column, direction or statistic, or no value; or there is no figure.
     """
 
     name: str
@@ -143,8 +149,12 @@ class Metric:
                 raise ValueError(f"the metric {self.name} has no columns {', '.join(sorted(unknown))}")
             if figure.better not in ("lower", "higher", ""):
                 raise ValueError(f"better={figure.better!r}: must be 'lower', 'higher' or ''")
-            if not callable(figure.typical) and figure.typical not in ("mean", "median"):
+            if callable(figure.typical):
+                continue
+            if figure.typical not in ("mean", "median"):
                 raise ValueError(f"typical={figure.typical!r}: must be 'mean', 'median' or a function")
+            if figure.value is None and len(figure.columns) > 1:
+                raise ValueError(f"{figure.name} is made of several columns: give `value`, or one of the columns")
 
     @property
     def main(self) -> Figure:
@@ -370,6 +380,8 @@ def register(metric: Metric) -> None:
     """
     if metric.name in _BUILT_IN:
         raise ValueError(f"the benchmark has a metric {metric.name} already: choose another name")
+    if set(metric.columns) & set(OF_ROWS):
+        raise ValueError(f"results have other columns of these names, {', '.join(OF_ROWS)}: choose another name")
     for other in METRICS.values():
         taken = set(metric.columns) & set(other.columns) or _names(metric) & _names(other)
         if taken and other.name != metric.name:
