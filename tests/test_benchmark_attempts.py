@@ -11,9 +11,10 @@ import pytest
 from click.testing import CliRunner
 
 from rap_keras import benchmark, datasets, models, shapes
-from rap_keras.benchmark import Benchmark, Options, example_grid, parts
+from rap_keras.benchmark import Benchmark, Options, parts, report
 from rap_keras.benchmark import runner as engine
-from rap_keras.benchmark.attempts import Attempts, in_one_line
+from rap_keras.benchmark.parts import in_one_line
+from rap_keras.benchmark.runner import Attempts
 from rap_keras.cli.commands import main
 
 
@@ -171,7 +172,7 @@ def test_a_picture_that_fails_does_not_cost_the_tables(tmp_path, monkeypatch, ca
     def fail(*_, **__):
         raise MemoryError("no picture")
 
-    monkeypatch.setattr(example_grid, "picture", fail)
+    monkeypatch.setattr(report, "picture", fail)
     assert benchmark.run(touchy_benchmark(), tmp_path, "m").used == 4
     assert "there is no picture of heatmaps: MemoryError: no picture" in capsys.readouterr().err
     assert (tmp_path / "report.html").exists()

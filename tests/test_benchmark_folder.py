@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -16,7 +15,7 @@ from click.testing import CliRunner
 from rap_keras import benchmark, datasets, models, shapes
 from rap_keras.basics import whole_file
 from rap_keras.benchmark import Benchmark, Options, manifest, parts
-from rap_keras.benchmark.lock import locked
+from rap_keras.benchmark.parts import locked
 from rap_keras.cli.commands import main
 
 
@@ -38,8 +37,7 @@ def made(count=3):
 HOLD = """
 import sys, time
 from pathlib import Path
-sys.path.insert(0, {folder!r})
-from lock import locked
+from rap_keras.benchmark.parts import locked
 with locked(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
@@ -48,10 +46,9 @@ with locked(Path(sys.argv[1])):
 
 @pytest.fixture
 def holder(tmp_path):
-    """A process that holds the lock of a folder. It does not need TensorFlow and runs without it."""
-    code = HOLD.format(folder=str(Path(benchmark.__file__).parent))
+    """A process that holds the lock of a folder."""
     process = subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path / "out")], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", HOLD, str(tmp_path / "out")], stdout=subprocess.PIPE, text=True
     )
     assert process.stdout.readline() == "held\n"
     yield process

@@ -127,7 +127,7 @@ def test_absolute_heatmaps_have_no_value_where_negative_relevance_counts(finishe
     column = tables.names(summary).index("gradient.absolute")
     for row in tables.rows(summary):
         cell = row.cells[column]
-        assert (cell == tables.Cell("", "", False)) == (row.case in ("all", "signed")), row.label
+        assert (cell == tables.Cell("", "", False)) == (row.figure.case in ("all", "signed")), row.label
         assert all(other.value for other in row.cells if other is not cell)
     assert "|  |" in (folder / "table.md").read_text(encoding="utf-8")
     text = (folder / "report.html").read_text(encoding="utf-8")
@@ -141,7 +141,7 @@ def test_the_control_is_last_and_never_the_best(finished):
     control = best["method"] == kinds.CONTROL
     best.loc[control & (best["metric"] == "outside_inside_ratio"), ["mean", "median"]] = 0.0
     best.loc[control & (best["metric"] != "outside_inside_ratio"), "mean"] = 1.0
-    rows = [row for row in tables.rows(summary._replace(table=best)) if row.better]
+    rows = [row for row in tables.rows(summary._replace(table=best)) if row.figure.better]
     assert not any(row.cells[-1].best for row in rows)
     assert all(any(cell.best for cell in row.cells[:-1]) for row in rows)
 

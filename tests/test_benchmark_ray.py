@@ -19,8 +19,7 @@ from tensorflow import keras
 
 from rap_keras import datasets, models, shapes
 from rap_keras.benchmark import Benchmark, Options, parts
-from rap_keras.benchmark.attempts import Attempts
-from rap_keras.benchmark.runner import collect, one_by_one
+from rap_keras.benchmark.runner import Attempts, collect, one_by_one
 from rap_keras.cli.open_benchmark import open_benchmark
 from rap_keras.hosts import methods
 

@@ -14,14 +14,14 @@ import pytest
 from PIL import Image
 
 from rap_keras import datasets, shapes
-from rap_keras.benchmark import example_grid, latex, main_figures, tables
+from rap_keras.benchmark import report, tables
 from rap_keras.benchmark.evaluate import Benchmark
 from rap_keras.benchmark.figures import bar_chart, perturbation_figure
 from rap_keras.benchmark.published import IMAGENET_SEGMENTATION_MIOU
 from rap_keras.benchmark.report import write
-from rap_keras.benchmark.rows import WORDS
 from rap_keras.benchmark.summary import TABLE, summarise
 from rap_keras.hosts.titles import title
+from rap_keras.metrics.records import WORDS
 
 NASTY = "<script>a_b|50% #1 & $x^2~\\{`*</script>.jpg"
 RATIOS = {"rap": 0.1, "gradient": 0.4}
@@ -111,14 +111,14 @@ def test_the_paper_is_beside_its_own_data_set_only():
     assert ["DeepMask", "58.69", *[""] * 4] in rows
     assert len(rows) == 6
     assert len(IMAGENET_SEGMENTATION_MIOU) == 5
-    for text in (tables.markdown(summary("imagenet-seg")), latex.latex(summary("imagenet-seg"))):
+    for text in (tables.markdown(summary("imagenet-seg")), tables.latex(summary("imagenet-seg"))):
         assert "DeepSaliency" in text
         assert "1904.00605" in text
         assert "another data set" not in text
 
 
 def test_latex():
-    text = latex.latex(summary())
+    text = tables.latex(summary())
     assert r"outside-inside ratio, POS, median $\downarrow$ & \textbf{0.100} & 0.400 \\" in text
     assert r"\toprule" in text
     begun, ended = (re.findall(rf"\\{word}{{(.*?)}}", text) for word in ("begin", "end"))
@@ -133,7 +133,7 @@ def test_latex():
         r"\textbackslash{}\{`*\textless{}/script\textgreater{}.jpg"
     )
     assert escaped in text
-    assert latex.escaped(f"{title('lrp.alpha_1_beta_0')}\n\N{MINUS SIGN}1\x07") == r"LRP $\alpha$1$\beta$0 $-$1 "
+    assert tables.in_latex(f"{title('lrp.alpha_1_beta_0')}\n\N{MINUS SIGN}1\x07") == r"LRP $\alpha$1$\beta$0 $-$1 "
 
 
 def test_files(tmp_path):
@@ -230,7 +230,7 @@ def test_how_to_cite(tmp_path):
 
 def test_plain_text():
     made = summary(ratios=ALL_KINDS)
-    text = main_figures.plain(made)
+    text = tables.plain(made)
     lines = text.splitlines()
     assert not any("|" in line for line in lines[:5])
     assert max(map(len, lines)) <= 100
@@ -248,7 +248,7 @@ def test_plain_text():
     assert "mIOU: overlap" in text
     assert "vgg16 on voc2012: 4 images, 2 used." in text
     assert "Not used, broken, 1 image:" in " ".join(text.split())
-    assert "No image was used" in main_figures.plain(summarise([], "vgg16", "voc2012"))
+    assert "No image was used" in tables.plain(summarise([], "vgg16", "voc2012"))
 
 
 def test_without_curves_images_or_results(tmp_path):
@@ -265,7 +265,7 @@ def test_without_curves_images_or_results(tmp_path):
 def test_the_random_order_alone_has_a_figure(tmp_path):
     rows = results()[0][[*WORDS, "random_correct", "random_logit"]]
     made = summarise([rows], "m", "d")
-    assert [figure.name for figure in main_figures.main_figures(made)] == ["with random"]
+    assert [row.label for row in tables.main_rows(made)] == ["with random"]
     write(tmp_path, made, {})
     assert [file.name for file in tmp_path.glob("fig7*")] == ["fig7-random.png"]
 
@@ -353,25 +353,23 @@ def test_bars(dark):
 def test_rows_of_the_picture_have_the_names_of_classes():
     def labels(dataset, chosen):
         made = Benchmark(None, {}, dataset, shapes.preprocess, (96, 96))
-        return [example_grid._label(made, one) for one in chosen], example_grid.caption(made, chosen)
+        return [report._label(made, one) for one in chosen], report.caption(made, chosen)
 
-    disc, star = (
-        example_grid.Chosen(f"0000{n}", shapes.CLASSES.index(name)) for n, name in ((3, "disc"), (5, "star"))
-    )
+    disc, star = (report.Chosen(f"0000{n}", shapes.CLASSES.index(name)) for n, name in ((3, "disc"), (5, "star")))
     found, caption = labels(datasets.shapes(9), [disc, star])
     assert found == ["disc", "star"]
     assert caption == "Photos and heatmaps of all methods: disc (00003), star (00005)"
-    pair = example_grid.Chosen("00003:disc", shapes.CLASSES.index("disc"))
+    pair = report.Chosen("00003:disc", shapes.CLASSES.index("disc"))
     assert labels(datasets.shapes_pairs(4), [pair])[0] == ["why disc"]
     own = datasets.Dataset("folder", ["a"], None, "")
     assert labels(own, [disc])[0] == ["00003"]
     named = datasets.Dataset("own", ["a"], None, "", class_names=["dog", "cat"])
-    assert labels(named, [example_grid.Chosen("a", 1)])[0] == ["cat"]
+    assert labels(named, [report.Chosen("a", 1)])[0] == ["cat"]
     rows = pd.DataFrame(
         {"image": ["a", "b", "c", "d"], "status": ["used", "broken", "used", "used"], "target": [2, -1, 2, 1]}
     )
-    assert example_grid.choose([rows], pairs=False) == [("a", 2), ("d", 1)]
-    assert example_grid.choose([rows], pairs=True) == [("a", 2), ("c", 2), ("d", 1)]
+    assert report.choose([rows], pairs=False) == [("a", 2), ("d", 1)]
+    assert report.choose([rows], pairs=True) == [("a", 2), ("c", 2), ("d", 1)]
 
 
 def test_numbers():

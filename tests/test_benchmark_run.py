@@ -19,6 +19,7 @@ from rap_keras import benchmark, datasets, metrics, models, shapes
 from rap_keras.benchmark import Benchmark, Options, manifest, parts
 from rap_keras.benchmark import runner as engine
 from rap_keras.hosts import methods
+from rap_keras.metrics.records import WORDS
 from rap_keras.visualization import heatmap
 
 COMMAND = [sys.executable, "-m", "rap_keras", "benchmark"]
@@ -37,9 +38,10 @@ def test_rows_are_what_analyzer_and_metrics_give():
     every = tuple(name for name in benchmark.METRICS if name != "discrimination")  # which is for pairs
     made = shapes_benchmark(count=5, batch_size=2, steps=3, pixels=50, metrics=every)
     assert made.batches == 3
-    assert [made.batch_length(number) for number in range(3)] == [2, 2, 1]
+    assert [len(made.names_of(number)) for number in range(3)] == [2, 2, 1]
     rows = made.evaluate(1)
-    assert list(rows.columns) == benchmark.rows.columns(made.options)
+    columns = [column for name in every for column in metrics.records.METRICS[name].columns]
+    assert list(rows.columns) == [*WORDS, "target", "logit", "seconds", *columns]
     assert list(rows["image"]) == ["00002"] * 4 + ["00003"] * 4
     assert list(rows["method"]) == [*METHODS, "gradient.absolute", "random_heatmap"] * 2
     samples = shapes.generate(4, shapes.TEST_SEED)
@@ -156,7 +158,7 @@ def test_foreground():
 
 
 def test_wrong_options():
-    with pytest.raises(ValueError, match="unknown metrics speed: there are outside-inside, mask, lerf"):
+    with pytest.raises(ValueError, match="unknown metrics speed: there are discrimination, outside-inside, mask,"):
         Options(metrics=("speed",))
     with pytest.raises(ValueError, match="foreground='red'"):
         Options(foreground="red")

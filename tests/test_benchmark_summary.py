@@ -6,8 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rap_keras.benchmark.estimates import share_interval
-from rap_keras.benchmark.summary import TABLE, summarise
+from rap_keras.benchmark.summary import TABLE, share_interval, summarise
 from rap_keras.hosts.titles import TITLES
 
 LOCALISATION = {"outside_inside_all": -0.5, "outside_inside_pos": 0.5, "mass_inside": 0.5}

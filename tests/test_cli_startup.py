@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from rap_keras.benchmark.speed import suite
+from rap_keras.benchmark import timings
 from rap_keras.cli.commands import main
 from rap_keras.hosts import startup
 
@@ -66,7 +66,7 @@ def test_an_interrupted_measurement_of_speed(monkeypatch, tmp_path):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(suite.subprocess, "run", interrupted)
+    monkeypatch.setattr(timings.subprocess, "run", interrupted)
     done = CliRunner().invoke(main, ["speed", "--output", str(tmp_path)])
     assert done.exit_code == 130
     assert done.output.splitlines()[-1] == "interrupted"

@@ -150,7 +150,7 @@ def test_who_knows_innvestigate() -> None:
     }
     plugin = {place for place in knowing if place.startswith("hosts/plugin/")}
     assert len(plugin) >= 4
-    assert knowing - plugin <= {"hosts/methods.py", "benchmark/speed/measure.py"}
+    assert knowing - plugin <= {"hosts/methods.py", "benchmark/timings.py"}
 
 
 def test_what_is_imported_only_when_it_is_needed() -> None:
@@ -160,6 +160,8 @@ def test_what_is_imported_only_when_it_is_needed() -> None:
         assert not at_top & {"matplotlib", "ray"}, place
         if not place.startswith("hosts/plugin/"):
             assert "innvestigate" not in at_top, place
+        if not place.startswith("benchmark/"):
+            assert not imported_at(file) & {"pandas", "pyarrow", "scipy"}, place
 
 
 def test_tensorflows_keras_is_the_one_that_is_used() -> None:

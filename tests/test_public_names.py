@@ -63,3 +63,29 @@ print(json.dumps(names))
     assert found["heatmap"] == [[3.0]]
     assert found["same"]
     assert found["star"] == []
+
+
+def test_only_a_benchmark_needs_pandas_pyarrow_and_scipy():
+    """Keras imports them where they are installed, so they are made to look missing; ours do not ask for them."""
+    found = in_a_fresh_process(
+        """
+import json, sys
+sys.modules.update(dict.fromkeys(("pandas", "pyarrow", "scipy")))  # as if they were not installed
+import numpy as np
+import rap_keras
+from tensorflow import keras
+
+model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(3)])
+x = np.random.default_rng(0).normal(size=(1, 8, 8, 3)).astype("float32")
+relevance = rap_keras.create_analyzer("rap", model).analyze(x)
+explained = rap_keras.explain(model, x, method=["rap", "gradient"])
+rap_keras.visualization.picture(relevance)
+inside = rap_keras.metrics.mass_inside(np.abs(relevance[0].sum(-1)), np.ones((8, 8), bool))
+try:
+    rap_keras.benchmark
+except ImportError as error:
+    refused = error.name
+print(json.dumps([list(relevance.shape), len(explained), inside, refused]))
+"""
+    )
+    assert found == [[1, 8, 8, 3], 2, 1.0, "pandas"]

@@ -9,14 +9,14 @@ import pytest
 from click.testing import CliRunner
 from tensorflow import keras
 
-from rap_keras.benchmark.speed import measure, suite, timings
+from rap_keras.benchmark import timings
 from rap_keras.cli.commands import main
 from rap_keras.hosts import choice
 
 
-def found() -> suite.Found:
+def found() -> timings.Found:
     where = {"network": "vgg16", "size": 224, "device": "CPU", "batch": 8}
-    return suite.Found(
+    return timings.Found(
         "CPU",
         times=[
             {**where, "method": "forward", "seconds": [1.0, 1.0, 9.0]},
@@ -75,7 +75,7 @@ def test_command(tmp_path):
 @pytest.mark.slow
 def test_a_task_that_fails_says_why():
     with pytest.raises(RuntimeError, match="alpha"):  # which is not given here
-        suite._task(kind="first", network="mobilenet", size=32, method="lrp.alpha_beta", batch=1)
+        timings._task(kind="first", network="mobilenet", size=32, method="lrp.alpha_beta", batch=1)
 
 
 def test_a_measurement_that_fails_is_named_and_the_rest_goes_on(monkeypatch, tmp_path):
@@ -84,7 +84,7 @@ def test_a_measurement_that_fails_is_named_and_the_rest_goes_on(monkeypatch, tmp
             raise RuntimeError("epsilon is odd")
         return {"device": "CPU", "first": {"seconds": 1, "gigabytes": 1}, "times": {"rap": [1.0]}}[kind]
 
-    monkeypatch.setattr(suite, "_task", fails)
+    monkeypatch.setattr(timings, "_task", fails)
     arguments = ["speed", "--network", "mobilenet", "--batch", "1", "--output", str(tmp_path)]
     done = CliRunner().invoke(main, [*arguments, "--method", "lrp.epsilon"])
     assert done.exit_code == 1
@@ -100,8 +100,8 @@ def test_slow_methods_have_a_first_heatmap_and_times_of_their_own(monkeypatch):
         tasks.append(task)
         return {"device": "CPU", "first": {"seconds": 1, "gigabytes": 1}, "times": {}}[task["kind"]]
 
-    monkeypatch.setattr(suite, "_task", record)
-    list(suite.run(suite.Plan(["vgg16"], ["rap"], batches=(8,), slow=["gradient"], native=["rap"])))
+    monkeypatch.setattr(timings, "_task", record)
+    list(timings.run(timings.Plan(["vgg16"], ["rap"], batches=(8,), slow=["gradient"], native=["rap"])))
     names = ["bare gradient", "rap", "gradient (slow build)", "rap (native)"]
     assert [task["method"] for task in tasks if task["kind"] == "first"] == names
     assert [task["names"] for task in tasks if task["kind"] == "times"] == [["forward", *names]]
@@ -114,7 +114,7 @@ def test_the_slow_build_and_the_native_method_give_the_same_as_the_quick_build()
     before = model.get_weights()
     X = np.random.default_rng(0).normal(size=(2, 4)).astype(np.float32)
     quick, slow, native = (
-        measure._runner(model, f"gradient{end}", copied=True)(X) for end in ("", measure.SLOW, measure.NATIVE)
+        timings._runner(model, f"gradient{end}", copied=True)(X) for end in ("", timings.SLOW, timings.NATIVE)
     )
     assert np.abs(quick).max() > 0
     np.testing.assert_array_equal(quick, slow)

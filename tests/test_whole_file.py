@@ -21,9 +21,8 @@ from test_layout import ROOT
 
 import rap_keras
 from rap_keras.basics import whole_file
-from rap_keras.benchmark import parts
-from rap_keras.benchmark.speed import timings
-from rap_keras.benchmark.speed.suite import Found
+from rap_keras.benchmark import parts, timings
+from rap_keras.benchmark.timings import Found
 from rap_keras.cli.results import Look, write
 from rap_keras.explanation.answers import Explanations
 from rap_keras.patterns import Patterns

@@ -4,14 +4,14 @@
 and a report.
 """
 
-from rap_keras.benchmark.evaluate import Benchmark, heatmaps
+from rap_keras.benchmark.evaluate import Benchmark, Options, heatmaps
 from rap_keras.benchmark.figures import bar_chart, perturbation_figure
 from rap_keras.benchmark.heatmap_kinds import title
-from rap_keras.benchmark.main_figures import plain
-from rap_keras.benchmark.metric_options import DEFAULT_METRICS, METRICS, PAIR_METRICS, Options
 from rap_keras.benchmark.published import IMAGENET_SEGMENTATION_MIOU
 from rap_keras.benchmark.runner import run
 from rap_keras.benchmark.summary import Summary, summarise
+from rap_keras.benchmark.tables import plain
+from rap_keras.metrics.records import DEFAULT_METRICS, METRICS, PAIR_METRICS
 
 __all__ = [
     "DEFAULT_METRICS",

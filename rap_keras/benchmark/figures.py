@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pandas as pd
 
 from rap_keras.benchmark import heatmap_kinds as kinds
-from rap_keras.benchmark.main_figures import main_figures, values
 from rap_keras.benchmark.summary import Summary
+from rap_keras.benchmark.tables import Row, main_rows
 from rap_keras.hosts.titles import TITLES
+from rap_keras.metrics import Metric
+from rap_keras.metrics.records import METRICS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,11 +42,6 @@ _STYLES = (
 _OF_METHOD = dict(zip(TITLES, _STYLES))
 _ON_DARK = {"#000000": "#ECECEE", "#882255": "#D4699F", "#0072B2": "#3C9BDC", "#8A6D00": "#C9A21E"}
 _GREY = "0.5"
-_HEADINGS = {
-    "lerf": "Least relevant pixels removed first: higher is better",
-    "morf": "Most relevant pixels removed first: lower is better",
-    "random": "Pixels removed in random order",
-}
 _BETTER = {"lower": "lower is better", "higher": "higher is better", "": ""}
 _MARKERS = 8  # on a line
 _BAR = 0.24  # inches, of a bar and the gap to the next
@@ -79,8 +76,9 @@ def perturbation_figure(curves: pd.DataFrame, order: str, pixels: int = 100, dar
     if shown.empty:
         there = ", ".join(dict.fromkeys(curves["order"])) or "none"
         raise ValueError(f"there are no curves of order {order!r}; there are: {there}")
+    random = pd.DataFrame() if METRICS[order].is_shared else curves[curves["order"] == "random"]
     with _page(dark):
-        return _curves(shown, curves[curves["order"] == "random"], order, pixels, dark)
+        return _curves(shown, random, METRICS[order], pixels, dark)
 
 
 def bar_chart(summary: Summary, dark: bool = False) -> Figure:
@@ -93,59 +91,59 @@ def bar_chart(summary: Summary, dark: bool = False) -> Figure:
     Raises:
         ValueError: the summary has no main figures.
     """
-    if not main_figures(summary):
+    panels = main_rows(summary)
+    if not panels:
         raise ValueError("the summary has no figures to show: no image was used")
     with _page(dark):
-        return _bars(summary, dark)
+        return _bars(panels, dark)
 
 
-def _curves(shown: pd.DataFrame, random: pd.DataFrame, order: str, pixels: int, dark: bool) -> Figure:
+def _curves(shown: pd.DataFrame, random: pd.DataFrame, metric: Metric, pixels: int, dark: bool) -> Figure:
     from matplotlib.figure import Figure
 
     names = list(dict.fromkeys(shown["method"]))
     absolute = [name for name in names if kinds.is_absolute(name)]
-    panels = [[name for name in names if name not in absolute]]
+    panels = {"Heatmaps with their sign": [name for name in names if name not in absolute]}
     if absolute:
-        panels.append([name for name in names if name in ("rap", *absolute, kinds.CONTROL)])
+        beside = [name for name in names if name in ("rap", *absolute, kinds.CONTROL)]
+        panels["Absolute heatmaps, and RAP"] = beside
     styles = _styles(names, dark)
     figure = Figure(figsize=(4.2 + 3.8 * len(panels), 4.6), dpi=150, layout="constrained")
-    handles: dict[str, Any] = {}
-    for number, (axes, chosen) in enumerate(zip(figure.subplots(1, len(panels), squeeze=False)[0], panels)):
+    handles: dict[str, Any] = dict.fromkeys(map(kinds.title, names))
+    for axes, (heading, chosen) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items()):
         for name in chosen:
-            line = _curve(axes, shown[shown["method"] == name], pixels, styles[name], not kinds.is_absolute(name))
-            handles.setdefault(kinds.title(name), line)
-        if order != "random" and not random.empty:
+            handles[kinds.title(name)] = _curve(axes, shown[shown["method"] == name], pixels, styles[name])
+        if not random.empty:
             mean = random.groupby("step")["accuracy"].mean()
-            (line,) = axes.plot(
-                pixels * mean.index, 100 * mean, label="random order", color=_GREY, linestyle=":", zorder=1
-            )
-            handles.setdefault("random order", line)
+            dotted = {"label": "random order", "color": _GREY, "linestyle": ":", "zorder": 1}
+            (handles["random order"],) = axes.plot(pixels * mean.index, 100 * mean, **dotted)
         axes.set(xlabel="pixels removed", ylim=(-2, 102))
-        axes.set_title(("Heatmaps with their sign", "Absolute heatmaps, and RAP")[number], fontsize=9)
+        axes.set_title(heading, fontsize=9)
         axes.set_xlim(left=0)
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
     figure.axes[0].set_ylabel("still classified as before, %")
-    figure.suptitle(_HEADINGS.get(order, order), fontsize=10)
-    ordered = {kinds.title(name): handles.pop(kinds.title(name)) for name in names} | handles
-    figure.legend(ordered.values(), ordered.keys(), loc="outside right center", frameon=False, fontsize=9)
+    better = _BETTER[metric.main.better]
+    figure.suptitle(metric.heading + (f": {better}" if better else ""), fontsize=10)
+    figure.legend(handles.values(), handles.keys(), loc="outside right center", frameon=False, fontsize=9)
     return figure
 
 
-def _curve(axes: Axes, curve: pd.DataFrame, pixels: int, style: _Style, is_filled: bool) -> Line2D:
-    """Draws a curve with its band; its markers are filled or not."""
+def _curve(axes: Axes, curve: pd.DataFrame, pixels: int, style: _Style) -> Line2D:
+    """Draws a curve with its band; the markers of an absolute heatmap are not filled."""
+    name = curve["method"].iat[0]
     removed = pixels * curve["step"]
     low, high = 100 * curve["low"], 100 * curve["high"]
     axes.fill_between(removed, low, high, color=style.colour, alpha=0.13, linewidth=0, zorder=1)
     (line,) = axes.plot(
         removed,
         100 * curve["accuracy"],
-        label=kinds.title(curve["method"].iat[0]),
+        label=kinds.title(name),
         color=style.colour,
         marker=style.marker,
         markersize=7 if style.is_first else 5,
         markevery=max(1, len(curve) // _MARKERS),
-        markerfacecolor=style.colour if is_filled else axes.get_facecolor(),
+        markerfacecolor=axes.get_facecolor() if kinds.is_absolute(name) else style.colour,
         linewidth=3 if style.is_first else 1.3,
         linestyle=style.line,
         zorder=3 if style.is_first else 2,
@@ -153,27 +151,26 @@ def _curve(axes: Axes, curve: pd.DataFrame, pixels: int, style: _Style, is_fille
     return line
 
 
-def _bars(summary: Summary, dark: bool) -> Figure:
+def _bars(panels: list[Row], dark: bool) -> Figure:
     from matplotlib.figure import Figure
 
-    panels = main_figures(summary)
-    names = list(dict.fromkeys(summary.table["method"]))
+    names = list(panels[0].values.index)
     styles = _styles(names, dark)
     figure = Figure(figsize=(2 + _PANEL * len(panels), 1 + _BAR * len(names)), dpi=150, layout="constrained")
     for number, (panel, axes) in enumerate(zip(panels, figure.subplots(1, len(panels), squeeze=False)[0])):
-        found = values(summary, panel).reindex(names)
+        found = panel.values
         places = range(len(names))
         bars = axes.barh(places, found["value"], height=0.74, color=[styles[name].colour for name in names])
         for bar, name in zip(bars, names):
             if kinds.is_absolute(name):
                 bar.set(hatch="////", edgecolor=figure.get_facecolor(), linewidth=0)
         # A halo, as a bar may have the colour of the interval.
-        for width, colour in ((3.6, figure.get_facecolor()), (1.4, _on(dark, "#000000"))):
+        for width, colour in ((3.6, figure.get_facecolor()), (1.4, _ON_DARK["#000000"] if dark else "#000000")):
             axes.hlines(places, found["low"], found["high"], color=colour, linewidth=width, zorder=3)
         axes.set_yticks(places, [kinds.title(name) for name in names] if number == 0 else [""] * len(names))
         axes.set(ylim=(len(names) - 0.4, -0.6))
-        axes.set_title(panel.name, fontsize=10)
-        axes.set_xlabel(_BETTER[panel.better], fontsize=9)
+        axes.set_title(panel.meaning[0], fontsize=10)
+        axes.set_xlabel(_BETTER[panel.figure.better], fontsize=9)
         axes.tick_params(axis="both", labelsize=9)
         axes.tick_params(axis="y", length=0)
         axes.grid(alpha=0.3, axis="x")
@@ -189,25 +186,20 @@ def _page(dark: bool) -> Any:
     return matplotlib.rc_context(_DARK if dark else {})
 
 
-def _on(dark: bool, colour: str) -> str:
-    """A colour that stands out from the page."""
-    return _ON_DARK.get(colour, colour) if dark else colour
-
-
 def _styles(names: Iterable[str], dark: bool) -> dict[str, _Style]:
     """A style for each name; methods that are not in TITLES get the colours in turn."""
     others = iter(_STYLES)
+    known = dict(_OF_METHOD)
     found: dict[str, _Style] = {}
-    turns: dict[str, tuple[str, str]] = {}
     for name in names:
-        method = kinds.signed_of(name)
         if name == kinds.CONTROL:
             found[name] = _Style(_GREY, "", "--", False)
             continue
-        if method not in _OF_METHOD and method not in turns:
-            turns[method] = next(others, _STYLES[-1])
-        colour, marker = _OF_METHOD.get(method) or turns[method]
+        method = kinds.signed_of(name)
+        if method not in known:
+            known[method] = next(others, _STYLES[-1])
+        colour, marker = known[method]
         dashes = "-" if method in _OF_METHOD else "-."
         line = (0, (4, 1.5)) if kinds.is_absolute(name) else dashes
-        found[name] = _Style(_on(dark, colour), marker, line, name == "rap")
+        found[name] = _Style(_ON_DARK.get(colour, colour) if dark else colour, marker, line, name == "rap")
     return found

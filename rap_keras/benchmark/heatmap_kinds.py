@@ -16,14 +16,7 @@ CONTROL = "random_heatmap"
 """The random heatmap."""
 
 _ABSOLUTE = ".absolute"
-_GRADIENTS = (
-    "gradient",
-    "input_t_gradient",
-    "integrated_gradients",
-    "smoothgrad",
-    "guided_backprop",
-    "deconvnet",
-)
+_GRADIENTS = "gradient input_t_gradient integrated_gradients smoothgrad guided_backprop deconvnet".split()
 _OF_NEGATIVE = ("all", "signed")  # the cases of metrics in which negative relevance has a meaning of its own
 _SEED = 0
 
@@ -48,15 +41,13 @@ def is_absolute(name: str) -> bool:
 
 def added(methods: Iterable[str]) -> list[str]:
     """The names of the heatmaps that are compared beside the methods' own."""
-    absolute = [absolute_of(method) for method in methods]
-    return [*(name for name in absolute if name), CONTROL]
+    return [*filter(None, map(absolute_of, methods)), CONTROL]
 
 
 def has_case(name: str, case: str) -> bool:
     """Whether a metric's case means something for the heatmaps of this name.
 
-    Absolute heatmaps have no negative relevance, so that "all" would be the same as "pos", and "signed" would mark
-    every pixel.
+    Without negative relevance "all" would be the same as "pos", and "signed" would mark every pixel.
     """
     return not (is_absolute(name) and case in _OF_NEGATIVE)
 

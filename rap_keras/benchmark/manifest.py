@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import platform
@@ -24,17 +23,13 @@ from rap_keras.datasets.images import Preprocessing
 from rap_keras.engine import keras_graph
 from rap_keras.hosts import choice
 from rap_keras.patterns import Patterns
-from rap_keras.patterns.stored import weights_digest
+from rap_keras.patterns.stored import digest_of, weights_digest
 
 _FILE = "manifest.json"
 _CIRCUMSTANCES = ("machine", "begun", "command")
 """What may differ between a run and its continuation."""
-_OF_ANALYZERS = (
-    "methods",
-    "heatmaps beside the methods' own",
-    "methods that cannot explain this network",
-    "patterns",
-)
+_BESIDE, _UNABLE = "heatmaps beside the methods' own", "methods that cannot explain this network"
+_OF_ANALYZERS = ("methods", _BESIDE, _UNABLE, "patterns")
 """What is not known before the analyzers are built."""
 
 
@@ -53,8 +48,8 @@ def describe(benchmark: Benchmark, model: str, command: str = "") -> dict[str, A
         "dataset_digest": benchmark.dataset.digest,
         "images": len(benchmark.dataset.names),
         "methods": list(benchmark.analyzers),
-        "heatmaps beside the methods' own": kinds.added(benchmark.analyzers),
-        "methods that cannot explain this network": dict(benchmark.unable),
+        _BESIDE: kinds.added(benchmark.analyzers),
+        _UNABLE: dict(benchmark.unable),
         "patterns": {name: _digest(analyzer) for name, analyzer in benchmark.analyzers.items()},
         "preprocessing": _name(benchmark.preprocessing),
         "size": benchmark.size,
@@ -73,7 +68,7 @@ def describe(benchmark: Benchmark, model: str, command: str = "") -> dict[str, A
         "machine": {
             "system": f"{platform.system()} {platform.machine()}",
             "cores": os.cpu_count(),
-            "gpus": [_gpu_name(gpu) for gpu in tf.config.list_physical_devices("GPU")],
+            "gpus": gpu_names(),
         },
         "begun": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "command": command,
@@ -94,50 +89,32 @@ def begin(output: Path, manifest: dict[str, Any]) -> dict[str, Any]:
         OSError: `output` cannot be written.
     """
     file = output / _FILE
-    if not file.exists():
-        if parts.finished(output):
-            raise FileNotFoundError(
-                f"{file} is missing, so nobody knows which options the results in {output} were made with: put it "
-                "back, choose another folder, or delete this one"
-            )
-        whole_file.write(file, f"{json.dumps(manifest, indent=2)}\n".encode())
-        return manifest
-    old = _read(file)
-    _require_same(output, old, manifest, _CIRCUMSTANCES)
-    return old
+    if file.exists():
+        return _same(output, manifest, _CIRCUMSTANCES)
+    if parts.finished(output):
+        raise FileNotFoundError(
+            f"{file} is missing, so nobody knows which options the results in {output} were made with: put it "
+            "back, choose another folder, or delete this one"
+        )
+    whole_file.write(file, f"{json.dumps(manifest, indent=2)}\n".encode())
+    return manifest
 
 
 def refuse_another_run(output: Path, benchmark: Benchmark, model: str) -> None:
-    """Refuses a folder that holds a run of another network, other data or other options, as `begin` does.
+    """Raises ValueError if a folder holds another run, as `begin` does, before the analyzers are built."""
+    if (output / _FILE).exists():
+        _same(output, describe(benchmark, model), (*_CIRCUMSTANCES, *_OF_ANALYZERS))
 
-    It needs no analyzers, so it can come before they are built.
 
-    Args:
-        output: the folder of the results.
-        benchmark: what is to be evaluated; its analyzers do not matter.
-        model: the network's name in the tables.
-
-    Raises:
-        ValueError: there is another run in `output`, or its manifest is damaged.
-    """
+def _same(output: Path, new: dict[str, Any], apart_from: tuple[str, ...]) -> dict[str, Any]:
+    """The manifest in a folder; raises ValueError if it is damaged, or differs in more than `apart_from`."""
     file = output / _FILE
-    if file.exists():
-        _require_same(output, _read(file), describe(benchmark, model), (*_CIRCUMSTANCES, *_OF_ANALYZERS))
-
-
-def _read(file: Path) -> dict[str, Any]:
-    """The manifest in a file; raises ValueError if it is damaged."""
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-        if not isinstance(found, dict):
+        old = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(old, dict):
             raise ValueError("no JSON object")
     except ValueError as error:
         raise ValueError(f"{file} is damaged ({error}): choose another folder, or delete this one") from error
-    return found
-
-
-def _require_same(output: Path, old: dict[str, Any], new: dict[str, Any], apart_from: tuple[str, ...]) -> None:
-    """Raises ValueError if the manifests of two runs differ, with every difference."""
     compared = ({key: value for key, value in one.items() if key not in apart_from} for one in (old, new))
     differences = list(_differences("", *compared))
     if differences:
@@ -145,18 +122,13 @@ def _require_same(output: Path, old: dict[str, Any], new: dict[str, Any], apart_
             f"{output} holds a run with other options ({'; '.join(differences)}): continue it with the same "
             "options, or choose another folder"
         )
+    return old
 
 
 def _digest(analyzer: Any) -> str | None:
     """A digest of the patterns that an analyzer uses; None if it uses none."""
     patterns = getattr(analyzer, "_patterns", None)
-    if not isinstance(patterns, Patterns):
-        return None
-    digest = hashlib.sha256()
-    for name, array in patterns.arrays.items():
-        digest.update(name.encode())
-        digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()
+    return digest_of(patterns.arrays.values()) if isinstance(patterns, Patterns) else None
 
 
 def _name(preprocessing: Preprocessing) -> str:
@@ -179,5 +151,7 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _gpu_name(gpu: Any) -> str:
-    return str(tf.config.experimental.get_device_details(gpu).get("device_name", "GPU"))
+def gpu_names() -> list[str]:
+    """The names of the GPUs that TensorFlow sees."""
+    details = map(tf.config.experimental.get_device_details, tf.config.list_physical_devices("GPU"))
+    return [str(gpu.get("device_name", "GPU")) for gpu in details]

@@ -6,29 +6,20 @@ Nothing here imports Quantus. Source: Hedström et al., Quantus: An Explainable 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 from tensorflow import keras
 
+from rap_keras.benchmark.evaluate import relevances
 from rap_keras.hosts import methods
 from rap_keras.models import to_logits
 from rap_keras.patterns import Patterns
 from rap_keras.patterns.stored import weights_digest
 
-
-class _Made(NamedTuple):
-    """An analyzer, and what it was made for."""
-
-    analyzer: Any
-    model: keras.Model
-    weights: str
-    method: str
-    patterns: Patterns | str | Path | None
-
-
-_last: _Made | None = None
+_last: tuple[Any, ...] = ()
+"""The model, the patterns, the method and the weights that the last analyzer is for, and the analyzer."""
 
 
 def explain_func(
@@ -70,10 +61,7 @@ def explain_func(
     x = _channels_last(np.asarray(inputs), model)
     chosen = np.asarray(targets)
     analyzer = _analyzer(model, method, patterns)
-    size = 1 if methods.explains_single_images(analyzer) else len(x)
-    starts = range(0, len(x), size)
-    parts = [analyzer.analyze(x[i : i + size], neuron_selection=chosen[i : i + size]) for i in starts]
-    relevance = np.concatenate(parts).astype(np.float64)
+    relevance = relevances(analyzer, x, chosen).astype(np.float64)
     return relevance if relevance.ndim == 2 else relevance.sum(axis=-1)[:, np.newaxis]
 
 
@@ -81,17 +69,10 @@ def _analyzer(model: keras.Model, method: str, patterns: Patterns | str | Path |
     """The last analyzer, or a new one for another model, other weights or another method."""
     global _last
     weights = weights_digest(model)
-    last = _last
-    if (
-        last is None
-        or last.model is not model
-        or last.patterns is not patterns
-        or (last.weights, last.method) != (weights, method)
-    ):
-        _last = None  # frees the memory of the old one before the new one is made
-        made = methods.create(method, to_logits(model), "index", patterns)
-        _last = last = _Made(made, model, weights, method, patterns)
-    return last.analyzer
+    if not _last or _last[0] is not model or _last[1] is not patterns or _last[2:4] != (method, weights):
+        _last = ()  # frees the memory of the old one before the new one is made
+        _last = model, patterns, method, weights, methods.create(method, to_logits(model), "index", patterns)
+    return _last[-1]
 
 
 def _channels_last(x: np.ndarray, model: keras.Model) -> np.ndarray:

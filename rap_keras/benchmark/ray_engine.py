@@ -21,8 +21,9 @@ from typing import Any, Callable, NamedTuple
 import pandas as pd
 
 from rap_keras.basics.progress import tell
-from rap_keras.benchmark.attempts import Attempts, Results, in_one_line
 from rap_keras.benchmark.evaluate import Benchmark
+from rap_keras.benchmark.parts import in_one_line
+from rap_keras.benchmark.runner import Attempts, Results
 
 _PATIENCE = 60.0  # seconds without a worker before the user is told what the run waits for
 
@@ -37,19 +38,16 @@ def results(
 ) -> Results:
     """Numbers and rows of batches, in the order in which they are done.
 
-    Workers that die, alone or with their machine, are replaced, and their batches are tried again. The death of a
-    worker counts as a failure of its batch.
+    A worker that dies, alone or with its machine, is replaced. That counts as a failure of its batch.
 
     Args:
         factory: makes the benchmark in a worker; it is pickled, and must work on every machine.
         batches: what is to be evaluated.
-        workers: maximum number of workers; each uses one core. Default: as many as there is room for when the run
-            begins.
+        workers: at most; each uses one core. Default: as many as there is room for when the run begins.
         gpus_per_worker: 0 for workers without a GPU; with a fraction, workers share one.
-        threads: TensorFlow's threads in each worker. The default is their number in this process, so that the rows
-            are identical to those of a local run: the last digits of a convolution depend on it.
-        address: of the cluster, "auto" for the cluster of this machine. Default: the environment variable
-            RAY_ADDRESS, or this machine only.
+        threads: TensorFlow's threads in each worker. Default: as many as in this process, since the last digits of
+            a convolution depend on it.
+        address: of the cluster, "auto" for that of this machine. Default: RAY_ADDRESS, or this machine only.
 
     Yields:
         The number of a batch and its rows.
@@ -109,10 +107,10 @@ class _Worker:
 
 
 class _Call(NamedTuple):
-    """A call that a worker is busy with."""
+    """What a worker is busy with; `number` is that of a batch, None while the worker starts."""
 
     worker: Any
-    number: int | None  # of a batch; None while it starts
+    number: int | None
 
 
 class _Pool:
@@ -122,7 +120,7 @@ class _Pool:
         self.ray = ray
         self.size = size
         self.calls: dict[Any, _Call] = {}  # by the reference to the result to come
-        self._idle: list[Any] = []
+        self.idle: list[Any] = []
         self._needs = f"a core and {gpus:g} GPUs" if gpus else "a core"
         self._settings = pickle.dumps(factory), threads, gpus > 0
         self._make = ray.remote(num_cpus=1, num_gpus=gpus, max_restarts=0, scheduling_strategy="SPREAD")(_Worker)
@@ -133,41 +131,27 @@ class _Pool:
         worker = self._make.remote()
         self.calls[worker.start.remote(*self._settings)] = _Call(worker, None)
 
-    def has_worked(self, worker: Any) -> None:
-        """Marks the worker as ready for a batch."""
-        self._idle.append(worker)
-
     def hand_out(self, waiting: deque[int]) -> None:
         """Gives batches to workers that have none."""
-        while self._idle and waiting:
-            worker, number = self._idle.pop(), waiting.popleft()
+        while self.idle and waiting:
+            worker, number = self.idle.pop(), waiting.popleft()
             self.calls[worker.evaluate.remote(number)] = _Call(worker, number)
 
     def wait(self) -> tuple[_Call, Any]:
         """The next call that is done, and its result or the exception."""
-        told = False
-        while True:
-            done, _ = self.ray.wait(list(self.calls), num_returns=1, timeout=_PATIENCE)
-            if done:
-                break
-            if not told and not self._idle and all(call.number is None for call in self.calls.values()):
+        done, _ = self.ray.wait(list(self.calls), num_returns=1, timeout=_PATIENCE)
+        if not done:
+            if not self.idle and all(call.number is None for call in self.calls.values()):
                 tell(f"no worker is ready yet: each needs {self._needs}, which must be free on some machine")
-                told = True
+            done, _ = self.ray.wait(list(self.calls), num_returns=1)
         call = self.calls.pop(done[0])
         try:
             return call, self.ray.get(done[0])
         except self.ray.exceptions.RayError as error:
             return call, error
 
-    def is_dead(self, call: _Call, error: Exception) -> bool:
-        """Whether the worker is lost; an error of the evaluation leaves it alive."""
-        if isinstance(error, self.ray.exceptions.RayTaskError):
-            return False
-        self.ray.kill(call.worker)  # an unreachable worker may still be alive and hold its slot
-        return True
-
     def close(self) -> None:
-        for worker in [call.worker for call in self.calls.values()] + self._idle:
+        for worker in [call.worker for call in self.calls.values()] + self.idle:
             self.ray.kill(worker)
 
 
@@ -178,23 +162,24 @@ def _evaluate(pool: _Pool, batches: Attempts) -> Results:
         call, result = pool.wait()
         if not isinstance(result, Exception):
             failed_starts = 0
-            pool.has_worked(call.worker)
+            pool.idle.append(call.worker)
             pool.hand_out(batches.waiting)  # before the rows are written
             if call.number is not None:
                 yield from batches.succeeded(call.number, result)
-        elif call.number is None:
-            pool.ray.kill(call.worker)
+        elif call.number is not None and isinstance(result, pool.ray.exceptions.RayTaskError):
+            pool.idle.append(call.worker)  # it is alive
+            yield from batches.failed(call.number, _reason(result))
+        else:
+            pool.ray.kill(call.worker)  # an unreachable worker may still be alive and hold its slot
+            if call.number is not None:
+                pool.start_worker()
+                yield from batches.failed(call.number, "its worker died (killed, crashed or out of memory)")
+                continue
             failed_starts += 1
             if failed_starts < batches.tries * pool.size:
                 pool.start_worker()
             elif not pool.calls:
                 raise RuntimeError(f"no worker can be started: {_reason(result)}") from result
-        elif pool.is_dead(call, result):
-            pool.start_worker()
-            yield from batches.failed(call.number, "its worker died (killed, crashed or out of memory)")
-        else:
-            pool.has_worked(call.worker)
-            yield from batches.failed(call.number, _reason(result))
 
 
 @contextmanager

@@ -1,37 +1,36 @@
-"""The outcome of a benchmark as files: tables, curves, charts, and one page with all of it."""
+"""The outcome of a benchmark as files: tables, curves, charts, examples, and one page with all of it."""
 
 from __future__ import annotations
 
 import base64
 import io
 import json
-from collections.abc import Iterator, Mapping
-from itertools import groupby
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
+import numpy as np
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from rap_keras.basics import whole_file
 from rap_keras.benchmark import heatmap_kinds as kinds
-from rap_keras.benchmark import main_figures, tables
-from rap_keras.benchmark.citation import to_cite
+from rap_keras.benchmark import tables
+from rap_keras.benchmark.evaluate import Benchmark, heatmaps
 from rap_keras.benchmark.figures import bar_chart, perturbation_figure
-from rap_keras.benchmark.latex import latex
-from rap_keras.benchmark.published import SOURCE
+from rap_keras.benchmark.published import to_cite
 from rap_keras.benchmark.summary import Summary
+from rap_keras.datasets import images
+from rap_keras.hosts.titles import title
+from rap_keras.metrics.records import METRICS
+from rap_keras.visualization import picture
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _NAMED = 100  # images named on the page, for each reason
 _BARS = "main-figures.png"
-_ALT = {
-    "lerf": "Accuracy while the least relevant pixels are removed first",
-    "morf": "Accuracy while the most relevant pixels are removed first",
-    "random": "Accuracy while pixels are removed in random order",
-}
 _LINKED = {
     "table.csv": ("all figures with all digits", "text/csv"),
     "table.tex": ("the table in LaTeX", "application/x-tex"),
@@ -41,24 +40,14 @@ _LINKED = {
 """The files that the page has in it: what they are, and their type."""
 
 
+_ROWS = 5  # of the picture of examples
+_DPI = 160
+
+
 class _Picture(NamedTuple):
     alt: str
     light: str  # base64 of a PNG
     dark: str  # the same for a dark page, "" where there is none
-
-
-class _Line(NamedTuple):
-    """A row of a table of the page."""
-
-    title: str
-    is_control: bool
-    cells: list[tables.Cell]
-
-
-class _Table(NamedTuple):
-    heading: str
-    columns: list[str]
-    lines: list[_Line]
 
 
 def write(
@@ -87,32 +76,31 @@ def write(
     files: dict[str, bytes] = {
         "table.csv": _csv(summary.table),
         "table.md": tables.markdown(summary).encode(),
-        "table.tex": latex(summary).encode(),
-        "left_out.csv": _csv(_one_by_one(summary.left_out)),
+        "table.tex": tables.latex(summary).encode(),
+        "left_out.csv": _csv(
+            summary.left_out.drop(columns="images").explode("names").rename(columns={"names": "image"})
+        ),
         "times.csv": _csv(summary.times),
     }
-    charts: dict[str, tuple[str, Callable[[bool], Figure]]] = {}
-    if main_figures.main_figures(summary):
-        charts[_BARS] = ("The main figures of each method", lambda dark: bar_chart(summary, dark))
+    charts: dict[str, tuple[str, Callable[..., Figure]]] = {}
+    if tables.main_rows(summary):
+        charts[_BARS] = "The main figures of each method", partial(bar_chart, summary)
     if len(summary.curves):
         files["curves.csv"] = _csv(summary.curves)
         orders = list(dict.fromkeys(summary.curves["order"]))
         # The random order is a line in the others' figures, and has a figure of its own only without them.
-        for order in [order for order in orders if order != "random"] or orders:
-            charts[f"fig7-{order}.png"] = _ALT.get(order, order), _curves_of(summary, order, pixels)
+        for order in [order for order in orders if not METRICS[order].is_shared] or orders:
+            draw_curves = partial(perturbation_figure, summary.curves, order, pixels)
+            charts[f"fig7-{order}.png"] = METRICS[order].curve, draw_curves
     pictures = {}
-    for name, (alt, draw) in charts.items():
-        files[name] = _png(draw(False))
-        pictures[name] = _Picture(alt, _base64(files[name]), _base64(_png(draw(True))))
+    for name, (alt, draw_chart) in charts.items():
+        files[name] = _png(draw_chart())
+        pictures[name] = _Picture(alt, _base64(files[name]), _base64(_png(draw_chart(dark=True))))
     examples = [_Picture(shown, _base64(path.read_bytes()), "") for path, shown in (grids or {}).items()]
     files["report.html"] = _page(summary, manifest, pictures, examples, files).encode()
     for name, data in files.items():
         whole_file.write(output / name, data)
     return [output / name for name in files]
-
-
-def _curves_of(summary: Summary, order: str, pixels: int) -> Callable[[bool], Figure]:
-    return lambda dark: perturbation_figure(summary.curves, order, pixels, dark)
 
 
 def _page(
@@ -122,25 +110,14 @@ def _page(
     examples: list[_Picture],
     files: dict[str, bytes],
 ) -> str:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).with_name("templates")),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    figures = main_figures.main_figures(summary)
-    return environment.get_template("report.html").render(
-        summary=summary,
-        main=_main_table(summary),
-        meanings=[(figure.name, figure.meaning) for figure in figures],
-        time=main_figures.TIME if len(summary.times) else "",
+    return tables.filled(
+        "report.html",
+        summary,
+        control=kinds.CONTROL,
+        main=[*tables.main_rows(summary), *tables.time_row(summary)],
         kinds=kinds.explained(tables.names(summary)),
         bars=pictures.get(_BARS),
-        tables=_tables(summary),
-        notes=tables.reading(summary),
-        published=tables.published(summary),
-        source=SOURCE,
+        reading=tables.reading(summary),
         figures=[picture for name, picture in pictures.items() if name != _BARS],
         examples=examples,
         images=next(tables.images_of(summary)),
@@ -149,35 +126,6 @@ def _page(
         manifest=list(_flat(manifest)),
         to_cite=to_cite(manifest),
     )
-
-
-def _main_table(summary: Summary) -> _Table:
-    """The main figures, and the time of each method."""
-    rows = {(row.metric, row.case, row.column): row for row in tables.rows(summary)}
-    figures = main_figures.main_figures(summary)
-    chosen = [rows[figure.metric, figure.case, figure.column].cells for figure in figures]
-    times = main_figures.milliseconds(summary)
-    columns = [figure.heading for figure in figures]
-    if times:
-        columns.append(main_figures.TIME)
-        chosen.append([tables.Cell(times.get(name, ""), "", False) for name in tables.names(summary)])
-    return _Table("", columns, _lines(summary, chosen))
-
-
-def _tables(summary: Summary) -> list[_Table]:
-    """A table for each group of metrics, with a row for each method, so that it is narrower than table.md."""
-    found = []
-    for group, rows in groupby(tables.rows(summary), lambda row: row.group):
-        together = list(rows)
-        headings = [row.label + tables.arrow(row.better) for row in together]
-        found.append(_Table(group, headings, _lines(summary, [row.cells for row in together])))
-    return found
-
-
-def _lines(summary: Summary, columns: list[list[tables.Cell]]) -> list[_Line]:
-    names = tables.names(summary)
-    cells = zip(*columns) if columns else [()] * len(names)
-    return [_Line(kinds.title(name), name == kinds.CONTROL, list(own)) for name, own in zip(names, cells)]
 
 
 def _flat(values: Any, name: str = "") -> Iterator[tuple[str, str]]:
@@ -192,21 +140,66 @@ def _flat(values: Any, name: str = "") -> Iterator[tuple[str, str]]:
         yield name, str(values)
 
 
-def _one_by_one(left_out: pd.DataFrame) -> pd.DataFrame:
-    """A row for each image that was left out."""
-    return left_out.drop(columns="images").explode("names").rename(columns={"names": "image"})
-
-
 def _csv(table: pd.DataFrame) -> bytes:
     # Without a float format pandas writes the shortest digits that give the same float again.
     return table.to_csv(index=False, lineterminator="\n").encode()
 
 
-def _png(figure: Figure) -> bytes:
+def _png(figure: Figure, dpi: float | None = None) -> bytes:
     file = io.BytesIO()
-    figure.savefig(file, format="png")
+    figure.savefig(file, format="png", dpi=dpi or figure.dpi)
     return file.getvalue()
 
 
 def _base64(data: bytes) -> str:
     return base64.b64encode(data).decode("ascii")
+
+
+class Chosen(NamedTuple):
+    """An image, by its name in the data set, and the class that is explained."""
+
+    image: str
+    target: int
+
+
+def choose(results: Iterable[pd.DataFrame], pairs: bool) -> list[Chosen]:
+    """The first used image of each of some classes; of pairs the first used images, with both their classes."""
+    chosen: dict[Any, Chosen] = {}
+    wanted = 2 * (_ROWS // 2) if pairs else _ROWS
+    for rows in results:
+        for row in rows[rows["status"] == "used"].itertuples():
+            chosen.setdefault(row.image if pairs else row.target, Chosen(row.image, int(row.target)))
+        if len(chosen) >= wanted:
+            break
+    return list(chosen.values())[:wanted]
+
+
+def draw(benchmark: Benchmark, chosen: list[Chosen]) -> bytes:
+    """Photos and heatmaps of all methods side by side, as in the paper's Figures 5 and 6; a PNG."""
+    pairs = benchmark.dataset.pairs
+    examples = [benchmark.dataset.read(one.image) for one in chosen]
+    photos = [images.fit(example.photo, benchmark.size, benchmark.short_side) for example in examples]
+    targets = np.array([one.target for one in chosen]) if pairs else None
+    x = images.preprocess(photos, benchmark.preprocessing)
+    maps = {}
+    for method, analyzer in benchmark.analyzers.items():
+        values = heatmaps(analyzer, x, targets)
+        finite = np.isfinite(values).all(axis=(1, 2), keepdims=True)
+        maps[title(method)] = np.where(finite, values, 0)  # a heatmap that is not finite is left white
+    labels = [textwrap.fill(_label(benchmark, one), 24) for one in chosen]
+    return _png(picture(maps, photos, titles=labels), _DPI)
+
+
+def caption(benchmark: Benchmark, chosen: list[Chosen]) -> str:
+    """What the picture shows, in words."""
+    labels = [_label(benchmark, one) for one in chosen]
+    which = (label if label == one.image else f"{label} ({one.image})" for label, one in zip(labels, chosen))
+    return f"Photos and heatmaps of all methods: {', '.join(which)}"
+
+
+def _label(benchmark: Benchmark, one: Chosen) -> str:
+    """The name of the class; the name of the image where classes have none."""
+    names = benchmark.dataset.class_names
+    if names is None:
+        return one.image if len(one.image) <= 24 else f"...{one.image[-21:]}"
+    return f"why {names[one.target]}" if benchmark.dataset.pairs else names[one.target]

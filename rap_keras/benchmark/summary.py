@@ -6,23 +6,15 @@ The metrics are those of the RAP paper (Nam et al., AAAI 2020, Tables 1 and 2, F
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, Callable, NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from rap_keras.benchmark import heatmap_kinds as kinds
-from rap_keras.benchmark.estimates import (
-    COLUMNS,
-    DERIVED,
-    ESTIMATES,
-    SECONDS,
-    STORED,
-    estimate,
-    share_interval,
-    values_of,
-)
-from rap_keras.metrics import ORDERS, aopc
+from rap_keras.metrics import Figure, Metric
+from rap_keras.metrics.records import METRICS
 
 TABLE = ["model", "dataset", "method", "metric", "case", "mean", "median", "low", "high", "images", "excluded"]
 """The columns of `Summary.table`."""
@@ -30,6 +22,10 @@ TABLE = ["model", "dataset", "method", "metric", "case", "mean", "median", "low"
 _CURVES = ["method", "order", "step", "accuracy", "logit", "images", "low", "high"]
 _TIMES = ["method", "seconds", "images"]
 _LEFT_OUT = ["kind", "method", "metric", "case", "reason", "images", "names"]
+_STATISTICS: dict[Any, Callable[..., Any]] = {"mean": np.mean, "median": np.median}
+_RESAMPLES = 1000
+_SEED = 0
+_DRAWN_AT_ONCE = 200_000
 
 
 class Summary(NamedTuple):
@@ -64,174 +60,206 @@ def summarise(parts: Iterable[pd.DataFrame], model: str, dataset: str) -> Summar
     """The summary of results per image.
 
     The same rows in the same order give the same summary to the last digit, however they are divided into parts.
-    A row takes some 190 bytes of memory while it runs.
+    A row takes some 250 bytes of memory while it runs.
 
     Args:
-        parts: tables of one row for each image and heatmap, read one after the other. Columns: image, status
-            ("used", "misclassified", "broken"), reason, method (the heatmap's name; None for an image that is not
-            used), flaw ("" or "not finite"), seconds, outside_inside_all, outside_inside_pos, mass_inside,
-            own_above_other_mass and the others of the metric discrimination, the counts tp, fp, fn, tn of pixels
-            as tp_pos, tp_signed and so on, and lists of what is left after each step, lerf_correct, lerf_logit and
-            so on, from step 0. What is computed from columns that no part has is left out.
+        parts: tables of one row for each image and heatmap, read one after the other, with the columns that
+            `Benchmark.evaluate` describes. What is computed from columns that no part has is left out.
         model: the network's name.
         dataset: the data set's name.
 
     Raises:
         ValueError: an image has two rows of one method, or lists differ in length.
     """
-    found = _collect(parts)
-    _refuse_twice(found)
-    return Summary(
-        model,
-        dataset,
-        len(found.images),
-        pd.DataFrame([(model, dataset, *row) for row in _table(found)], columns=TABLE),
-        pd.DataFrame(_curve_rows(found), columns=_CURVES),
-        pd.DataFrame(_left_out(found), columns=_LEFT_OUT),
-        pd.DataFrame(_times(found), columns=_TIMES),
-    )
-
-
-class _Collected(NamedTuple):
-    images: list[str]  # the used ones
-    methods: dict[str, int]  # a method's number, in the order of tables
-    columns: set[str]  # that some part has
-    places: list[np.ndarray]  # of each part: numbers of image and method, (rows, 2)
-    values: list[np.ndarray]  # of each part: (rows, len(COLUMNS))
-    totals: dict[tuple[str, str], np.ndarray]  # see _perturbation
-    unused: dict[tuple[str, str], list[str]]  # images by status and reason
-    flawed: dict[tuple[str, str], list[int]]  # numbers of images by method and flaw
-
-
-def _collect(parts: Iterable[pd.DataFrame]) -> _Collected:
     images: dict[str, int] = {}
-    methods: dict[str, int] = {}
-    columns: set[str] = set()
-    places: list[np.ndarray] = []
-    values: list[np.ndarray] = []
-    totals: dict[tuple[str, str], np.ndarray] = {}
     unused: dict[tuple[str, str], list[str]] = {}
-    flawed: dict[tuple[str, str], list[int]] = {}
+    totals: _Totals = {}
+    reduced = []
     for part in parts:
-        columns |= set(part.columns)
         is_used = (part["status"] == "used").to_numpy(bool)
         for name, status, reason in part.loc[~is_used, ["image", "status", "reason"]].itertuples(index=False):
             # Misclassified images are counted together, whatever class each got.
             unused.setdefault((status, "" if status == "misclassified" else reason), []).append(name)
         rows = part[is_used & part["method"].notna().to_numpy(bool)]
-        place = np.empty((len(rows), 2), np.int64)
-        place[:, 0] = [images.setdefault(name, len(images)) for name in rows["image"]]
-        place[:, 1] = [methods.setdefault(name, len(methods)) for name in rows["method"]]
-        block = np.full((len(rows), len(COLUMNS)), np.nan)
-        for number, column in enumerate(STORED):
-            if column in rows:
-                block[:, number] = rows[column].to_numpy(np.float64, na_value=np.nan)
-        for order in ORDERS:
-            if f"{order}_correct" in rows:
-                first = COLUMNS.index(f"aopc_{order}")
-                block[:, first : first + 3] = _perturbation(rows, order, totals)
-        for flaw, method, image in zip(rows["flaw"], rows["method"], place[:, 0]):
-            if flaw:
-                flawed.setdefault((method, flaw), []).append(int(image))
-        places.append(place)
-        values.append(block)
-    columns |= {name for name in DERIVED if f"{name.rpartition('_')[2]}_correct" in columns}
-    ordered = {name: methods[name] for name in kinds.in_order(methods)}
-    return _Collected(list(images), ordered, columns, places, values, totals, unused, flawed)
+        if len(rows):
+            numbers = [images.setdefault(name, len(images)) for name in rows["image"]]
+            reduced.append(_reduced(rows, totals).assign(image=numbers))
+    found = pd.concat(reduced, ignore_index=True) if reduced else pd.DataFrame({"method": []})
+    by_method = {name: found[found["method"] == name] for name in kinds.in_order(found["method"].unique())}
+    names = list(images)
+    _refuse_twice(by_method, names)
+    table = ((model, dataset, *row) for row in _table(by_method, len(names)))
+    return Summary(
+        model,
+        dataset,
+        len(names),
+        pd.DataFrame(table, columns=TABLE),
+        pd.DataFrame(_curve_rows(by_method, totals), columns=_CURVES),
+        pd.DataFrame(_left_out(unused, by_method, names), columns=_LEFT_OUT),
+        pd.DataFrame(_times(by_method), columns=_TIMES),
+    )
 
 
-def _rows_of(number: int, found: _Collected) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers of images, and values, of all rows of one method; those of all methods would double the memory."""
-    own = [place[:, 1] == number for place in found.places]
-    images = [place[rows, 0] for place, rows in zip(found.places, own)]
-    return np.concatenate(images), np.concatenate([block[rows] for block, rows in zip(found.values, own)])
+_Totals = dict[tuple[str, str], np.ndarray]
+"""For each method and order (2, steps + 2): sums of correct and logit over the images, then how many these are."""
 
 
-def _table(found: _Collected) -> Iterator[tuple]:
-    """The rows of `Summary.table`, without model and dataset."""
-    for method, number in found.methods.items():
-        _, values = _rows_of(number, found)
-        for metric in ESTIMATES:
-            if found.columns.issuperset(metric.columns) and kinds.has_case(method, metric.case):
-                data, defined = values_of(metric, values)
-                images = int(defined.sum())
-                yield method, metric.name, metric.case, *estimate(metric, data), images, len(found.images) - images
+def _reduced(rows: pd.DataFrame, totals: _Totals) -> pd.DataFrame:
+    """The rows with what the figures are estimated from, see `_keys`; curves are added to `totals`."""
+    seconds = rows["seconds"].to_numpy(np.float64, na_value=np.nan) if "seconds" in rows else np.nan
+    found: dict[str, Any] = {"method": rows["method"].to_numpy(object), "flaw": rows["flaw"], "seconds": seconds}
+    for metric in METRICS.values():
+        if metric.curve and set(metric.columns) <= set(rows.columns):
+            where, curves = _curves(rows, metric, totals)
+        for figure in metric.figures:
+            if not set(figure.columns) <= set(rows.columns):
+                continue
+            if metric.curve:
+                data = curves
+            else:
+                data = [rows[column].to_numpy(np.float64, na_value=np.nan) for column in figure.columns]
+                where = np.flatnonzero(np.isfinite(data).all(axis=0))
+                data = [column[where] for column in data]
+            value = figure.value(*data) if figure.value and len(where) else data[0]
+            for key, kept in zip(_keys(figure), data if callable(figure.typical) else [value]):
+                found[key] = np.full(len(rows), np.nan)
+                found[key][where] = np.where(np.isfinite(value), kept, np.nan)
+    return pd.DataFrame(found)
 
 
-def _left_out(found: _Collected) -> Iterator[tuple]:
-    """The rows of `Summary.left_out`."""
-    for (status, reason), names in sorted(found.unused.items(), key=lambda item: item[0][0] != "misclassified"):
-        yield status, "", "", "", reason, len(names), tuple(names)
-    for method, number in found.methods.items():
-        named = set()
-        for (flawed, flaw), images in found.flawed.items():
-            if flawed == method:
-                named |= set(images)
-                yield flaw, method, "", "", "", len(images), tuple(found.images[image] for image in images)
-        images_of, values = _rows_of(number, found)
-        for metric in ESTIMATES:
-            if found.columns.issuperset(metric.columns) and kinds.has_case(method, metric.case):
-                defined = set(images_of[values_of(metric, values)[1]])
-                names = [name for i, name in enumerate(found.images) if i not in defined and i not in named]
-                if names:
-                    yield "undefined", method, metric.name, metric.case, "", len(names), tuple(names)
+def _keys(figure: Figure) -> list[str]:
+    """The columns that a figure is estimated from: its values, or its own columns if all images have one value."""
+    count = len(figure.columns) if callable(figure.typical) else 1
+    return [f"{figure.name}/{figure.case}/{number}" for number in range(count)]
 
 
-def _perturbation(rows: pd.DataFrame, order: str, totals: dict[tuple[str, str], np.ndarray]) -> np.ndarray:
-    """AOPC, mean and last accuracy of each row, (rows, 3).
+def _figures(method: str, rows: pd.DataFrame) -> Iterator[tuple[Figure, np.ndarray]]:
+    """The figures that a method's rows have, and what they are estimated from, (rows, keys)."""
+    for metric in METRICS.values():
+        for figure in metric.figures:
+            keys = _keys(figure)
+            if keys[0] in rows and kinds.has_case(method, figure.case):
+                yield figure, rows[keys].to_numpy()
 
-    Adds the curves to `totals`, which has an array (2, steps + 2) for each method and order: the sums of correct
-    and logit over the images, and the number of images in the last column.
+
+def _curves(rows: pd.DataFrame, metric: Metric, totals: _Totals) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Which rows have curves of finite values, and these: correct and logit, (rows, steps + 1) each.
 
     Raises:
         ValueError: curves of the same order differ in length.
     """
-    result = np.full((len(rows), 3), np.nan)
-    lists = list(zip(rows[f"{order}_correct"], rows[f"{order}_logit"]))
+    lists = list(zip(*(rows[column] for column in metric.columns)))
     there = [i for i, pair in enumerate(lists) if all(isinstance(one, (list, tuple, np.ndarray)) for one in pair)]
-    if not there:
-        return result
     lengths = {len(one) for i in there for one in lists[i]}
-    lengths |= {total.shape[1] - 1 for (_, other), total in totals.items() if other == order}
+    lengths |= {total.shape[1] - 1 for (_, order), total in totals.items() if order == metric.name}
     if len(lengths) > 1:
         raise ValueError(
-            f"lists of {order}_correct and {order}_logit have {' and '.join(map(str, sorted(lengths)))} values: "
+            f"lists of {' and '.join(metric.columns)} have {' and '.join(map(str, sorted(lengths)))} values: "
             "all must have the same number of steps, so do not mix results of different options"
         )
-    pairs = np.array([[np.asarray(one, np.float64) for one in lists[i]] for i in there])
+    steps = max(lengths, default=1)
+    pairs = np.array([[np.asarray(one, np.float64) for one in lists[i]] for i in there]).reshape(-1, 2, steps)
     finite = np.isfinite(pairs).all(axis=(1, 2))
-    where, pairs = np.array(there)[finite], pairs[finite]
-    correct, logit = pairs[:, 0], pairs[:, 1]
-    result[where, 0] = aopc(logit)
-    if pairs.shape[2] > 1:
-        result[where, 1] = correct[:, 1:].mean(axis=1)
-    result[where, 2] = correct[:, -1]
+    where, pairs = np.array(there, int)[finite], pairs[finite]
     method_of = rows["method"].to_numpy(object)[where]
     for method in dict.fromkeys(method_of):
         own = pairs[method_of == method]
-        before = totals.get((method, order), np.zeros((2, pairs.shape[2] + 1)))
+        before = totals.get((method, metric.name), np.zeros((2, steps + 1)))
         counted = np.concatenate([own, np.ones((len(own), 2, 1))], axis=2)
         # cumsum adds one image after the other, so that rounding does not depend on how parts are divided.
-        totals[method, order] = np.cumsum(np.concatenate([before[np.newaxis], counted]), axis=0)[-1]
-    return result
+        totals[method, metric.name] = np.cumsum(np.concatenate([before[np.newaxis], counted]), axis=0)[-1]
+    return where, [pairs[:, 0], pairs[:, 1]]
 
 
-def _refuse_twice(found: _Collected) -> None:
-    for method, number in found.methods.items():
-        images, _ = _rows_of(number, found)
-        counts = np.bincount(images)
+def _refuse_twice(by_method: dict[str, pd.DataFrame], names: list[str]) -> None:
+    for method, rows in by_method.items():
+        counts = np.bincount(rows["image"])
         if counts.max() > 1:
             raise ValueError(
-                f"{found.images[counts.argmax()]} has {counts.max()} results of {method}: there must be one for "
+                f"{names[counts.argmax()]} has {counts.max()} results of {method}: there must be one for "
                 "each method, so give every image a name of its own, or start again if several runs were mixed"
             )
 
 
-def _curve_rows(found: _Collected) -> Iterator[tuple]:
-    for method in found.methods:
-        for order in ORDERS:
-            if (method, order) in found.totals:
-                total = found.totals[method, order]
+def _table(by_method: dict[str, pd.DataFrame], used: int) -> Iterator[tuple]:
+    """The rows of `Summary.table`, without model and dataset."""
+    for method, rows in by_method.items():
+        for figure, values in _figures(method, rows):
+            data = values[np.isfinite(values).all(axis=1)]
+            yield method, figure.name, figure.case, *_estimate(figure, data), len(data), used - len(data)
+
+
+def _estimate(figure: Figure, data: np.ndarray) -> tuple[float, float, float, float]:
+    """Mean (or the value of all images together), median (or NaN), and the bounds of the interval."""
+    if len(data) == 0:
+        return (np.nan,) * 4
+    columns = tuple(data.T)
+    if callable(figure.typical):
+        together = figure.typical
+        mean, median = float(together(*columns)), np.nan
+        return mean, median, *_interval(columns, lambda *drawn, axis: together(*drawn))
+    mean, median = float(np.mean(columns[0])), float(np.median(columns[0]))
+    return mean, median, *_interval(columns, _STATISTICS[figure.typical])
+
+
+def _interval(data: tuple[np.ndarray, ...], statistic: Callable[..., Any]) -> tuple[float, float]:
+    """Bootstrap 95 % percentile interval (Efron and Tibshirani, An Introduction to the Bootstrap, 1993)."""
+    count = len(data[0])
+    if count == 1:
+        value = float(statistic(*data, axis=-1))
+        return value, value
+    # Each row of the table has a generator of its own, so that it does not depend on the other rows.
+    bounds = stats.bootstrap(
+        data,
+        statistic,
+        n_resamples=_RESAMPLES,
+        batch=max(1, _DRAWN_AT_ONCE // count),
+        vectorized=True,
+        paired=len(data) > 1,
+        axis=-1,
+        method="percentile",
+        random_state=np.random.default_rng(_SEED),
+    ).confidence_interval
+    return float(bounds.low), float(bounds.high)
+
+
+def share_interval(share: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The bootstrap 95 % percentile interval of shares, without resampling.
+
+    How often something is met in a resample of `count` images has a binomial distribution, whose percentiles are
+    known.
+
+    Args:
+        share: of the images, in [0, 1], any shape.
+        count: how many images there are.
+    """
+    low, high = (stats.binom.ppf(quantile, count, share) / count for quantile in (0.025, 0.975))
+    # scipy 1.9 has 0 as the low percentile of what is always met.
+    return np.where(share == 1, 1.0, low), high
+
+
+def _left_out(
+    unused: dict[tuple[str, str], list[str]], by_method: dict[str, pd.DataFrame], names: list[str]
+) -> Iterator[tuple]:
+    """The rows of `Summary.left_out`."""
+    for (status, reason), missing in sorted(unused.items(), key=lambda item: item[0][0] != "misclassified"):
+        yield status, "", "", "", reason, len(missing), tuple(missing)
+    for method, rows in by_method.items():
+        flawed = rows[rows["flaw"] != ""]
+        for flaw, group in flawed.groupby("flaw", sort=False):
+            yield flaw, method, "", "", "", len(group), tuple(names[image] for image in group["image"])
+        for figure, values in _figures(method, rows):
+            named = {*rows["image"][np.isfinite(values).all(axis=1)], *flawed["image"]}
+            missing = [name for image, name in enumerate(names) if image not in named]
+            if missing:
+                yield "undefined", method, figure.name, figure.case, "", len(missing), tuple(missing)
+
+
+def _curve_rows(by_method: dict[str, pd.DataFrame], totals: _Totals) -> Iterator[tuple]:
+    for method in by_method:
+        for order in METRICS:
+            if (method, order) in totals:
+                total = totals[method, order]
                 images = int(total[0, -1])
                 low, high = share_interval(total[0, :-1] / images, images)
                 for step, (correct, logit) in enumerate(total[:, :-1].T):
@@ -239,10 +267,9 @@ def _curve_rows(found: _Collected) -> Iterator[tuple]:
                     yield method, order, step, *means, images, float(low[step]), float(high[step])
 
 
-def _times(found: _Collected) -> Iterator[tuple]:
+def _times(by_method: dict[str, pd.DataFrame]) -> Iterator[tuple]:
     """The rows of `Summary.times`."""
-    for method, number in found.methods.items():
-        seconds = _rows_of(number, found)[1][:, COLUMNS.index(SECONDS)]
-        known = seconds[np.isfinite(seconds)]
-        if known.size:
-            yield method, float(np.median(known)), known.size
+    for method, rows in by_method.items():
+        known = rows["seconds"].dropna()
+        if len(known):
+            yield method, float(np.median(known)), len(known)

@@ -3,48 +3,54 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Iterator
-from typing import NamedTuple
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Callable, NamedTuple
 
-from rap_keras.basics.wording import counted
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from rap_keras.basics.wording import counted, listed
 from rap_keras.benchmark import heatmap_kinds as kinds
 from rap_keras.benchmark.heatmap_kinds import title
 from rap_keras.benchmark.published import IMAGENET_SEGMENTATION_MIOU, SOURCE
 from rap_keras.benchmark.summary import Summary
+from rap_keras.metrics import Figure
+from rap_keras.metrics.records import METRICS, in_full
+
+TIME = "ms per image"
+"""Heading of the time that a method took."""
 
 _NAMED = 10  # images named in a note; left_out.csv names all
+_WIDTH = 88  # characters, of sentences that are printed
+_WIDEST = 100  # of the table that is printed; more columns go below
 _DASH = "\N{EN DASH}"
-_APART = "Why this class and not the other one of the image"
-_INSIDE, _MASK = "Relevance inside and outside of the object", "Segmentation mask"
-_ALL = "As in the paper, for completeness"
-_REMOVED = {
-    "lerf": "Least relevant pixels removed first",
-    "morf": "Most relevant pixels removed first",
-    "random": "Pixels removed in random order",
-}
-_CASES = {
-    "pos": "POS",
-    "all": "ALL",
-    "signed": "signed",
-    "lerf": "least relevant first",
-    "morf": "most relevant first",
-    "random": "random order",
-    "mass": "by mass",
-    "density": "by mean density",
-    "own": "on the own object",
-    "other": "on the other object",
-}
-_NAMES = {
-    "own_above_other": "own object above the other",
-    "pointing": "highest pixel",
-    "outside_inside_ratio": "outside-inside ratio",
-    "mass_inside": "mass inside",
-    "miou": "mIOU",
-    "miou_pooled": "mIOU, pooled",
-    "pixel_accuracy": "pixel accuracy",
-    "accuracy_left": "accuracy left, mean of steps",
-    "accuracy_end": "accuracy left at the end",
-    "aopc": "AOPC, logit",
+_ARROWS = {"lower": " \N{DOWNWARDS ARROW}", "higher": " \N{UPWARDS ARROW}", "": ""}
+
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "$": r"\$",
+    "&": r"\&",
+    "#": r"\#",
+    "%": r"\%",
+    "_": r"\_",
+    "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "\N{GREEK SMALL LETTER ALPHA}": r"$\alpha$",
+    "\N{GREEK SMALL LETTER BETA}": r"$\beta$",
+    "\N{MINUS SIGN}": "$-$",
+    "\N{EN DASH}": "--",
+    "\N{UPWARDS ARROW}": r"$\uparrow$",
+    "\N{DOWNWARDS ARROW}": r"$\downarrow$",
 }
 
 
@@ -60,48 +66,25 @@ class Cell(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A metric's values, one for each method; `group` is its heading, `better` "lower", "higher" or ""."""
+    """A figure's values, one for each method.
 
-    metric: str
-    case: str
-    column: str  # of `Summary.table`
+    Attributes:
+        figure: the figure; None for the time.
+        column: of `Summary.table`.
+        group: the heading of the row and its neighbours.
+        label: with an arrow to the better direction.
+        cells: one for each method.
+        values: with the columns value, low and high; the index is what results call the methods.
+        meaning: of a main figure: its name, and what it is.
+    """
+
+    figure: Any
+    column: str
     group: str
     label: str
-    better: str
     cells: list[Cell]
-
-
-class _Line(NamedTuple):
-    group: str
-    metric: str
-    case: str
-    column: str
-    better: str
-
-
-# The most telling metrics come first: POS, mass inside, mIOU. ALL has no best, see `notes`.
-_LINES = (
-    _Line(_APART, "own_above_other", "mass", "mean", "higher"),
-    _Line(_APART, "own_above_other", "density", "mean", "higher"),
-    _Line(_APART, "pointing", "own", "mean", "higher"),
-    _Line(_APART, "pointing", "other", "mean", "lower"),
-    _Line(_INSIDE, "outside_inside_ratio", "pos", "median", "lower"),
-    _Line(_INSIDE, "outside_inside_ratio", "pos", "mean", "lower"),
-    _Line(_INSIDE, "mass_inside", "pos", "mean", "higher"),
-    *(
-        _Line(_MASK, metric, case, "mean", "higher")
-        for metric in ("miou", "miou_pooled", "pixel_accuracy")
-        for case in ("pos", "signed")
-    ),
-    *(
-        _Line(_REMOVED[order], metric, order, "mean", better)
-        for order, betters in (("lerf", ("higher", "higher", "lower")), ("morf", ("lower", "lower", "higher")))
-        for metric, better in zip(("accuracy_left", "accuracy_end", "aopc"), betters)
-    ),
-    *(_Line(_REMOVED["random"], m, "random", "mean", "") for m in ("accuracy_left", "accuracy_end", "aopc")),
-    _Line(_ALL, "outside_inside_ratio", "all", "median", ""),
-    _Line(_ALL, "outside_inside_ratio", "all", "mean", ""),
-)
+    values: pd.DataFrame
+    meaning: tuple[str, str] = ("", "")
 
 
 def names(summary: Summary) -> list[str]:
@@ -120,26 +103,76 @@ def rows(summary: Summary) -> list[Row]:
     The best value is the one that the row's metric calls best; values that look the same once rounded share it.
     The random heatmap is never the best.
     """
-    columns = names(summary)
-    found = {key: group.set_index("method") for key, group in summary.table.groupby(["metric", "case"])}
-    result = []
-    for line in _LINES:
-        if (line.metric, line.case) not in found:
-            continue
-        mine = found[line.metric, line.case].reindex(columns)
-        values = [float(value) for value in mine[line.column]]
-        # The interval of the ratio is that of its median: the mean of a heavy tail has none worth showing.
-        has_interval = line.metric != "outside_inside_ratio" or line.column == "median"
-        bounds = zip(mine["low"], mine["high"])
-        intervals = [f"[{text(a)}, {text(b)}]" if has_interval and a == a else "" for a, b in bounds]
-        best = _best([v for v, name in zip(values, columns) if name != kinds.CONTROL], line.better)
-        cells = []
-        for name, value, interval in zip(columns, values, intervals):
-            text_of = text(value) if kinds.has_case(name, line.case) else ""
-            is_best = best is not None and name != kinds.CONTROL and text_of == text(best)
-            cells.append(Cell(text_of, interval, is_best))
-        result.append(Row(line.metric, line.case, line.column, line.group, _label(line), line.better, cells))
-    return result
+    found = []
+    for metric in METRICS.values():
+        for figure in metric.figures:
+            # The interval of the ratio is that of its median: the mean of a heavy tail has none worth showing.
+            columns = ["median", "mean"] if figure.typical == "median" else ["mean"]
+            for column in columns:
+                label = metric.label(figure) + (f", {column}" if len(columns) > 1 else "")
+                found += _row(
+                    summary, figure, column, figure.heading or metric.heading, label, column == columns[0]
+                )
+    # Figures with a heading of their own come last.
+    order = [metric.heading for metric in METRICS.values()]
+    return sorted(found, key=lambda row: order.index(row.group) if row.group in order else len(order))
+
+
+def main_rows(summary: Summary) -> list[Row]:
+    """The main figures that were measured; one that is the same for all methods only if it is alone."""
+    found: list[Row] = []
+    shared: list[Row] = []
+    for metric in METRICS.values():
+        figure = metric.main
+        column = "median" if figure.typical == "median" else "mean"
+        label = figure.short or metric.label(figure)
+        meaning = figure.meaning or metric.heading
+        own = [row._replace(meaning=(label, meaning)) for row in _row(summary, figure, column, "", label)]
+        (shared if metric.is_shared else found).extend(own)
+    return found or shared
+
+
+def _row(
+    summary: Summary, figure: Figure, column: str, group: str, label: str, has_interval: bool = True
+) -> list[Row]:
+    """The row of a figure, in a list; nothing where it was not measured."""
+    table = summary.table
+    mine = table[(table["metric"] == figure.name) & (table["case"] == figure.case)].set_index("method")
+    if mine.empty:
+        return []
+    values = mine[[column, "low", "high"]].set_axis(["value", "low", "high"], axis=1).reindex(names(summary))
+    best = _best([value for name, value in values["value"].items() if name != kinds.CONTROL], figure.better)
+    cells = []
+    for name, value, low, high in values.itertuples():
+        shown = text(value) if kinds.has_case(name, figure.case) else ""
+        interval = f"[{text(low)}, {text(high)}]" if has_interval and low == low else ""
+        cells.append(Cell(shown, interval, best is not None and name != kinds.CONTROL and shown == text(best)))
+    return [Row(figure, column, group, label + _ARROWS[figure.better], cells, values)]
+
+
+def time_row(summary: Summary) -> list[Row]:
+    """What each method took for an image, in a list; absolute and random heatmaps have no time of their own."""
+    times = {one.method: 1000 * one.seconds for one in summary.times.itertuples()}
+    shown = {name: f"{time:,.{1 if time < 10 else 0}f}" for name, time in times.items()}
+    cells = [Cell(shown.get(name, ""), "", False) for name in names(summary)]
+    meaning = (
+        "time that the method took for an image in this run, the median of the images; it depends on the machine "
+        "and on what else it did"
+    )
+    return [Row(None, "", "", TIME, cells, summary.times, (TIME, meaning))] if times else []
+
+
+def plain(summary: Summary) -> str:
+    """The main figures as plain text for a terminal: a row for each method, then what the columns mean."""
+    found = main_rows(summary)
+    columns = {row.label: [cell.value for cell in row.cells] for row in [*found, *time_row(summary)]}
+    table = pd.DataFrame(columns, index=methods(summary))
+    paragraphs = [f"{name}: {meaning}." for name, meaning in (row.meaning for row in found)]
+    wide = {heading: len(heading) + 1 for heading in columns}
+    lines = [table.to_string(col_space=wide, line_width=_WIDEST) if len(table) else "No image was used.", ""]
+    for paragraph in [*paragraphs, "", *images_of(summary)]:
+        lines += textwrap.wrap(paragraph, _WIDTH, subsequent_indent="  ", break_long_words=False) or [""]
+    return "\n".join(lines)
 
 
 def notes(summary: Summary) -> list[str]:
@@ -157,7 +190,7 @@ def published(summary: Summary) -> list[list[str]]:
     table = summary.table[summary.table["metric"].isin(["miou", "miou_pooled"])]
     here = {(title(one.method), one.metric, one.case): 100 * one.mean for one in table.itertuples()}
     columns = list(dict.fromkeys((metric, case) for _, metric, case in here))
-    found = [["", "paper", *(f"{_NAMES[metric]}, {_CASES[case]}" for metric, case in columns)]]
+    found = [["", "paper", *(_in_full(*column) for column in columns)]]
     for name in dict.fromkeys([*IMAGENET_SEGMENTATION_MIOU, *methods(summary)]):
         values = [IMAGENET_SEGMENTATION_MIOU.get(name), *(here.get((name, *column)) for column in columns)]
         found.append([name, *("" if value is None or value != value else f"{value:.2f}" for value in values)])
@@ -166,14 +199,48 @@ def published(summary: Summary) -> list[list[str]]:
 
 def markdown(summary: Summary) -> str:
     """The table and its notes in Markdown; the best values are bold, arrows tell which direction is better."""
-    return "\n".join(_markdown(summary)) + "\n"
+    return filled("table.md", summary, in_markdown)
 
 
-def _label(line: _Line) -> str:
-    if line.case in _REMOVED or line.metric == "mass_inside":
-        return _NAMES[line.metric]
-    label = f"{_NAMES[line.metric]}, {_CASES[line.case]}"
-    return f"{label}, {line.column}" if line.metric == "outside_inside_ratio" else label
+def latex(summary: Summary) -> str:
+    r"""The table and its notes in LaTeX, to be read with \input; needs the package booktabs."""
+    return filled("table.tex", summary, in_latex)
+
+
+def filled(template: str, summary: Summary, escape: Callable[[str], str] | None = None, **more: Any) -> str:
+    """A template filled with the tables of a summary.
+
+    Args:
+        template: its file.
+        summary: the summary.
+        escape: makes a text safe in the template's format, if that is not HTML.
+        **more: what the template needs beside the tables.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).with_name("templates")),
+        autoescape=escape is None,
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    if escape is not None:  # braces mean something else in LaTeX
+
+        def finalize(value: Any) -> str:
+            return value if isinstance(value, Markup) else escape(str(value))
+
+        environment = environment.overlay("<%", "%>", "<<", ">>", finalize=finalize)
+    groups = [(group, list(together)) for group, together in groupby(rows(summary), lambda row: row.group)]
+    return environment.get_template(template).render(
+        summary=summary,
+        names=names(summary),
+        titles=methods(summary),
+        groups=groups,
+        notes=notes(summary),
+        published=published(summary),
+        source=SOURCE,
+        **more,
+    )
 
 
 def _best(values: list[float], better: str) -> float | None:
@@ -204,7 +271,7 @@ def left_out(summary: Summary) -> Iterator[tuple[str, list[str]]]:
     for (metric, case), group in left[left["metric"] != ""].groupby(["metric", "case"], sort=False):
         each = ", ".join(f"{title(one.method)} {one.images}" for one in group.itertuples())
         names = dict.fromkeys(name for one in group.itertuples() for name in one.names)
-        yield f"No value of {_NAMES[metric]}, {_CASES[case]} ({each})", list(names)
+        yield f"No value of {_in_full(metric, case)} ({each})", list(names)
 
 
 def images_of(summary: Summary) -> Iterator[str]:
@@ -218,39 +285,31 @@ def images_of(summary: Summary) -> Iterator[str]:
 
 def reading(summary: Summary) -> Iterator[str]:
     """How to read the table, a paragraph each."""
-    table = summary.table
-    metrics, cases = set(table["metric"]), set(table["case"])
+    measured = set(summary.table["metric"])
+    figures = [figure for metric in METRICS.values() for figure in metric.figures]
+    heavy = listed(dict.fromkeys(f"the {figure.title}" for figure in figures if figure.typical == "median"))
     yield (
         "In brackets: bootstrap 95 % intervals (percentiles of 1000 resamples of the images), of the median for "
-        "the outside-inside ratio, whose tail is heavy, and of the mean for the others. Bold: the best value, "
-        "even if intervals overlap."
+        f"{heavy}, whose tail is heavy, and of the mean for the others. Bold: the best value, even if intervals "
+        "overlap."
     )
-    if "own_above_other" in metrics:
-        yield (
-            "Each image has objects of two classes, the network's first two choices, and is explained once for "
-            'each. A method whose heatmap does not depend on the class has 0.5 for "own object above the other". '
-            "Intervals resample these questions, not the images."
-        )
-    if "outside_inside_ratio" in metrics:
-        yield (
-            "ALL tells little about RAP and has no best value here: where positive and negative relevance nearly "
-            "cancel, it tends to minus the ratio of inside to outside pixels, whatever the heatmap. The paper "
-            "reports it; read POS, mass inside and mIOU instead. A ratio has no value where the mean inside is 0; "
-            "for POS such a heatmap is the worst of all."
-        )
-    if "signed" in cases:
-        yield (
-            "POS marks positive relevance above its mean, signed marks all positive relevance. That is nearly "
-            "every pixel for methods without negative relevance."
-        )
-    if "miou" in metrics and summary.dataset == "imagenet":
+    for metric in METRICS.values():
+        if metric.note and measured & {figure.name for figure in metric.figures}:
+            yield metric.note
+    if "miou" in measured and summary.dataset == "imagenet":
         yield "The masks here are the filled bounding boxes."
-    if "miou" in metrics and summary.dataset != "imagenet-seg":
-        figures = ", ".join(f"{name} {value:.2f}" for name, value in IMAGENET_SEGMENTATION_MIOU.items())
+    if "miou" in measured and summary.dataset != "imagenet-seg":
+        reported = ", ".join(f"{name} {value:.2f}" for name, value in IMAGENET_SEGMENTATION_MIOU.items())
         yield (
             "For orientation, mIOU in percent as the paper reports it on ImageNet segmentation, which is another "
-            f"data set: {figures} ({SOURCE})."
+            f"data set: {reported} ({SOURCE})."
         )
+
+
+def _in_full(name: str, case: str) -> str:
+    """The title of a figure with its case, by their names in `Summary.table`."""
+    figures = (figure for metric in METRICS.values() for figure in metric.figures)
+    return next(in_full(figure) for figure in figures if (figure.name, figure.case) == (name, case))
 
 
 def shortened(names: list[str], most: int) -> str:
@@ -259,35 +318,13 @@ def shortened(names: list[str], most: int) -> str:
     return ", ".join(names[:most]) + (f" and {more} more (left_out.csv has all)" if more > 0 else "")
 
 
-def arrow(better: str) -> str:
-    """An arrow in the direction that is better, after a space."""
-    return {"lower": " \N{DOWNWARDS ARROW}", "higher": " \N{UPWARDS ARROW}", "": ""}[better]
-
-
-def _markdown(summary: Summary) -> Iterator[str]:
-    columns = [_escaped(name) for name in methods(summary)]
-    yield f"| | {' | '.join(columns)} |" if columns else "| |"
-    yield "|---|" + "---|" * len(columns)
-    group = ""
-    for row in rows(summary):
-        if row.group != group:
-            group = row.group
-            yield f"| **{group}** |" + " |" * len(columns)
-        cells = (
-            (f"**{c.value}**" if c.best else c.value) + (f" {c.interval}" if c.interval else "") for c in row.cells
-        )
-        yield f"| {row.label}{arrow(row.better)} | {' | '.join(cells)} |"
-    for note in notes(summary):
-        yield ""
-        yield _escaped(note)
-    beside = published(summary)
-    if beside:
-        lines = [f"| {' | '.join(map(_escaped, row))} |" for row in beside]
-        yield from ("", f"mIOU in percent, beside the paper's ({SOURCE}).", "")
-        yield from (lines[0], "|---|" + "---|" * (len(beside[0]) - 1), *lines[1:])
-
-
-def _escaped(text: str) -> str:
+def in_markdown(text: str) -> str:
     """Text that is shown as it is in Markdown and in HTML within it."""
     text = re.sub(r"([\\`*_\[\]|~#$])", r"\\\1", " ".join(text.split()))
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def in_latex(text: str) -> str:
+    """Text escaped for LaTeX; line breaks and control characters become spaces."""
+    printable = "".join(char if char.isprintable() else " " for char in text)
+    return "".join(_LATEX.get(char, char) for char in printable)

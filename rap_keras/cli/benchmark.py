@@ -15,19 +15,48 @@ from typing import TYPE_CHECKING, Any, Callable
 
 import click
 
+from rap_keras.basics.wording import listed
 from rap_keras.cli import completion
 from rap_keras.cli.explain import start_tensorflow
 from rap_keras.cli.grouped_help import GroupedCommand
-from rap_keras.cli.inputs import blaming
+from rap_keras.cli.inputs import blaming, know_custom_objects
 from rap_keras.cli.open_benchmark import open_benchmark
-from rap_keras.cli.options import custom_objects_option, finite, names_in, output_option, photo_options
+from rap_keras.cli.options import (
+    count_option,
+    custom_objects_option,
+    finite,
+    folder_option,
+    names_in,
+    output_option,
+    photo_options,
+)
 
 if TYPE_CHECKING:
     from rap_keras.benchmark import Benchmark, Summary
-    from rap_keras.benchmark.attempts import Attempts, Results
+    from rap_keras.benchmark.runner import Attempts, Results
 
 _MODEL = "shapes-vgg"
 _DATASET = "shapes"
+
+
+class _MetricsOption(click.Option):
+    """An option whose help lists the metrics; numpy is imported only when it is shown."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        """The names of the option, and its help."""
+        from rap_keras.metrics.records import DEFAULT_METRICS, METRICS, PAIR_METRICS
+
+        each = "; ".join(
+            f"{name} ({metric.heading[0].lower()}{metric.heading[1:]})" for name, metric in METRICS.items()
+        )
+        pairs = [name for name, metric in METRICS.items() if metric.needs == "pairs"]
+        slow = [name for name, metric in METRICS.items() if metric.curve]
+        self.help = (
+            f"Metrics, separated by commas: {each}. Only for pairs: {listed(pairs)}. Most of the time goes into "
+            f"{listed(slow)}. Default: {','.join(DEFAULT_METRICS)}, as in the paper. Default for pairs: "
+            f"{','.join(PAIR_METRICS)}."
+        )
+        return super().get_help_record(ctx)
 
 
 @click.command(
@@ -78,16 +107,8 @@ _DATASET = "shapes"
     help="Methods to compare, separated by commas. Default: all methods of the paper that can explain the "
     "network. The command says which it leaves out.",
 )
-@click.option(
-    "--metrics",
-    metavar="A,B,C",
-    help="Metrics, separated by commas: outside-inside (ratio, mass inside); mask (pixel accuracy, mIOU); and "
-    "perturbation, which takes most of the time: lerf (removes the least relevant pixels first), morf (the most "
-    "relevant first), random. Default: outside-inside,mask,lerf, as in the paper. For pairs there is also "
-    "discrimination (is the explained object more relevant than the other one?). Default for pairs: "
-    "discrimination,outside-inside,mask.",
-)
-@click.option("--limit", type=click.IntRange(1), metavar="N", help="Use only the first N images.")
+@click.option("--metrics", cls=_MetricsOption, metavar="A,B,C", help="Metrics to calculate, separated by commas.")
+@count_option("--limit", help="Use only the first N images.")
 @click.option(
     "--patterns",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -104,30 +125,9 @@ _DATASET = "shapes"
     show_default=True,
     help="Which objects count as foreground: those of the predicted class, or all.",
 )
-@click.option(
-    "--batch-size",
-    type=click.IntRange(1),
-    default=8,
-    show_default=True,
-    metavar="N",
-    help="Number of images per batch.",
-)
-@click.option(
-    "--pixels",
-    type=click.IntRange(1),
-    default=100,
-    show_default=True,
-    metavar="N",
-    help="Perturbation: number of pixels removed per step.",
-)
-@click.option(
-    "--steps",
-    type=click.IntRange(1),
-    default=40,
-    show_default=True,
-    metavar="N",
-    help="Perturbation: number of steps.",
-)
+@count_option("--batch-size", default=8, help="Number of images per batch.")
+@count_option("--pixels", default=100, help="Perturbation: number of pixels removed per step.")
+@count_option("--steps", default=40, help="Perturbation: number of steps.")
 @click.option(
     "--fill",
     type=float,
@@ -148,12 +148,7 @@ _DATASET = "shapes"
 @click.option(
     "--address", metavar="ADDRESS", help="Address of the cluster, such as auto. Default: this machine only."
 )
-@click.option(
-    "--workers",
-    type=click.IntRange(1),
-    metavar="N",
-    help="Maximum number of workers. Default: one per core, or as many as the GPUs allow.",
-)
+@count_option("--workers", help="Maximum number of workers. Default: one per core, or as many as the GPUs allow.")
 @click.option(
     "--gpus-per-worker",
     type=click.FloatRange(0),
@@ -163,18 +158,11 @@ _DATASET = "shapes"
     metavar="N",
     help="Number of GPUs per worker. With a fraction, workers share a GPU.",
 )
-@click.option(
-    "--threads",
-    type=click.IntRange(1),
-    metavar="N",
-    help="Threads per worker. The default matches a local run, so the results are identical.",
+@count_option(
+    "--threads", help="Threads per worker. The default matches a local run, so the results are identical."
 )
-@click.option(
-    "--output",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path("rap-keras-benchmark"),
-    show_default=True,
-    metavar="DIR",
+@folder_option(
+    default="rap-keras-benchmark",
     help="Folder for the results. After an interruption, the same command continues the run.",
 )
 @click.pass_context
@@ -182,27 +170,11 @@ def benchmark(
     context: click.Context,
     model_name: str | None,
     dataset: str | None,
-    root: Path | None,
     methods: str | None,
     metrics: str | None,
-    limit: int | None,
-    patterns: Path | None,
-    custom_objects: str | None,
-    preprocessing: str | None,
-    resize: int | None,
-    crop: int | None,
-    output_layer: str | None,
-    foreground: str,
-    batch_size: int,
-    pixels: int,
-    steps: int,
-    fill: float,
     engine: str,
-    address: str | None,
-    workers: int | None,
-    gpus_per_worker: float,
-    threads: int | None,
     output: Path,
+    **given: Any,
 ) -> None:
     """Compare methods on a data set, as the RAP paper does.
 
@@ -225,32 +197,30 @@ def benchmark(
         raise click.UsageError(
             "Give both --model and --dataset, or neither, for the network and the images of this package."
         )
+    for_ray = {name: given.pop(name) for name in ("workers", "gpus_per_worker", "threads", "address")}
     if engine == "ray" and importlib.util.find_spec("ray") is None:
         raise click.ClickException('Ray is not installed: pip install "ray>=2.10,<3"')
-    if engine == "local" and (address, workers, threads, gpus_per_worker) != (None, None, None, 0):
+    if engine == "local" and any(value not in (None, 0) for value in for_ray.values()):
         raise click.UsageError("--address, --workers, --gpus-per-worker and --threads are for --engine ray.")
     start_tensorflow()
     from rap_keras.benchmark import DEFAULT_METRICS, PAIR_METRICS, Options
     from rap_keras.models import is_network_name
 
+    know_custom_objects(given["custom_objects"])  # which may add metrics
     with blaming("--metrics"):
         wanted = _names(metrics) or (PAIR_METRICS if (dataset or "").endswith("-pairs") else DEFAULT_METRICS)
-        options = Options(wanted, foreground, batch_size, pixels, steps, fill)
+        numbers = {name: given.pop(name) for name in ("foreground", "batch_size", "pixels", "steps", "fill")}
+        options = Options(wanted, **numbers)
     model = model_name or _MODEL
-    settings: dict[str, Any] = {
-        # Absolute, since workers may run in another folder.
-        "model_name": model if is_network_name(model) or not os.path.exists(model) else str(Path(model).resolve()),
-        "custom_objects": custom_objects,
-        "preprocessing": preprocessing,
-        "resize": resize,
-        "crop": crop,
-        "output_layer": output_layer,
+    is_name = is_network_name(model) or not os.path.exists(model)
+    # Absolute, since workers may run in another folder.
+    given.update({name: given[name].resolve() for name in ("root", "patterns") if given[name]})
+    settings = {
+        **given,
+        "model_name": model if is_name else str(Path(model).resolve()),
         "dataset": dataset or _DATASET,
-        "root": root.resolve() if root else None,
-        "limit": limit,
-        "methods": _methods(model, methods, patterns),
+        "methods": _methods(model, methods, given["patterns"]),
         "all_needed": methods is not None,
-        "patterns": patterns.resolve() if patterns else None,
         "options": options,
     }
     evaluate = None
@@ -258,7 +228,7 @@ def benchmark(
         from rap_keras.benchmark.ray_engine import leave_gpus_to_workers
 
         leave_gpus_to_workers()
-        evaluate = partial(_by_ray, settings, workers, gpus_per_worker, threads, address)
+        evaluate = partial(_by_ray, partial(open_benchmark, **settings), for_ray)
     try:
         summary = _run(settings, Path(model).stem, output, evaluate)
     except KeyboardInterrupt:
@@ -285,20 +255,12 @@ def _run(
         raise click.ClickException(str(error)) from error
 
 
-def _by_ray(
-    settings: dict[str, Any],
-    workers: int | None,
-    gpus_per_worker: float,
-    threads: int | None,
-    address: str | None,
-    batches: Attempts,
-) -> Results:
+def _by_ray(factory: Callable[[], Benchmark], for_ray: dict[str, Any], batches: Attempts) -> Results:
     """Evaluates batches by workers, each of which opens the benchmark from the same settings."""
     from rap_keras.benchmark import ray_engine
 
-    factory = partial(open_benchmark, **settings)
     with blaming("--engine", "--address", "--workers", "--gpus-per-worker"):
-        yield from ray_engine.results(factory, batches, workers, gpus_per_worker, threads, address)
+        yield from ray_engine.results(factory, batches, **for_ray)
 
 
 def _names(given: str | None) -> tuple[str, ...]:

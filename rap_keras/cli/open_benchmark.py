@@ -15,7 +15,6 @@ from rap_keras.cli.inputs import blaming, embedded_patterns, know_custom_objects
 
 if TYPE_CHECKING:
     from rap_keras.benchmark import Benchmark, Options
-    from rap_keras.datasets import Dataset
 
 
 def open_benchmark(
@@ -44,10 +43,14 @@ def open_benchmark(
         click.UsageError: an option is wrong.
     """
     from rap_keras.benchmark import Benchmark
+    from rap_keras.datasets import open_dataset
     from rap_keras.engine.errors import NotAnalyzeableModelException
     from rap_keras.hosts import methods as analyzers
 
-    examples = _dataset(dataset, root, limit)
+    with blaming("--dataset", "--root"):
+        examples = open_dataset(dataset, root)
+    if limit:
+        examples = examples.first(limit)
     know_custom_objects(custom_objects)
     network = network_of(model_name, preprocessing, resize, crop, output_layer)
     if examples.classes is not None and examples.classes != network.classes:
@@ -58,14 +61,9 @@ def open_benchmark(
     if patterns is None and any(map(analyzers.needs_patterns, methods)):
         patterns = embedded_patterns(model_name)
     with blaming("--metrics", "--pixels", "--steps"):
+        size = size_of_batches(network)
         benchmark = Benchmark(
-            network.model,
-            {},
-            examples,
-            network.preprocessing,
-            size_of_batches(network),
-            network.short_side,
-            options,
+            network.model, {}, examples, network.preprocessing, size, network.short_side, options
         )
     if before_building:
         before_building(benchmark)
@@ -82,11 +80,3 @@ def open_benchmark(
                 unable[name] = str(error)
                 click.echo(f"without {name}: {error}", err=True)
     return replace(benchmark, analyzers=built, unable=unable)
-
-
-def _dataset(name: str, root: Path | None, limit: int | None) -> Dataset:
-    from rap_keras.datasets import open_dataset
-
-    with blaming("--dataset", "--root"):
-        found = open_dataset(name, root)
-    return found.first(limit) if limit else found

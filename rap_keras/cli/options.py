@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any, Callable
 
 import click
+
+from rap_keras.cli import completion
 
 output_option = click.option(
     "--output-layer",
@@ -17,7 +20,8 @@ custom_objects_option = click.option(
     "--custom-objects",
     metavar="MODULE",
     help="Your Python module with the layers, losses and functions that the model file needs: an installed "
-    "module, or a file in the current folder. Its code is run. It may also call rap_keras.register_rule.",
+    "module, or a file in the current folder. Its code is run. It may also call "
+    "rap_keras.register_rule or rap_keras.metrics.register.",
 )
 
 
@@ -36,6 +40,26 @@ def finite(_context: click.Context, _option: click.Parameter, given: float | Non
     if given is not None and not math.isfinite(given):
         raise click.BadParameter(f"{given} is not a finite number.")
     return given
+
+
+def count_option(*names: str, default: Any = None, least: int = 1, **settings: Any) -> Callable[..., Any]:
+    """An option for a number, or several with multiple=True, each at least `least`; its default is shown."""
+    shown = default is not None
+    return click.option(
+        *names, type=click.IntRange(least), metavar="N", default=default, show_default=shown, **settings
+    )
+
+
+def methods_option(*names: str, **settings: Any) -> Callable[..., Any]:
+    """An option for names of methods, separated by commas, that may be given several times."""
+    settings.update(multiple=True, metavar="NAME", callback=separated, shell_complete=completion.methods)
+    return click.option(*names, show_default="default" in settings, **settings)
+
+
+def folder_option(default: str, help: str) -> Callable[..., Any]:
+    """--output, a folder that need not exist."""
+    kind = click.Path(file_okay=False, path_type=Path)
+    return click.option("--output", type=kind, default=Path(default), show_default=True, metavar="DIR", help=help)
 
 
 def photo_options(command: Callable[..., Any]) -> Callable[..., Any]:

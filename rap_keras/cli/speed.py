@@ -5,15 +5,14 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
 from rap_keras.cli import completion
 from rap_keras.cli.grouped_help import GroupedCommand
 from rap_keras.cli.inputs import blaming
-from rap_keras.cli.options import separated
-
-_METHODS = ("rap", "gradient", "input_t_gradient", "guided_backprop", "lrp.alpha_1_beta_0")
+from rap_keras.cli.options import count_option, folder_option, methods_option
 
 
 @click.command(
@@ -38,79 +37,41 @@ _METHODS = ("rap", "gradient", "input_t_gradient", "guided_backprop", "lrp.alpha
     shell_complete=completion.application,
     help="Network of keras.applications. Its weights are random. May be given several times.",
 )
-@click.option(
+@methods_option(
     "--method",
     "methods",
-    multiple=True,
-    default=_METHODS,
-    show_default=True,
-    metavar="NAME",
-    callback=separated,
-    shell_complete=completion.methods,
+    default=("rap", "gradient", "input_t_gradient", "guided_backprop", "lrp.alpha_1_beta_0"),
     help="Methods to time, as in `rap-keras explain`, separated by commas.",
 )
-@click.option(
-    "--batch",
-    "batches",
-    multiple=True,
-    type=click.IntRange(1),
-    default=(1, 8, 32),
-    show_default=True,
-    metavar="N",
-    help="Batch size to time. May be given several times.",
+@count_option(
+    "--batch", "batches", multiple=True, default=(1, 8, 32), help="Batch size to time. May be given several times."
 )
-@click.option(
+@count_option(
     "--size",
     "sizes",
     multiple=True,
-    type=click.IntRange(32),
+    least=32,
     default=(224,),
-    show_default=True,
-    metavar="N",
     help="Side of the photos, in pixels. May be given several times.",
 )
-@click.option(
+@methods_option(
     "--slow",
-    multiple=True,
-    metavar="NAME",
-    callback=separated,
-    shell_complete=completion.methods,
     help="Also time these methods as iNNvestigate itself builds them: the first heatmap and every batch size. On "
     "a deep network every build takes minutes.",
 )
-@click.option(
+@methods_option(
     "--native",
-    multiple=True,
-    metavar="NAME",
-    callback=separated,
-    shell_complete=completion.methods,
     help="Also time these methods as they run without iNNvestigate. --slow and --native need iNNvestigate.",
 )
-@click.option(
-    "--repeats",
-    type=click.IntRange(1),
-    default=5,
-    show_default=True,
-    metavar="N",
-    help="Number of runs of each method.",
-)
-@click.option(
-    "--output",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path("rap-keras-speed"),
-    show_default=True,
-    metavar="DIR",
-    help="Folder for the tables and the plot.",
-)
+@count_option("--repeats", default=5, help="Number of runs of each method.")
+@folder_option(default="rap-keras-speed", help="Folder for the tables and the plot.")
 def speed(
     networks: tuple[str, ...],
     methods: tuple[str, ...],
-    batches: tuple[int, ...],
-    sizes: tuple[int, ...],
     slow: tuple[str, ...],
     native: tuple[str, ...],
-    repeats: int,
     output: Path,
+    **given: Any,
 ) -> None:
     """Time RAP, a forward pass, a gradient and other methods.
 
@@ -125,17 +86,17 @@ def speed(
     """
     from rap_keras.basics import whole_file
     from rap_keras.basics.wording import counted
-    from rap_keras.benchmark.speed import suite, timings
+    from rap_keras.benchmark import timings
 
     _require_known(networks, methods, {"--slow": slow, "--native": native})
     with blaming("--output"):
         whole_file.require_writable(output)
-    plan = suite.Plan(networks, methods, sizes, batches, repeats, slow=slow, native=native)
+    plan = timings.Plan(networks, methods, **given, slow=slow, native=native)
     command = shlex.join(["rap-keras", *sys.argv[1:]])
-    count = len(networks) * len(sizes) * (len(plan.names) + len(batches))
+    count = len(networks) * len(plan.sizes) * (len(plan.names) + len(plan.batches))
     click.echo(f"{counted(count, 'measurement')} (twice as many with a GPU), each in its own process", err=True)
     found = None
-    for number, (done, found) in enumerate(suite.run(plan), start=1):
+    for number, (done, found) in enumerate(timings.run(plan), start=1):
         click.echo(f"{number}/{count if found.device == 'CPU' else 2 * count} {done}", err=True)
         timings.write(found, output, command)
     click.echo((output / "speed.md").read_text(encoding="utf-8"))

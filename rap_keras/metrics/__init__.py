@@ -3,12 +3,14 @@
 Nothing here needs TensorFlow. Heatmaps are numpy arrays: relevance summed over channels, at the resolution of the
 network's input. A network is a function from inputs to logits. The metrics are those of the paper's evaluation
 (Nam et al., Relative Attributing Propagation, AAAI 2020), which counts correctly classified images only.
+`rap_keras.metrics.records` has what a benchmark makes of them.
 """
 
-from rap_keras.metrics.discrimination import Discrimination, discrimination
 from rap_keras.metrics.localisation import (
     Counts,
+    Discrimination,
     confusion,
+    discrimination,
     marked,
     mass_inside,
     mean_iou,
@@ -16,12 +18,17 @@ from rap_keras.metrics.localisation import (
     pixel_accuracy,
 )
 from rap_keras.metrics.perturbation import ORDERS, Perturbed, aopc, region_perturbation
+from rap_keras.metrics.records import Figure, Image, Metric, Removal, register
 
 __all__ = [
     "ORDERS",
     "Counts",
     "Discrimination",
+    "Figure",
+    "Image",
+    "Metric",
     "Perturbed",
+    "Removal",
     "aopc",
     "confusion",
     "discrimination",
@@ -31,4 +38,5 @@ __all__ = [
     "outside_inside_ratio",
     "pixel_accuracy",
     "region_perturbation",
+    "register",
 ]

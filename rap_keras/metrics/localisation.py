@@ -10,8 +10,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rap_keras.metrics import arrays as maps
-
 _PIXELS = (-2, -1)
 
 
@@ -31,6 +29,22 @@ class Counts(NamedTuple):
     fp: Any
     fn: Any
     tn: Any
+
+
+class Discrimination(NamedTuple):
+    """Whether a heatmap tells two objects apart: 1.0 for yes, 0.0 for no, NaN if an object has no pixels.
+
+    Attributes:
+        mass: the explained object has more positive relevance than the other one.
+        density: it has more per pixel, so that the size of the objects does not matter.
+        pointing_own: the pixel with the highest relevance lies on the explained object (the pointing game).
+        pointing_other: it lies on the other object.
+    """
+
+    mass: float
+    density: float
+    pointing_own: float
+    pointing_other: float
 
 
 def outside_inside_ratio(
@@ -57,8 +71,8 @@ def outside_inside_ratio(
     Raises:
         ValueError: the shapes differ, a mask is not bool, or the heatmap has values that are not finite.
     """
-    values = maps.finite(heatmap)
-    inside, seen = maps.mask_of(inside, values.shape, "inside"), maps.counted(void, values.shape)
+    values = finite(heatmap)
+    inside, seen = mask_of(inside, values.shape, "inside"), counted(void, values.shape)
     values = np.maximum(values, 0) if positive else values
     return _ratio(_mean(values, ~inside & seen), _mean(values, inside & seen))
 
@@ -80,8 +94,8 @@ def mass_inside(heatmap: np.ndarray, inside: np.ndarray, void: np.ndarray | None
     Raises:
         ValueError: the shapes differ, a mask is not bool, or the heatmap has values that are not finite.
     """
-    values = np.maximum(maps.finite(heatmap), 0)
-    inside, seen = maps.mask_of(inside, values.shape, "inside"), maps.counted(void, values.shape)
+    values = np.maximum(finite(heatmap), 0)
+    inside, seen = mask_of(inside, values.shape, "inside"), counted(void, values.shape)
     outside, inside = ~inside & seen, inside & seen
     within = np.where(inside.any(axis=_PIXELS), np.sum(values, axis=_PIXELS, where=inside), np.nan)
     return _ratio(within, within + np.sum(values, axis=_PIXELS, where=outside))
@@ -103,8 +117,8 @@ def marked(heatmap: np.ndarray, case: str, void: np.ndarray | None = None) -> np
     """
     if case not in ("pos", "signed"):
         raise ValueError(f"case={case!r}: must be 'pos' or 'signed'")
-    values = maps.finite(heatmap)
-    seen = maps.counted(void, values.shape)
+    values = finite(heatmap)
+    seen = counted(void, values.shape)
     if case == "signed":
         return (values > 0) & seen
     values = np.where(seen, np.maximum(values, 0), 0)
@@ -127,8 +141,8 @@ def confusion(marked: np.ndarray, mask: np.ndarray, void: np.ndarray | None = No
     shape = np.shape(marked)
     if len(shape) not in (2, 3):
         raise ValueError(f"marked has shape {shape}: it must be (H, W) or (N, H, W)")
-    marked, mask = maps.mask_of(marked, shape, "marked"), maps.mask_of(mask, shape, "object's")
-    seen = maps.counted(void, shape)
+    marked, mask = mask_of(marked, shape, "marked"), mask_of(mask, shape, "object's")
+    seen = counted(void, shape)
     groups = (marked & mask, marked & ~mask, ~marked & mask, ~marked & ~mask)
     counts = [np.sum(group & seen, axis=_PIXELS, dtype=np.int64) for group in groups]
     return Counts(*(int(count) if len(shape) == 2 else count for count in counts))
@@ -165,6 +179,46 @@ def mean_iou(counts: Counts) -> Any:
     return _number(np.where(_pixels(counts) > 0, np.add(*ious) / 2, np.nan))
 
 
+def discrimination(
+    heatmap: np.ndarray, own: np.ndarray, other: np.ndarray, void: np.ndarray | None = None
+) -> Discrimination:
+    """Whether a heatmap tells the object of the explained class from that of another class; higher is better.
+
+    If neither object has positive relevance, the answer is no. A heatmap without positive relevance points
+    nowhere. If a heatmap does not depend on the class, the mean of `mass` over both classes of each image is 0.5,
+    and so is that of `density`.
+
+    Source of the pointing game: Zhang et al., Top-Down Neural Attention by Excitation Backprop, IJCV 2018.
+
+    Args:
+        heatmap: relevance, (H, W).
+        own: which pixels are the explained object's, bool, (H, W).
+        other: which pixels are the other object's, bool, (H, W).
+        void: pixels that do not count, bool, (H, W).
+
+    Raises:
+        ValueError: the shapes differ, a mask is not bool, or the heatmap has values that are not finite.
+    """
+    values = finite(heatmap)
+    if values.ndim != 2:
+        raise ValueError(f"the heatmap has shape {values.shape}: give one image, (H, W)")
+    seen = counted(void, values.shape)
+    own = mask_of(own, values.shape, "own") & seen
+    other = mask_of(other, values.shape, "other") & seen
+    if not own.any() or not other.any():
+        return Discrimination(np.nan, np.nan, np.nan, np.nan)
+    positive = np.where(seen, np.maximum(values, 0), 0)
+    inside, outside = positive[own], positive[other]
+    peak = np.unravel_index(positive.argmax(), positive.shape)
+    points = positive[peak] > 0
+    return Discrimination(
+        float(inside.sum() > outside.sum()),
+        float(inside.mean() > outside.mean()),
+        float(points and own[peak]),
+        float(points and other[peak]),
+    )
+
+
 def _pixels(counts: Counts) -> np.ndarray:
     return np.sum(np.array(counts, np.int64), axis=0)
 
@@ -182,3 +236,43 @@ def _ratio(above: Any, below: Any, empty: float = np.nan) -> Any:
 
 def _number(values: np.ndarray) -> Any:
     return values if np.ndim(values) else float(values)
+
+
+def finite(heatmap: np.ndarray) -> np.ndarray:
+    """Relevance (H, W) or (N, H, W) as float64.
+
+    Raises:
+        ValueError: the number of axes is wrong, or values are not finite; the message says how many, and in which
+            samples.
+    """
+    values = np.asarray(heatmap, np.float64)
+    if values.ndim not in (2, 3):
+        raise ValueError(
+            f"the heatmap has shape {values.shape}: it must be (H, W) or (N, H, W), relevance summed over channels"
+        )
+    wrong = ~np.isfinite(values)
+    if wrong.any():
+        samples = ", ".join(map(str, np.flatnonzero(wrong.any(axis=(-2, -1)))))
+        where = f", in sample {samples}" if values.ndim == 3 else ""
+        raise ValueError(f"the heatmap has {wrong.sum()} values that are not finite{where}")
+    return values
+
+
+def mask_of(mask: np.ndarray, shape: tuple[int, ...], name: str) -> np.ndarray:
+    """A mask as a bool array.
+
+    Raises:
+        ValueError: the mask has another shape, or is not bool.
+    """
+    array = np.asarray(mask)
+    if array.shape != shape:
+        raise ValueError(f"the heatmap has shape {shape}, the {name} mask {array.shape}")
+    # In an array of labels 0, 1 and 255, void pixels would count as the object's.
+    if array.dtype != bool:
+        raise ValueError(f"the {name} mask is {array.dtype}: it must be bool, as in labels == 1")
+    return array
+
+
+def counted(void: np.ndarray | None, shape: tuple[int, ...]) -> np.ndarray:
+    """Which pixels are not void, bool."""
+    return np.ones(shape, bool) if void is None else ~mask_of(void, shape, "void")

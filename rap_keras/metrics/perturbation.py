@@ -7,7 +7,7 @@ from typing import Any, Callable, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from rap_keras.metrics import arrays as maps
+from rap_keras.metrics.localisation import finite
 
 ORDERS = ("lerf", "morf", "random")
 """In which order pixels are removed, see `region_perturbation`."""
@@ -117,7 +117,7 @@ def _removal_order(
     """Pixel numbers by when they are removed, (N, H * W)."""
     if order not in ORDERS:
         raise ValueError(f"order={order!r}: must be one of {', '.join(map(repr, ORDERS))}")
-    values = maps.finite(heatmaps)
+    values = finite(heatmaps)
     if values.shape != shape:
         raise ValueError(f"the heatmaps have shape {values.shape}, the images {shape}: they must be the same")
     images, size = shape[0], shape[1] * shape[2]
