@@ -174,7 +174,7 @@ def test_what_is_refused():
         picture(RELEVANCE, np.zeros((3, 3, 3)))
     with pytest.raises(ValueError, match="width is 1 inches, and the meaning of the colours needs"):
         picture(RELEVANCE, width=1)
-    with pytest.raises(ValueError, match="a has relevance for 1 image and not for 2 photos"):
+    with pytest.raises(ValueError, match="method 'a' has 1 heatmap for 2 photos"):
         picture({"a": [RELEVANCE]}, [PHOTO, PHOTO])
     with pytest.raises(ValueError, match="relevance is an empty dict"):
         picture({})
