@@ -23,45 +23,36 @@ def is_array_file(path: Path) -> bool:
 
 
 def load(path: Path, inputs: Mapping[str, Shape]) -> tuple[dict[str, np.ndarray], bool]:
-    """The samples in a file, for each input of a model.
-
-    An array with the input's shape is one sample; with one more axis in front it is a batch of samples. A last
-    axis of length 1 may be missing from either; it is added.
-
-    Args:
-        path: a .npy file with one array, or a .npz file with one, or with one for each input by its name.
-        inputs: the shape of one sample by input name, None for a free length.
-
-    Returns:
-        The samples by input name, in the order of `inputs`, real numbers, (N, ...); and whether the file holds a
-        batch rather than one sample without a batch axis.
-
-    Raises:
-        OSError: the file cannot be opened.
-        ValueError: it is not a NumPy file, is damaged, or holds anything other than finite real numbers; an array
-            has another shape; the arrays have other names than the inputs, or different numbers of samples.
-    """
+    """The samples in a .npy or .npz file, as `as_batches` gives them; raises ValueError if it holds none."""
     return as_batches(_arrays(path), inputs, str(path))
 
 
 def as_batches(
     arrays: dict[str, np.ndarray], inputs: Mapping[str, Shape], where: str
 ) -> tuple[dict[str, np.ndarray], bool]:
-    """Arrays in the form in which `load` returns those of a file.
+    """The samples in arrays, for each input of a model, and whether they are a batch rather than a single sample.
+
+    An array with the input's shape is one sample; with one more axis in front it is a batch of samples. A last
+    axis of length 1 may be missing from either; it is added.
 
     Args:
-        arrays: by name; an array without a name has the name "".
-        inputs: as for `load`.
+        arrays: by the names of the inputs; an array without a name has the name "".
+        inputs: the shape of one sample by input name, None for a free length.
         where: the source of the arrays, for errors.
 
+    Returns:
+        The samples by input name, in the order of `inputs`, real numbers, (N, ...).
+
     Raises:
-        ValueError: as for `load`.
+        ValueError: they are not finite real numbers; an array has another shape; they have other names than the
+            inputs, or different numbers of samples.
     """
     found: dict[str, np.ndarray] = {}
     batches: dict[str, bool] = {}
     for name, array in _by_input(where, arrays, inputs).items():
-        _require_numbers(array, f"{where}{_of_input(name, inputs)}")
-        found[name], batches[name] = _as_batch(array, inputs[name], f"{where}{_of_input(name, inputs)}")
+        here = f"{where}: {name}" if len(inputs) > 1 else where
+        _require_numbers(array, here)
+        found[name], batches[name] = _as_batch(array, inputs[name], here)
     counts = {name: len(array) for name, array in found.items()}
     if len(set(counts.values())) > 1 or len(set(batches.values())) > 1:
         held = ", ".join(
@@ -71,10 +62,6 @@ def as_batches(
             f"{where}: {held}: give each input equally many samples, or each one sample without a batch axis"
         )
     return found, any(batches.values())
-
-
-def _of_input(name: str, inputs: Mapping[str, Shape]) -> str:
-    return f": {name}" if len(inputs) > 1 else ""
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
@@ -127,9 +114,8 @@ def _require_numbers(array: np.ndarray, where: str) -> None:
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         count = int((~np.isfinite(array)).sum())
         raise ValueError(
-            f"{where}: {count} of {counted(array.size, 'value')} {'is' if count == 1 else 'are'} NaN or "
-            "infinite: replace them, for instance with "
-            "numpy.nan_to_num"
+            f"{where}: {count} of {counted(array.size, 'value')} {'is' if count == 1 else 'are'} NaN or infinite: "
+            "replace them, for instance with numpy.nan_to_num"
         )
 
 

@@ -13,10 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from rap_keras.basics.progress import progress_bar
-from rap_keras.datasets.dataset import BrokenExample, Dataset, find_folder, fingerprint
-from rap_keras.datasets.example import BACKGROUND, VOID, Example
-from rap_keras.datasets.images import opened
-from rap_keras.datasets.reading import read_annotation, read_mask, read_photo, to_boxes
+from rap_keras.datasets.dataset import BACKGROUND, VOID, BrokenExample, Dataset, Example
+from rap_keras.datasets.reading import find_folder, fingerprint, read_annotation, read_mask, read_photo, to_boxes
 
 CLASSES: tuple[str, ...] = tuple(
     "aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person pottedplant "
@@ -30,6 +28,8 @@ _LAYOUT = (
     "VOC2012, VOCdevkit or the folder that contains it"
 )
 _LIST = "ImageSets/Segmentation/val.txt"
+_FILES = (("JPEGImages", ".jpg"), ("SegmentationClass", ".png"), ("Annotations", ".xml"))
+_LARGE = 0.04  # of a photo's pixels
 
 
 def voc2012(root: str | Path) -> Dataset:
@@ -80,20 +80,19 @@ def voc2012_pairs(root: str | Path) -> Dataset:
 def _base(root: str | Path) -> Path:
     """The folder VOC2012; raises FileNotFoundError if it has another layout."""
     base = find_folder(root, ("", "VOC2012", "VOCdevkit/VOC2012"), _LIST, _LAYOUT)
-    for folder in ("JPEGImages", "SegmentationClass", "Annotations"):
+    for folder, _ in _FILES:
         find_folder(base, ("",), folder, _LAYOUT)
     return base
 
 
 def _files(base: Path, names: Iterable[str]) -> Iterator[Path]:
-    places = (("JPEGImages", ".jpg"), ("SegmentationClass", ".png"), ("Annotations", ".xml"))
-    return (base / folder / f"{name}{suffix}" for name in names for folder, suffix in places)
+    return (base / folder / f"{name}{suffix}" for name in names for folder, suffix in _FILES)
 
 
 def _read(base: Path, name: str) -> Example:
-    photo = read_photo(base / "JPEGImages" / f"{name}.jpg")
-    pixels = _read_pixels(base / "SegmentationClass" / f"{name}.png", photo)
-    path = base / "Annotations" / f"{name}.xml"
+    photo_path, mask_path, path = _files(base, [name])
+    photo = read_photo(photo_path)
+    pixels = _read_pixels(mask_path, photo)
     # Columns and rows of Pascal VOC count from 1.
     boxes = to_boxes(read_annotation(path, photo), _NUMBERS, 1, photo, path)
     labels = frozenset(int(number) for number in np.unique(pixels) if number >= 0)
@@ -110,21 +109,15 @@ def _read_pair(base: Path, name: str) -> Example:
 
 def _large_classes(base: Path, photo: str) -> list[int]:
     """Numbers of the classes that cover enough of a photo; none if its mask cannot be read."""
-    path = base / "SegmentationClass" / f"{photo}.png"
     try:
-        with opened(path) as image:
-            mask = np.array(image)
-        return _covering(_as_classes(mask, path))
-    except (OSError, ValueError):
+        return _covering(_read_pixels(base / "SegmentationClass" / f"{photo}.png"))
+    except BrokenExample:
         return []
 
 
 def _covering(pixels: np.ndarray) -> list[int]:
     numbers, counts = np.unique(pixels, return_counts=True)
     return [int(number) for number, count in zip(numbers, counts) if number >= 0 and count > _LARGE * pixels.size]
-
-
-_LARGE = 0.04  # of a photo's pixels
 
 
 def _read_list(path: Path) -> tuple[str, ...]:
@@ -139,12 +132,9 @@ def _read_list(path: Path) -> tuple[str, ...]:
     return names
 
 
-def _read_pixels(path: Path, photo: np.ndarray) -> np.ndarray:
+def _read_pixels(path: Path, photo: np.ndarray | None = None) -> np.ndarray:
     """The class of each pixel; in the file 0 is background, 1 to 20 are the classes in order, 255 is void."""
-    return _as_classes(read_mask(path, photo), path)
-
-
-def _as_classes(mask: np.ndarray, path: Path) -> np.ndarray:
+    mask = read_mask(path, photo)
     if mask.ndim != 2 or mask.dtype != np.uint8:
         raise BrokenExample(f"{path}: colours instead of palette indices; use the masks as published")
     unknown = np.setdiff1d(mask, [*range(len(CLASSES) + 1), 255])
