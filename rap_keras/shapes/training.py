@@ -35,11 +35,7 @@ _VALIDATION_IMAGES = 1000
 
 
 def train(
-    network: str,
-    output: Path,
-    epochs: int | None = None,
-    images: int = 24_000,
-    progress: bool = True,
+    network: str, output: Path, epochs: int | None = None, images: int = 24_000, progress: bool = True
 ) -> float:
     """Train a network from scratch and save its weights.
 
@@ -91,9 +87,7 @@ def train(
 def accuracy(network: Any, samples: Samples) -> float:
     """Share, 0 to 1, of samples whose (first) object has the top-scoring class.
 
-    Args:
-        network: a Keras model from preprocessed images to a score per class.
-        samples: generated images.
+    The network goes from preprocessed images to a score per class.
     """
     scores = network.predict(preprocess(samples.images), verbose=0)
     return float(np.mean(np.argmax(scores, axis=1) == samples.labels))
