@@ -35,14 +35,7 @@ _OPERATIONS = ("TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer")
 
 
 def translated(config: Any) -> Any:
-    """A configuration of Keras 1 or 2 in a form that Keras 3 reads as the same network.
-
-    Args:
-        config: the parsed configuration of a model, or any part of it.
-
-    Raises:
-        ValueError: there is an operation of TensorFlow in it.
-    """
+    """A configuration of Keras 1 or 2, or a part of it, in a form that Keras 3 reads as the same network."""
     if isinstance(config, list):
         return [translated(value) for value in config]
     if not isinstance(config, dict):
