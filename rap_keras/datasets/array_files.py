@@ -11,15 +11,12 @@ import numpy as np
 from rap_keras.basics.whole_file import require_file
 from rap_keras.basics.wording import counted
 
-EXTENSIONS = (".npy", ".npz")
-"""Extensions of array files, lower case."""
-
 Shape = Sequence[Union[int, None]]
 
 
 def is_array_file(path: Path) -> bool:
     """Whether a path has the extension of an array file."""
-    return path.suffix.lower() in EXTENSIONS
+    return path.suffix.lower() in (".npy", ".npz")
 
 
 def load(path: Path, inputs: Mapping[str, Shape]) -> tuple[dict[str, np.ndarray], bool]:
@@ -81,9 +78,8 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
                     f"{path}: an array of Python objects: save numbers, numpy.save('x.npy', x.astype('float32'))"
                 ) from None
             wanted = "numpy.save('x.npy', x)" if path.suffix.lower() == ".npy" else "numpy.savez('x.npz', x=x)"
-            raise ValueError(
-                f"{path}: not a NumPy file, or a damaged one: save the array with {wanted}"
-            ) from error
+            message = f"{path}: not a NumPy file, or a damaged one: save the array with {wanted}"
+            raise ValueError(message) from error
 
 
 def _by_input(where: str, arrays: dict[str, np.ndarray], inputs: Mapping[str, Shape]) -> dict[str, Any]:
@@ -92,15 +88,13 @@ def _by_input(where: str, arrays: dict[str, np.ndarray], inputs: Mapping[str, Sh
         return {next(iter(inputs)): next(iter(arrays.values()))}
     if set(arrays) == set(inputs):
         return {name: arrays[name] for name in inputs}
-    has = ", ".join(map(repr, arrays)) if "" not in arrays else "an array without a name"
-    takes = ", ".join(f"{name!r} {_text(shape)}" for name, shape in inputs.items())
+    has = "an array without a name" if "" in arrays else ", ".join(map(repr, arrays)) or "no array"
     if len(inputs) == 1:
-        raise ValueError(
-            f"{where}: it has {has or 'no array'}, but the model takes one array: numpy.savez('x.npz', x=x)"
-        )
+        raise ValueError(f"{where}: it has {has}, but the model takes one array: numpy.savez('x.npz', x=x)")
+    takes = ", ".join(f"{name!r} {_text(shape)}" for name, shape in inputs.items())
     pairs = ", ".join(f"{name!r}: {'abcdefghijklmnopqrstuvwxyz'[i % 26]}" for i, name in enumerate(inputs))
     raise ValueError(
-        f"{where}: it has {has or 'no array'}, but the model takes {takes}: give each input an array by its name, "
+        f"{where}: it has {has}, but the model takes {takes}: give each input an array by its name, "
         f"numpy.savez('x.npz', **{{{pairs}}})"
     )
 

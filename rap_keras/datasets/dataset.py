@@ -24,10 +24,7 @@ class BrokenExample(ValueError):  # noqa: N818 - it is the example's fault
 
 
 class Box(NamedTuple):
-    """A bounding box in pixels of the photo, right and bottom exclusive: photo[top:bottom, left:right].
-
-    The label is a class number, or `OBJECT`.
-    """
+    """A class number or `OBJECT`, and a box in pixels of the photo: photo[top:bottom, left:right]."""
 
     label: int
     left: int
@@ -44,8 +41,7 @@ class Example:
         name: Unique within the data set.
         photo: RGB, uint8, (H, W, 3).
         labels: The classes that are right answers; None if unknown.
-        pixels: The class of each pixel, or `BACKGROUND`, `VOID` or `OBJECT`, int16, (H, W); None if
-            the data set has no masks.
+        pixels: The class of each pixel, or `BACKGROUND`, `VOID` or `OBJECT`, int16, (H, W); None without masks.
         boxes: Bounding boxes of the objects; empty if the data set has none.
         explained: The class to explain; None for the top-scoring class.
     """
@@ -93,10 +89,9 @@ class Dataset:
 
 
 class Truth(NamedTuple):
-    """Where the object is, bool, (height, width) each.
+    """Where the object is, bool, (height, width) each; `mask` is None without masks, `box` without boxes.
 
-    `mask` is None if the example has no masks, `box` if it has no boxes; `box` is the union of
-    the boxes. `void` is where pixels are never counted.
+    `box` is the union of the boxes. `void` is where pixels are never counted.
     """
 
     mask: np.ndarray | None
@@ -109,18 +104,13 @@ def truth(
 ) -> Truth:
     """Where the object is at the network's input resolution.
 
-    Masks and boxes are drawn at the photo's size and then fitted like the photo, by `images.fit`,
-    with nearest neighbour.
+    Masks and boxes are drawn at the photo's size and then fitted like the photo, with nearest neighbour.
 
     Args:
         example: The image with its ground truth.
         size: Height and width of the network's input, in pixels.
-        short_side: As for `images.fit`.
-        target: Only objects of this class and of unknown class are included; without it, every
-            object.
-
-    Raises:
-        ValueError: `images.fit` refuses the sizes.
+        short_side: What `images.fit` resizes the shorter side to before it cuts out the centre.
+        target: Only objects of this class and of unknown class are included; without it, every object.
     """
     planes = np.zeros(example.photo.shape, np.uint8)
     mask, box, void = np.moveaxis(planes, -1, 0)

@@ -49,12 +49,12 @@ def fingerprint(names: Iterable[str], files: Iterable[Path]) -> str:
     return digest.hexdigest()
 
 
-def find_folder(root: str | Path, places: Sequence[str], needed: str, layout: str) -> Path:
-    """The first of `places` below `root` that has `needed` in it; else FileNotFoundError states the `layout`."""
+def find_folder(root: str | Path, folders: Sequence[str], needed: str, layout: str) -> Path:
+    """The first of `folders` below `root` that has `needed` in it; else FileNotFoundError states the `layout`."""
     root = Path(root)
-    for place in places:
-        if (root / place / needed).exists():
-            return root / place
+    for folder in folders:
+        if (root / folder / needed).exists():
+            return root / folder
     cause = f"no {needed} in there" if root.exists() else "no such folder"
     raise FileNotFoundError(f"{root}: {cause}; the expected layout is {layout}")
 
@@ -121,14 +121,11 @@ def read_annotation(path: Path, photo: np.ndarray) -> list[Corners]:
             "use the photos as published"
         )
     try:
-        return [_corners(thing) for thing in objects]
+        sides = ("xmin", "ymin", "xmax", "ymax")
+        corners = [[_number(thing, f"bndbox/{side}") for side in sides] for thing in objects]
+        return [Corners((thing.findtext("name") or "").strip(), *four) for thing, four in zip(objects, corners)]
     except ValueError as error:
         raise BrokenExample(f"{path}: {error}") from error
-
-
-def _corners(thing: Element) -> Corners:
-    name = (thing.findtext("name") or "").strip()
-    return Corners(name, *(_number(thing, f"bndbox/{side}") for side in ("xmin", "ymin", "xmax", "ymax")))
 
 
 def _number(element: Element, path: str) -> int:

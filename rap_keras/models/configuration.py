@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -242,7 +242,9 @@ def _is_known(content: dict[str, Any], name: str) -> bool:
         name = content.get("config")  # type: ignore[assignment]
         if not isinstance(name, str):
             return False
-        return _is_registered(name) or (name in _keras_functions() and (module == "builtins" or _of_keras(module)))
+        return _is_registered(name) or (
+            name in _names(_FUNCTIONS, inspect.isfunction) and (module == "builtins" or _of_keras(module))
+        )
     if isinstance(key, str) and _is_registered(key):
         return True
     if key not in (None, name):
@@ -251,7 +253,8 @@ def _is_known(content: dict[str, Any], name: str) -> bool:
         return functional.is_known(name)
     if isinstance(module, str) and ".applications." in module and name in _OF_APPLICATIONS:
         return _of_keras(module)
-    return name in _keras_classes() and (_of_keras(module) or module in _INITIALIZERS)
+    is_class = name in _NOT_EXPORTED or name in _names(_CLASSES, inspect.isclass)
+    return is_class and (_of_keras(module) or module in _INITIALIZERS)
 
 
 def _is_registered(name: str) -> bool:
@@ -262,21 +265,15 @@ def _of_keras(module: Any) -> bool:
     return module is None or (isinstance(module, str) and module.split(".")[0] == "keras")
 
 
-def _keras_classes() -> set[str]:
-    return {name for name, member in _members(_CLASSES) if isinstance(member, type)} | _NOT_EXPORTED
-
-
-def _keras_functions() -> set[str]:
-    functions = {name for name, member in _members(_FUNCTIONS) if inspect.isfunction(member)}
-    return functions - {"deserialize", "get", "serialize"}
-
-
-def _members(modules: list[str]) -> Iterator[tuple[str, Any]]:
+def _names(modules: list[str], is_kind: Callable[[Any], bool]) -> set[str]:
+    """The names of all classes or functions in these modules of Keras."""
+    found: set[str] = set()
     for path in modules:
         place: Any = keras
         for name in path.split("."):  # some are newer than iNNvestigate's oldest TensorFlow
             place = getattr(place, name, None)
-        yield from vars(place).items() if place else ()
+        found.update(name for name, member in (vars(place).items() if place else ()) if is_kind(member))
+    return found - {"deserialize", "get", "serialize"}
 
 
 def _shown(content: dict[str, Any]) -> str:

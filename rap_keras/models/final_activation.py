@@ -157,10 +157,8 @@ def _written_out(call: Call, network: Network) -> str | None:
     kind = kind_of(call)
     if kind is None or kind.rule is not divided:
         return None
-    producers = {number: c for c in network.calls for number in c.outputs}
-    numerator = producers.get(call.inputs[0])
-    is_exp = numerator is not None and keras_graph.operation_name(numerator.layer) == "exp"
-    return "softmax" if is_exp else None
+    numerators = [c.layer for c in network.calls if call.inputs[0] in c.outputs]
+    return "softmax" if "exp" in map(keras_graph.operation_name, numerators) else None
 
 
 def _passes_on(call: Call) -> bool:

@@ -138,11 +138,13 @@ def _vector(figure: Any, values: np.ndarray, relevance: np.ndarray, style: Style
     note = f"{len(shown)} of {len(values)} features, of the largest |relevance|" * (len(shown) < len(values))
     limit = style.limit(relevance)
     bars, strip = figure.subplots(2, 1, height_ratios=[8, 1], sharex=True)
-    places = np.arange(len(shown))
-    bars.bar(places, values[shown], color=colours(relevance[shown], limit, style), edgecolor="0.5", linewidth=0.4)
+    positions = np.arange(len(shown))
+    bars.bar(
+        positions, values[shown], color=colours(relevance[shown], limit, style), edgecolor="0.5", linewidth=0.4
+    )
     strip.imshow(style.colours(relevance[np.newaxis, shown], limit), aspect="auto")
     strip.set(yticks=[])
-    strip.set_xticks(places, [str(number) for number in shown], rotation=90 if len(shown) > 16 else 0)
+    strip.set_xticks(positions, [str(number) for number in shown], rotation=90 if len(shown) > 16 else 0)
     small = _small(style)
     bars.tick_params(labelsize=small, labelbottom=False)
     strip.tick_params(labelsize=small if len(shown) <= 32 else small - 2)
@@ -174,7 +176,7 @@ def _series(figure: Any, values: np.ndarray, relevance: np.ndarray, style: Style
 def _image(figure: Any, values: np.ndarray, relevance: np.ndarray, style: Style) -> tuple[float, str]:
     summed = style.shown(heatmap(relevance))
     limit = style.limit(summed)
-    _pictures(figure.subplots(1, 2), [as_photo(values), style.colours(summed, limit)])
+    _images(figure.subplots(1, 2), [as_photo(values), style.colours(summed, limit)])
     return limit, channels_note(values.shape[-1])
 
 
@@ -185,8 +187,8 @@ def _volume(figure: Any, values: np.ndarray, relevance: np.ndarray, style: Style
     means = values if values.shape[-1] in (1, 3, 4) else values.mean(axis=-1, keepdims=True, dtype=np.float64)
     low, high = float(means.min()), float(means.max())
     axes = figure.subplots(2, len(shown), squeeze=False)
-    _pictures(axes[0], [as_photo(means[number], low, high) for number in shown])
-    _pictures(axes[1], [style.colours(maps[number], limit) for number in shown])
+    _images(axes[0], [as_photo(means[number], low, high) for number in shown])
+    _images(axes[1], [style.colours(maps[number], limit) for number in shown])
     for number, upper in zip(shown, axes[0]):
         upper.set_title(str(number), fontsize=_small(style), pad=2)
     count = f"{len(shown)} of {len(values)} slices, of the largest |relevance|" * (len(shown) < len(values))
@@ -198,9 +200,9 @@ def channels_note(channels: int) -> str:
     return "" if channels in (1, 3, 4) else f"mean of {channels} channels"
 
 
-def _pictures(places: Any, pictures: Sequence[np.ndarray]) -> None:
-    for axes, picture in zip(places, pictures):
-        axes.imshow(picture, interpolation="nearest")
+def _images(places: Any, images: Sequence[np.ndarray]) -> None:
+    for axes, image in zip(places, images):
+        axes.imshow(image, interpolation="nearest")
         axes.set(xticks=[], yticks=[])
 
 
