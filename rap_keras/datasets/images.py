@@ -158,8 +158,7 @@ def _opaque(image: Image.Image, name: str) -> np.ndarray:
 
 def to_grey(photo: np.ndarray) -> np.ndarray:
     """A photo, RGB, uint8, (H, W, 3), as grey with three equal channels: the luma of ITU-R BT.601."""
-    grey = np.asarray(Image.fromarray(photo).convert("L"))
-    return np.repeat(grey[:, :, np.newaxis], 3, axis=2)
+    return np.array(Image.fromarray(photo).convert("L").convert("RGB"))
 
 
 def _from_deep(values: np.ndarray, may_be_12_bits: bool, path: str | Path) -> np.ndarray:

@@ -46,13 +46,6 @@ _JITTER = 14
 _LEAST_DISTANCE = 100
 
 
-class Placed(NamedTuple):
-    """An object before it is drawn: its label and where it lies."""
-
-    label: int
-    pose: Pose
-
-
 class Sample(NamedTuple):
     """One image with its ground truth.
 
@@ -107,8 +100,7 @@ def sample(index: int, seed: int, second_object: bool = False) -> Sample:
     Raises:
         ValueError: `index` or `seed` is negative.
     """
-    rng = _generator(index, seed, second_object)
-    placed = _place(rng, index, second_object)
+    rng, placed = placements(index, seed, second_object)
     ground, colours = _colours(rng, len(placed))
     canvas = np.zeros((3, SIZE, SIZE), dtype=np.int32)
     everywhere = (slice(0, SIZE), slice(0, SIZE))
@@ -136,32 +128,27 @@ def generate(count: int, seed: int, second_object: bool = False) -> Samples:
     if count < 1:
         raise ValueError(f"count is {count}: ask for 1 image or more")
     columns = zip(*(sample(index, seed, second_object) for index in range(count)))
-    return Samples(*(_stack(column) for column in columns if column[0] is not None))
+    stacked = [np.stack(column) for column in columns if column[0] is not None]
+    return Samples(*(x.astype(np.int64) if x.ndim == 1 else x for x in stacked))  # Windows has int32 labels
 
 
-def placements(index: int, seed: int, second_object: bool = False) -> list[Placed]:
-    """The objects of a sample before they are drawn: one, or the first and the second."""
-    return _place(_generator(index, seed, second_object), index, second_object)
-
-
-def _generator(index: int, seed: int, second_object: bool) -> np.random.Generator:
+def placements(
+    index: int, seed: int, second_object: bool = False
+) -> tuple[np.random.Generator, list[tuple[int, Pose]]]:
+    """The labels and poses of a sample's objects, and the generator of random numbers for the rest of the sample."""
     if index < 0 or seed < 0:
         raise ValueError(f"index {index}, seed {seed}: both must be 0 or more")
     entropy = np.random.SeedSequence([seed, index, int(second_object)])
-    return np.random.Generator(np.random.PCG64(entropy))
-
-
-def _place(rng: np.random.Generator, index: int, second_object: bool) -> list[Placed]:
-    """Objects apart from each other and wholly inside the image."""
+    rng = np.random.Generator(np.random.PCG64(entropy))
     labels = [int(index) % len(CLASSES)]
     if second_object:
         labels.append((labels[0] + int(rng.integers(1, len(CLASSES)))) % len(CLASSES))
     radii = [_radius(rng, CLASSES[label], _OF_TWO if second_object else _ALONE) for label in labels]
-    while True:
+    while True:  # until they are apart from each other; each is wholly inside the image
         centres = [_centre(rng, radius) for radius in radii]
         if not second_object or _apart(centres, radii):
             break
-    return [Placed(label, Pose(x, y, radius, *turn(rng))) for label, radius, (x, y) in zip(labels, radii, centres)]
+    return rng, [(label, Pose(x, y, radius, *turn(rng))) for label, radius, (x, y) in zip(labels, radii, centres)]
 
 
 def _colours(rng: np.random.Generator, objects: int) -> tuple[Colour, list[Colour]]:
@@ -196,12 +183,6 @@ def _apart(centres: list[tuple[float, float]], radii: list[float]) -> bool:
     (x0, y0), (x1, y1) = centres
     reach = sum(radii) + _MARGIN
     return (x1 - x0) * (x1 - x0) + (y1 - y0) * (y1 - y0) >= reach * reach
-
-
-def _stack(column: tuple) -> np.ndarray:
-    if isinstance(column[0], int):
-        return np.array(column, dtype=np.int64)  # the default would be int32 on Windows
-    return np.stack(column)
 
 
 def _box(mask: np.ndarray) -> np.ndarray:

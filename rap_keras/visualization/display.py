@@ -205,8 +205,7 @@ def _in_notebook() -> bool:
         return False
     from IPython import get_ipython
 
-    shell = get_ipython()
-    return shell is not None and hasattr(shell, "kernel")
+    return hasattr(get_ipython(), "kernel")
 
 
 def _row(arrays: Mapping[str, np.ndarray], photo: np.ndarray | None, label: str = "") -> Row:

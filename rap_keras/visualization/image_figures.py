@@ -76,9 +76,8 @@ def grid(
 
     Raises:
         TypeError: `heatmaps` is not a mapping, or a photo or heatmap holds something other than real numbers.
-        ValueError: There is no photo or no method, the numbers of photos, heatmaps and titles
-            differ, a heatmap differs from its photo in size or has values that are not finite, or
-            a photo is out of its range.
+        ValueError: There is no photo or no method, the numbers of photos, heatmaps and titles differ, a heatmap
+            differs from its photo in size or has values that are not finite, or a photo is out of its range.
     """
     if not isinstance(heatmaps, Mapping):
         raise TypeError(
@@ -222,11 +221,10 @@ def layer_strip(
     Each picture has its own scale, and the shape of its array below. Deep networks take several rows.
 
     Args:
-        relevances: For each layer's name, from the network's input to its output, the relevance of
-            one sample at that layer's input: (H, W, C), shown as the sum over the channels, or
-            (features,), shown as a bar with the first feature on top. A bar of more than 90
-            features has 90 steps, each the strongest of the features there. A list of such arrays
-            for a layer with several inputs.
+        relevances: For each layer's name, from the network's input to its output, the relevance of one sample at
+            that layer's input: (H, W, C), shown as the sum over the channels, or (features,), shown as a bar with
+            the first feature on top. A bar of more than 90 features has 90 steps, each the strongest of the
+            features there. A list of such arrays for a layer with several inputs.
         photo: The photo to show after the last heatmap, (H, W, 3), uint8 or float in [0, 1].
         negative_logit: Whether the logit is negative, so that blue is relevant.
         scale: What gets the darkest colour: "max", the largest |relevance|, or "percentile", the 99th percentile.
