@@ -135,7 +135,7 @@ def generate(count: int, seed: int, second_object: bool = False) -> Samples:
 def placements(
     index: int, seed: int, second_object: bool = False
 ) -> tuple[np.random.Generator, list[tuple[int, Pose]]]:
-    """The labels and poses of a sample's objects, and the generator of random numbers for the rest of the sample."""
+    """The labels and poses of a sample's objects, and the generator of random numbers for the rest of it."""
     if index < 0 or seed < 0:
         raise ValueError(f"index {index}, seed {seed}: both must be 0 or more")
     entropy = np.random.SeedSequence([seed, index, int(second_object)])

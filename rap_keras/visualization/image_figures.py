@@ -120,7 +120,7 @@ def by_photo(
 
 
 def drawn(rows: Sequence[Row], style: Style, cell: float | None = None, is_turned: bool = False) -> Figure:
-    """The figure of some rows, with a bar of the colours; raises ValueError if its width is too small.
+    """The figure of some rows, with a bar of the colours.
 
     A single row without `cell` has its label above the images; several have theirs on the left.
 
@@ -129,7 +129,10 @@ def drawn(rows: Sequence[Row], style: Style, cell: float | None = None, is_turne
         style: of the figure.
         cell: width of an image, in inches; by default as the number of columns or the figure's width has it.
         is_turned: whether in some row blue is relevant, as the logit is negative.
-    """  # noqa: DOC501, `_too_narrow` makes a ValueError
+
+    Raises:
+        ValueError: the figure's width is too small for one image beside the labels, or for the colours.
+    """
     size, headings = style.font_size, list(rows[0].heatmaps)
     words = _MEANING if headings == ["RAP"] and not is_turned else _SIGNS
     words = ("0", "strongest") if style.absolute else words
@@ -145,7 +148,7 @@ def drawn(rows: Sequence[Row], style: Style, cell: float | None = None, is_turne
     needed = _legend_width(words, style) + 2 * _MARGIN
     width = style.width or max(content, needed)
     if width < needed:
-        raise _too_narrow(style, "the meaning of the colours needs", needed)
+        raise ValueError(_too_narrow(style, "the meaning of the colours needs", needed))
     centre = width / 2 if style.width or is_title else (left + content - _MARGIN) / 2
     if is_title and not style.width:
         left += (width - content) / 2
@@ -186,13 +189,13 @@ def _columns(headings: Sequence[str], style: Style, left: float, cell: float | N
     room = style.width - left - _MARGIN + _GAP
     fitting = int(room / (narrowest + _GAP))
     if fitting < 1:
-        raise _too_narrow(style, "the labels and one image need", left + _MARGIN + narrowest)
+        raise ValueError(_too_narrow(style, "the labels and one image need", left + _MARGIN + narrowest))
     across = math.ceil(len(headings) / math.ceil(len(headings) / fitting))
     return room / across - _GAP, across
 
 
-def _too_narrow(style: Style, what_needs: str, inches: float) -> ValueError:
-    return ValueError(
+def _too_narrow(style: Style, what_needs: str, inches: float) -> str:
+    return (
         f"width is {style.width:g} inches, and {what_needs} {math.ceil(10 * inches) / 10}: give a larger width "
         "or a smaller font_size"
     )
