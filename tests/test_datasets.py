@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from rap_keras.datasets import BACKGROUND, DATASETS, OBJECT, VOID, Box, Example, open_dataset, shapes, truth
-from rap_keras.datasets.dataset import fingerprint
 from rap_keras.datasets.images import fit
+from rap_keras.datasets.reading import fingerprint
 from rap_keras.shapes import TEST_SEED, sample
 
 PIXELS = np.array(

@@ -10,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from rap_keras.visualization import grid, layer_strip, to_rgb
-from rap_keras.visualization.layer_pictures import WIDEST
+from rap_keras.visualization.image_figures import WIDEST
 
 
 def shown(axes: Axes) -> np.ndarray:

@@ -8,8 +8,8 @@ from colours import DARK_BLUE, DARK_RED, WHITE
 from matplotlib.collections import LineCollection
 
 from rap_keras.visualization import sample_pictures
+from rap_keras.visualization.colours import Style
 from rap_keras.visualization.sample_pictures import BARS, Cell, as_photo, colours, curves, segments, strongest
-from rap_keras.visualization.style import Style
 
 LARGEST = Style(scale="max")
 

@@ -136,9 +136,9 @@ def draw_with_pillow(name: str, pose: Pose) -> np.ndarray:
 @pytest.mark.parametrize("name", CLASSES)
 def test_masks_and_boxes_agree_with_pillow(name, singles):
     for index in range(CLASSES.index(name), 200, 10):
-        (placed,) = placements(index, seed=11)
-        assert CLASSES[placed.label] == name
-        drawn = draw_with_pillow(name, placed.pose)
+        _, [(label, pose)] = placements(index, seed=11)
+        assert CLASSES[label] == name
+        drawn = draw_with_pillow(name, pose)
         mask = singles.masks[index]
         assert (mask & drawn).sum() / (mask | drawn).sum() >= 0.97
         top, left, bottom, right = regionprops(drawn.astype(int))[0].bbox
@@ -147,9 +147,9 @@ def test_masks_and_boxes_agree_with_pillow(name, singles):
 
 def test_second_objects_agree_with_pillow(pairs):
     for index in range(20):
-        _, placed = placements(index, seed=11, second_object=True)
-        assert placed.label == pairs.second_labels[index]
-        drawn = draw_with_pillow(CLASSES[placed.label], placed.pose)
+        _, [_, (label, pose)] = placements(index, seed=11, second_object=True)
+        assert label == pairs.second_labels[index]
+        drawn = draw_with_pillow(CLASSES[label], pose)
         mask = pairs.second_masks[index]
         assert (mask & drawn).sum() / (mask | drawn).sum() >= 0.96  # smaller, so more edge
 

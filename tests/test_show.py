@@ -17,7 +17,7 @@ from PIL import Image, ImageShow
 import rap_keras
 from rap_keras import visualization
 from rap_keras.visualization import display, picture
-from rap_keras.visualization.colours import limit_of
+from rap_keras.visualization.colours import Style
 
 PHOTO = np.full((2, 2, 3), 51, np.uint8)
 RELEVANCE = np.array([[[1.0, 1.0], [-3.0, -1.0]], [[2.0, -2.0], [1.0, 0.0]]])  # sums: 2, -4, 0, 1
@@ -70,14 +70,14 @@ def test_one_strong_pixel_leaves_the_others_their_colours():
 
 def test_limits():
     values = np.arange(-200.0, 201.0)  # 401 values, whose absolute 99th percentile is at least at place 396
-    assert limit_of(values, "max") == 200
-    assert limit_of(values, "percentile") == 198
-    assert limit_of(np.arange(101.0), "percentile") == 99
-    assert limit_of(np.arange(100.0), "percentile") == 99  # no percentile of less than a hundred: the largest
+    assert Style("max").limit(values) == 200
+    assert Style("percentile").limit(values) == 198
+    assert Style("percentile").limit(np.arange(101.0)) == 99
+    assert Style("percentile").limit(np.arange(100.0)) == 99  # no percentile of less than a hundred: the largest
     sparse = np.zeros(1000)
     sparse[3] = -7
-    assert limit_of(sparse, "percentile") == 7
-    assert limit_of(np.zeros(5), "max") == limit_of(np.zeros(5), "percentile") == 1
+    assert Style("percentile").limit(sparse) == 7
+    assert Style("max").limit(np.zeros(5)) == Style("percentile").limit(np.zeros(5)) == 1
 
 
 def test_absolute_relevance():
@@ -174,7 +174,7 @@ def test_what_is_refused():
         picture(RELEVANCE, np.zeros((3, 3, 3)))
     with pytest.raises(ValueError, match="width is 1 inches, and the meaning of the colours needs"):
         picture(RELEVANCE, width=1)
-    with pytest.raises(ValueError, match="a has relevance for 1 image and not for 2 photos"):
+    with pytest.raises(ValueError, match="method 'a' has 1 heatmap for 2 photos"):
         picture({"a": [RELEVANCE]}, [PHOTO, PHOTO])
     with pytest.raises(ValueError, match="relevance is an empty dict"):
         picture({})

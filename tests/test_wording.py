@@ -143,7 +143,7 @@ def test_messages_with_numbers(count):
         grid(photos, {"m": np.zeros((4, 2, 2))})
     with pytest.raises(ValueError, match=f"0 titles for {photo}: give"):
         grid(photos, {"m": maps}, titles=[])
-    with pytest.raises(ValueError, match=f"relevance for 4 images and not for {photo}: give"):
+    with pytest.raises(ValueError, match=f"4 heatmaps for {photo}: give"):
         picture({"m": np.zeros((4, 2, 2))}, list(photos))
     bad = np.zeros((2, 2))
     bad.flat[:count] = np.nan

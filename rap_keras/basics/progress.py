@@ -10,13 +10,7 @@ from tqdm import tqdm
 
 
 def progress_bar(iterable: Iterable[Any] | None = None, shown: bool = True, **options: Any) -> tqdm:
-    """A tqdm bar, shown on a terminal and in notebooks, but not where output goes to a file or a pipe.
-
-    Args:
-        iterable: what to iterate over, if anything.
-        shown: False for short work.
-        **options: as tqdm takes them.
-    """
+    """A tqdm bar, shown on a terminal and in notebooks, but not where output goes to a file or a pipe."""
     # tqdm itself does not count a notebook as a terminal.
     watched = sys.stderr.isatty() or "ipykernel" in sys.modules
     return tqdm(iterable, disable=not (shown and watched), **options)

@@ -13,37 +13,21 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-_UNFINISHED = ".{name:.40}.{process}{thread}.unfinished{suffixes}"
 _LEFTOVER = re.compile(r"\..+\.\d+\.unfinished(\.\w+)*")
 
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """The name of a new file, which takes the place of `path` when it is complete and on the disk.
-
-    After an error the file that was there before stays as it was. Missing folders are made.
-
-    Args:
-        path: of the file; of a link, the file that it points to is replaced.
-
-    Yields:
-        The name to write to, in the same folder and with the same extensions.
-
-    Raises:
-        IsADirectoryError: it is a folder.
-        OSError: the file cannot be written, or the disk is full; it names the file.
-        PermissionError: the file that is there may not be written.
-    """
+    """The name to write to; the new file takes the place of `path` when it is complete and on the disk."""
+    # After an error the file that was there before stays as it was. Of a link, the file it points to is replaced.
     target = Path(path).resolve()
     require_file(path)
     if target.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     if target.exists() and not os.access(target, os.W_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
-    name = _UNFINISHED.format(
-        name=target.name, process=os.getpid(), thread=threading.get_ident(), suffixes="".join(target.suffixes[-2:])
-    )
-    unfinished = target.with_name(name)
+    suffixes = "".join(target.suffixes[-2:])
+    unfinished = target.with_name(f".{target.name:.40}.{os.getpid()}{threading.get_ident()}.unfinished{suffixes}")
     new_folders = [folder for folder in target.parents if not folder.exists()]
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -66,21 +50,13 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 
 def write(path: str | Path, data: bytes) -> None:
-    """Writes a file as `replacing` does.
-
-    Raises:
-        OSError: the file cannot be written, or the disk is full; it names the file.
-    """
+    """Writes a file as `replacing` does; raises OSError that names the file, even on a full disk."""
     with replacing(path) as unfinished:
         unfinished.write_bytes(data)
 
 
 def write_npz(path: str | Path, arrays: Mapping[str, Any], compressed: bool = False) -> None:
-    """Writes arrays by their names as `replacing` does, whatever the file's extension.
-
-    Raises:
-        OSError: the file cannot be written, or the disk is full; it names the file.
-    """
+    """Writes arrays by their names as `replacing` does, whatever the file's extension."""
     import numpy as np
 
     buffer = io.BytesIO()  # on a full disk numpy would leave a half-closed archive, and a traceback when it goes

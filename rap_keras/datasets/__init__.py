@@ -8,11 +8,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Callable
 
-from rap_keras.datasets.dataset import BrokenExample, Dataset
+from rap_keras.datasets.dataset import (
+    BACKGROUND,
+    OBJECT,
+    VOID,
+    Box,
+    BrokenExample,
+    Dataset,
+    Example,
+    Truth,
+    truth,
+)
 from rap_keras.datasets.embedded import shapes, shapes_pairs
-from rap_keras.datasets.example import BACKGROUND, OBJECT, VOID, Box, Example, Truth, truth
-from rap_keras.datasets.imagenet_boxes import imagenet
-from rap_keras.datasets.imagenet_masks import imagenet_segmentation
+from rap_keras.datasets.imagenet_photos import imagenet, imagenet_segmentation
 from rap_keras.datasets.own_folder import folder
 from rap_keras.datasets.pascal_voc import voc2012, voc2012_pairs
 

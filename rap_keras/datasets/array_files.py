@@ -11,57 +11,45 @@ import numpy as np
 from rap_keras.basics.whole_file import require_file
 from rap_keras.basics.wording import counted
 
-EXTENSIONS = (".npy", ".npz")
-"""Extensions of array files, lower case."""
-
 Shape = Sequence[Union[int, None]]
 
 
 def is_array_file(path: Path) -> bool:
     """Whether a path has the extension of an array file."""
-    return path.suffix.lower() in EXTENSIONS
+    return path.suffix.lower() in (".npy", ".npz")
 
 
 def load(path: Path, inputs: Mapping[str, Shape]) -> tuple[dict[str, np.ndarray], bool]:
-    """The samples in a file, for each input of a model.
-
-    An array with the input's shape is one sample; with one more axis in front it is a batch of samples. A last
-    axis of length 1 may be missing from either; it is added.
-
-    Args:
-        path: a .npy file with one array, or a .npz file with one, or with one for each input by its name.
-        inputs: the shape of one sample by input name, None for a free length.
-
-    Returns:
-        The samples by input name, in the order of `inputs`, real numbers, (N, ...); and whether the file holds a
-        batch rather than one sample without a batch axis.
-
-    Raises:
-        OSError: the file cannot be opened.
-        ValueError: it is not a NumPy file, is damaged, or holds anything other than finite real numbers; an array
-            has another shape; the arrays have other names than the inputs, or different numbers of samples.
-    """
+    """The samples in a .npy or .npz file, as `as_batches` gives them; raises ValueError if it holds none."""
     return as_batches(_arrays(path), inputs, str(path))
 
 
 def as_batches(
     arrays: dict[str, np.ndarray], inputs: Mapping[str, Shape], where: str
 ) -> tuple[dict[str, np.ndarray], bool]:
-    """Arrays in the form in which `load` returns those of a file.
+    """The samples in arrays, for each input of a model, and whether they are a batch rather than a single sample.
+
+    An array with the input's shape is one sample; with one more axis in front it is a batch of samples. A last
+    axis of length 1 may be missing from either; it is added.
 
     Args:
-        arrays: by name; an array without a name has the name "".
-        inputs: as for `load`.
+        arrays: by the names of the inputs; an array without a name has the name "".
+        inputs: the shape of one sample by input name, None for a free length.
         where: the source of the arrays, for errors.
 
+    Returns:
+        The samples by input name, in the order of `inputs`, real numbers, (N, ...).
+
     Raises:
-        ValueError: as for `load`.
+        ValueError: they are not finite real numbers; an array has another shape; they have other names than the
+            inputs, or different numbers of samples.
     """
     found: dict[str, np.ndarray] = {}
     batches: dict[str, bool] = {}
     for name, array in _by_input(where, arrays, inputs).items():
-        _require_numbers(array, f"{where}{_of_input(name, inputs)}")
-        found[name], batches[name] = _as_batch(array, inputs[name], f"{where}{_of_input(name, inputs)}")
+        here = f"{where}: {name}" if len(inputs) > 1 else where
+        _require_numbers(array, here)
+        found[name], batches[name] = _as_batch(array, inputs[name], here)
     counts = {name: len(array) for name, array in found.items()}
     if len(set(counts.values())) > 1 or len(set(batches.values())) > 1:
         held = ", ".join(
@@ -71,10 +59,6 @@ def as_batches(
             f"{where}: {held}: give each input equally many samples, or each one sample without a batch axis"
         )
     return found, any(batches.values())
-
-
-def _of_input(name: str, inputs: Mapping[str, Shape]) -> str:
-    return f": {name}" if len(inputs) > 1 else ""
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
@@ -94,9 +78,8 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
                     f"{path}: an array of Python objects: save numbers, numpy.save('x.npy', x.astype('float32'))"
                 ) from None
             wanted = "numpy.save('x.npy', x)" if path.suffix.lower() == ".npy" else "numpy.savez('x.npz', x=x)"
-            raise ValueError(
-                f"{path}: not a NumPy file, or a damaged one: save the array with {wanted}"
-            ) from error
+            message = f"{path}: not a NumPy file, or a damaged one: save the array with {wanted}"
+            raise ValueError(message) from error
 
 
 def _by_input(where: str, arrays: dict[str, np.ndarray], inputs: Mapping[str, Shape]) -> dict[str, Any]:
@@ -105,15 +88,13 @@ def _by_input(where: str, arrays: dict[str, np.ndarray], inputs: Mapping[str, Sh
         return {next(iter(inputs)): next(iter(arrays.values()))}
     if set(arrays) == set(inputs):
         return {name: arrays[name] for name in inputs}
-    has = ", ".join(map(repr, arrays)) if "" not in arrays else "an array without a name"
-    takes = ", ".join(f"{name!r} {_text(shape)}" for name, shape in inputs.items())
+    has = "an array without a name" if "" in arrays else ", ".join(map(repr, arrays)) or "no array"
     if len(inputs) == 1:
-        raise ValueError(
-            f"{where}: it has {has or 'no array'}, but the model takes one array: numpy.savez('x.npz', x=x)"
-        )
+        raise ValueError(f"{where}: it has {has}, but the model takes one array: numpy.savez('x.npz', x=x)")
+    takes = ", ".join(f"{name!r} {_text(shape)}" for name, shape in inputs.items())
     pairs = ", ".join(f"{name!r}: {'abcdefghijklmnopqrstuvwxyz'[i % 26]}" for i, name in enumerate(inputs))
     raise ValueError(
-        f"{where}: it has {has or 'no array'}, but the model takes {takes}: give each input an array by its name, "
+        f"{where}: it has {has}, but the model takes {takes}: give each input an array by its name, "
         f"numpy.savez('x.npz', **{{{pairs}}})"
     )
 
@@ -127,9 +108,8 @@ def _require_numbers(array: np.ndarray, where: str) -> None:
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         count = int((~np.isfinite(array)).sum())
         raise ValueError(
-            f"{where}: {count} of {counted(array.size, 'value')} {'is' if count == 1 else 'are'} NaN or "
-            "infinite: replace them, for instance with "
-            "numpy.nan_to_num"
+            f"{where}: {count} of {counted(array.size, 'value')} {'is' if count == 1 else 'are'} NaN or infinite: "
+            "replace them, for instance with numpy.nan_to_num"
         )
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
-from rap_keras.datasets.dataset import Dataset, fingerprint
-from rap_keras.datasets.example import BACKGROUND, Box, Example
-from rap_keras.shapes.generator import CLASSES, Sample, sample
+from rap_keras.datasets.dataset import BACKGROUND, Box, Dataset, Example
+from rap_keras.datasets.reading import fingerprint
+from rap_keras.shapes.generator import CLASSES, sample
 from rap_keras.shapes.training import TEST_SEED
+
+PAIRS_SEED = 20261125
+"""The series of `shapes_pairs`."""
 
 
 def shapes(count: int = 200) -> Dataset:
@@ -18,11 +23,7 @@ def shapes(count: int = 200) -> Dataset:
     Raises:
         ValueError: `count` is less than 1.
     """
-    if count < 1:
-        raise ValueError(f"count is {count}: ask for 1 image or more")
-    names = tuple(f"{index:05d}" for index in range(count))
-    digest = fingerprint((f"series {TEST_SEED}", *names), ())
-    return Dataset("shapes", names, _read, digest, len(CLASSES), class_names=CLASSES)
+    return _generated("shapes", TEST_SEED, count)
 
 
 def shapes_pairs(count: int = 200) -> Dataset:
@@ -33,37 +34,27 @@ def shapes_pairs(count: int = 200) -> Dataset:
     Raises:
         ValueError: `count` is less than 1.
     """
+    return _generated("shapes-pairs", PAIRS_SEED, count, pairs=True)
+
+
+def _generated(name: str, seed: int, count: int, pairs: bool = False) -> Dataset:
     if count < 1:
         raise ValueError(f"count is {count}: ask for 1 image or more")
-    names = [f"{index:05d}:{CLASSES[box.label]}" for index in range(count) for box in _pair(index)[1]]
-    digest = fingerprint((f"series {PAIRS_SEED}", *names), ())
-    return Dataset("shapes-pairs", tuple(names), _read_pair, digest, len(CLASSES), True, CLASSES)
+    names = [f"{index:05d}" for index in range(count)]
+    if pairs:
+        names = [f"{n}:{CLASSES[box.label]}" for n in names for box in _read(seed, pairs, n).boxes]
+    digest = fingerprint((f"series {seed}", *names), ())
+    return Dataset(name, tuple(names), partial(_read, seed, pairs), digest, len(CLASSES), pairs, CLASSES)
 
 
-PAIRS_SEED = 20261125
-"""The series of `shapes_pairs`."""
-
-
-def _read_pair(name: str) -> Example:
+def _read(seed: int, pairs: bool, name: str) -> Example:
     index, _, explained = name.partition(":")
-    made, boxes = _pair(int(index))
-    pixels = np.full(made.mask.shape, BACKGROUND, np.int16)
-    for box, mask in zip(boxes, (made.mask, made.second_mask)):
-        pixels[mask] = box.label
+    made = sample(int(index), seed, second_object=pairs)
+    boxes, pixels = [], np.full(made.mask.shape, BACKGROUND, np.int16)
+    objects = ((made.label, made.mask, made.box), (made.second_label, made.second_mask, made.second_box))
+    for label, mask, box in objects:
+        if label is not None and box is not None:
+            boxes.append(Box(label, *map(int, box)))
+            pixels[mask] = label
     labels = frozenset(box.label for box in boxes)
-    return Example(name, made.image, labels, pixels, boxes, CLASSES.index(explained))
-
-
-def _pair(index: int) -> tuple[Sample, tuple[Box, ...]]:
-    """An image of two objects, and their boxes."""
-    made = sample(index, PAIRS_SEED, second_object=True)
-    objects = ((made.label, made.box), (made.second_label, made.second_box))
-    boxes = (Box(int(label), *map(int, box)) for label, box in objects if label is not None and box is not None)
-    return made, tuple(boxes)
-
-
-def _read(name: str) -> Example:
-    made = sample(int(name), TEST_SEED)
-    pixels = np.where(made.mask, made.label, BACKGROUND).astype(np.int16)
-    box = Box(made.label, *(int(edge) for edge in made.box))
-    return Example(name, made.image, frozenset({made.label}), pixels, (box,))
+    return Example(name, made.image, labels, pixels, tuple(boxes), CLASSES.index(explained) if explained else None)

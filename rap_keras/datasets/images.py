@@ -51,7 +51,11 @@ def expand(paths: Iterable[str | Path]) -> list[Path]:
             require_file(path)
             found.append(path)
             continue
-        inside = [file for file in sorted(path.iterdir()) if _is_image_name(file)]
+        inside = [
+            file
+            for file in sorted(path.iterdir())
+            if file.suffix.lower() in EXTENSIONS and not file.name.startswith(".") and file.is_file()
+        ]
         if not inside:
             raise ValueError(
                 f"{path}: no image in this folder (looked for {', '.join(sorted(EXTENSIONS))}; "
@@ -62,10 +66,6 @@ def expand(paths: Iterable[str | Path]) -> list[Path]:
     for file in found:
         unique.setdefault(file.resolve(), file)
     return list(unique.values())
-
-
-def _is_image_name(file: Path) -> bool:
-    return file.suffix.lower() in EXTENSIONS and not file.name.startswith(".") and file.is_file()
 
 
 @contextmanager
@@ -88,10 +88,8 @@ def opened(path: str | Path) -> Iterator[ImageFile.ImageFile]:
                 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
                 yield Image.open(file, formats=FORMATS)
         except Image.UnidentifiedImageError:
-            known = ", ".join(FORMATS)
-            raise ValueError(
-                f"{path}: not an image, or not in one of the formats {known}: save it as PNG"
-            ) from None
+            message = f"{path}: not an image, or not in one of the formats {', '.join(FORMATS)}: save it as PNG"
+            raise ValueError(message) from None
         except Image.DecompressionBombError as error:
             raise ValueError(f"{path}: too large ({error}): save it with fewer pixels") from error
         # Decoders raise SyntaxError, struct.error, zlib.error and others for damaged files.
@@ -102,16 +100,15 @@ def opened(path: str | Path) -> Iterator[ImageFile.ImageFile]:
 def load_photo(path: str | Path) -> np.ndarray:
     """A photo as RGB, uint8, (H, W, 3), turned upright by its EXIF orientation.
 
-    Greyscale, palette, CMYK and other colour spaces are converted; transparent pixels become
-    white, with a warning. 16 bits per channel are scaled so that 65535 becomes 255; if no value of a PNG or TIFF
-    file is above 4095 they are taken for 12 bits, with a warning, and 4095 becomes 255. An animation
-    gives its first picture.
+    Greyscale, palette, CMYK and other colour spaces are converted; transparent pixels become white, with a
+    warning. 16 bits per channel are scaled so that 65535 becomes 255; if no value of a PNG or TIFF file is above
+    4095 they are taken for 12 bits, with a warning, and 4095 becomes 255. An animation gives its first picture.
 
     Raises:
         FileNotFoundError: There is no such file.
         OSError: The file cannot be opened.
-        ValueError: The file is not an image, is damaged, or has more pixels than Pillow takes; or its
-            pixels are 32-bit numbers, whose range is unknown.
+        ValueError: The file is not an image, is damaged, or has more pixels than Pillow takes; or its pixels are
+            32-bit numbers, whose range is unknown.
     """
     with opened(path) as image:
         raw, may_be_12_bits = _raw_mode(image), image.format in ("PNG", "TIFF")
@@ -137,12 +134,8 @@ def load_photo(path: str | Path) -> np.ndarray:
 def from_pillow(image: Image.Image, name: str = "the photo") -> np.ndarray:
     """An image of Pillow as `load_photo` gives that of a file: upright, transparent pixels white.
 
-    Args:
-        image: of 8 bits per channel.
-        name: of the image, for messages.
-
     Raises:
-        ValueError: its pixels have more than 8 bits.
+        ValueError: its pixels have more than 8 bits per channel.
     """
     if image.mode.startswith(("I", "F")) or ";16" in _raw_mode(image):
         raise ValueError(f"{name} has more than 8 bits per channel: give the path of its file")
@@ -165,8 +158,7 @@ def _opaque(image: Image.Image, name: str) -> np.ndarray:
 
 def to_grey(photo: np.ndarray) -> np.ndarray:
     """A photo, RGB, uint8, (H, W, 3), as grey with three equal channels: the luma of ITU-R BT.601."""
-    grey = np.asarray(Image.fromarray(photo).convert("L"))
-    return np.repeat(grey[:, :, np.newaxis], 3, axis=2)
+    return np.array(Image.fromarray(photo).convert("L").convert("RGB"))
 
 
 def _from_deep(values: np.ndarray, may_be_12_bits: bool, path: str | Path) -> np.ndarray:
@@ -189,13 +181,7 @@ def _from_deep(values: np.ndarray, may_be_12_bits: bool, path: str | Path) -> np
 
 
 def _both_bytes(image: Image.Image, raw: str, path: str | Path) -> np.ndarray:
-    """The 16-bit values of an image with colours, (H, W, channels), of which Pillow keeps only the upper bytes.
-
-    The lower bytes come from reading the file as if its bytes were in the other order.
-
-    Raises:
-        ValueError: with these channels only 8 bits can be read, and the values are too small for that.
-    """
+    """The 16-bit values of an image with colours, (H, W, channels), of which Pillow keeps only the upper bytes."""
     upper = np.asarray(image).astype(np.uint16)
     kind, order = raw.split(";16")
     if kind not in ("RGB", "RGBX", "RGBA", "CMYK"):
@@ -205,6 +191,7 @@ def _both_bytes(image: Image.Image, raw: str, path: str | Path) -> np.ndarray:
                 "only 8 of the bits can be read: save it without its alpha channel, or with 8 bits"
             )
         return upper * 257
+    # The lower bytes come from reading the file as if its bytes were in the other order.
     order = sys.byteorder[0].upper() if order == "N" else order
     other = f"{kind};16{'B' if order == 'L' else 'L'}"
     with opened(path) as again:
@@ -237,9 +224,8 @@ def fit(
     Args:
         photo: RGB, uint8, (H, W, 3).
         size: Height and width wanted, in pixels; None keeps the photo's own, for a network that takes any.
-        short_side: Without it the photo is resized straight to `size`, whatever its aspect. With
-            it the shorter side is resized to that many pixels, keeping the aspect, and `size` is
-            cut out of the centre.
+        short_side: Without it the photo is resized straight to `size`, whatever its aspect. With it the shorter
+            side is resized to that many pixels, keeping the aspect, and `size` is cut out of the centre.
         resample: Pillow's way of resizing.
 
     Returns:
@@ -289,11 +275,10 @@ def find_preprocessing(how: str) -> Callable[[np.ndarray], ArrayLike]:
     module, colon, name = how.partition(":")
     if not (module and colon and name):
         dotted, _, last = how.rpartition(".")
+        meant = f", did you mean {dotted}:{last}? Else" if dotted and last and not colon else ":"
         raise ValueError(
-            f"unknown preprocessing {how!r}"
-            + (f", did you mean {dotted}:{last}? Else" if dotted and last and not colon else ":")
-            + f" give {', '.join(PREPROCESSINGS)} or MODULE:FUNCTION, a function of your own that takes RGB "
-            "photos, float32, (N, H, W, 3), 0 to 255"
+            f"unknown preprocessing {how!r}{meant} give {', '.join(PREPROCESSINGS)} or MODULE:FUNCTION, a "
+            "function of your own that takes RGB photos, float32, (N, H, W, 3), 0 to 255"
         )
     try:
         return find_function(how)
@@ -312,8 +297,7 @@ def preprocess(photos: Sequence[np.ndarray] | np.ndarray, how: Preprocessing) ->
         The batch, float32, (N, H, W, 3).
 
     Raises:
-        ValueError: `how` is unknown; or the function fails, or returns another shape or values
-            that are not finite.
+        ValueError: `how` is unknown; or the function fails, or returns another shape or values not finite.
     """
     function = find_preprocessing(how) if isinstance(how, str) else how
     batch = np.array(photos, np.float32)  # a copy: some functions work in place
@@ -323,11 +307,9 @@ def preprocess(photos: Sequence[np.ndarray] | np.ndarray, how: Preprocessing) ->
     except Exception as error:
         raise ValueError(f"the preprocessing failed: {type(error).__name__}: {error}") from error
     if result.shape != shape:
-        grey = shape[-1] == 1 and result.shape[-1] == 3
-        raise ValueError(
-            f"the preprocessing changed the shape {shape} to {result.shape}: it must keep it"
-            + ". For grey photos give unit, tf or raw, or a function of yours" * grey
-        )
+        for_grey = ". For grey photos give unit, tf or raw, or a function of yours"
+        hint = for_grey if shape[-1] == 1 and result.shape[-1] == 3 else ""
+        raise ValueError(f"the preprocessing changed the shape {shape} to {result.shape}: it must keep it{hint}")
     if not np.isfinite(result).all():
         raise ValueError("the preprocessing returned values that are not finite")
     return result

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from rap_keras.datasets.dataset import BrokenExample, Dataset, find_folder, fingerprint
-from rap_keras.datasets.example import BACKGROUND, OBJECT, Example
+from rap_keras.datasets.dataset import BACKGROUND, OBJECT, BrokenExample, Dataset, Example
 from rap_keras.datasets.images import expand
-from rap_keras.datasets.reading import read_mask, read_photo, read_table
+from rap_keras.datasets.reading import find_folder, fingerprint, read_mask, read_photo, read_table
 
 _LAYOUT = "images/*, masks/STEM.png with the stem of each image's name, and perhaps labels.csv"
 
@@ -28,7 +27,11 @@ def folder(root: str | Path) -> Dataset:
     """
     base = find_folder(root, ("",), "images", _LAYOUT)
     find_folder(base, ("",), "masks", _LAYOUT)
-    photos = _by_stem(expand([base / "images"]))
+    photos: dict[str, Path] = {}
+    for path in expand([base / "images"]):
+        if path.stem in photos:
+            raise ValueError(f"{path} and {photos[path.stem].name} would have the same mask: rename one of them")
+        photos[path.stem] = path
     labels_path = base / "labels.csv"
     labels = _read_labels(labels_path) if labels_path.exists() else None
 
@@ -48,15 +51,6 @@ def folder(root: str | Path) -> Dataset:
     names = tuple(photos)
     masks = (base / "masks" / f"{name}.png" for name in names)
     return Dataset("folder", names, read, fingerprint(names, [*photos.values(), *masks, labels_path]))
-
-
-def _by_stem(paths: list[Path]) -> dict[str, Path]:
-    found: dict[str, Path] = {}
-    for path in paths:
-        if path.stem in found:
-            raise ValueError(f"{path} and {found[path.stem].name} would have the same mask: rename one of them")
-        found[path.stem] = path
-    return found
 
 
 def _read_labels(path: Path) -> dict[str, frozenset[int]]:

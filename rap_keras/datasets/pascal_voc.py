@@ -7,16 +7,15 @@ Computer Vision 111, 2015.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from rap_keras.basics.progress import progress_bar
-from rap_keras.datasets.dataset import BrokenExample, Dataset, find_folder, fingerprint
-from rap_keras.datasets.example import BACKGROUND, VOID, Example
-from rap_keras.datasets.images import opened
-from rap_keras.datasets.reading import read_annotation, read_mask, read_photo, to_boxes
+from rap_keras.datasets.dataset import BACKGROUND, VOID, BrokenExample, Dataset, Example
+from rap_keras.datasets.reading import find_folder, fingerprint, read_annotation, read_mask, read_photo, to_boxes
 
 CLASSES: tuple[str, ...] = tuple(
     "aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person pottedplant "
@@ -30,6 +29,8 @@ _LAYOUT = (
     "VOC2012, VOCdevkit or the folder that contains it"
 )
 _LIST = "ImageSets/Segmentation/val.txt"
+_FILES = (("JPEGImages", ".jpg"), ("SegmentationClass", ".png"), ("Annotations", ".xml"))
+_LARGE = 0.04  # of a photo's pixels
 
 
 def voc2012(root: str | Path) -> Dataset:
@@ -45,10 +46,9 @@ def voc2012(root: str | Path) -> Dataset:
         FileNotFoundError: `root` has another layout.
         ValueError: The list of names is empty, or has a name twice or one that is not a file name.
     """
-    base = _base(root)
-    names = _read_list(base / _LIST)
+    base, names = _open(root)
     digest = fingerprint(names, _files(base, names))
-    return Dataset("voc2012", names, lambda name: _read(base, name), digest, len(CLASSES), class_names=CLASSES)
+    return Dataset("voc2012", names, partial(_read, base), digest, len(CLASSES), class_names=CLASSES)
 
 
 def voc2012_pairs(root: str | Path) -> Dataset:
@@ -57,77 +57,28 @@ def voc2012_pairs(root: str | Path) -> Dataset:
     Only classes that cover more than 4 % of the photo count. A photo whose mask cannot be read has no
     known classes and is left out. An example has a name such as 2007_000123:person.
 
-    Args:
-        root: As for `voc2012`.
-
     Raises:
-        FileNotFoundError: As for `voc2012`.
-        ValueError: As for `voc2012`; or no photo has two such classes.
+        ValueError: `voc2012` raises it, or no photo has two such classes.
     """
-    base = _base(root)
-    photos, names = _read_list(base / _LIST), []
+    base, photos = _open(root)
+    names: list[str] = []
     for photo in progress_bar(photos, unit=" masks"):
-        large = _large_classes(base, photo)
-        names += [f"{photo}:{CLASSES[number]}" for number in large if len(large) > 1]
+        _, mask, _ = _files(base, [photo])
+        with suppress(BrokenExample):
+            large = _classes(_read_pixels(mask), _LARGE)
+            names += [f"{photo}:{CLASSES[number]}" for number in large if len(large) > 1]
     if not names:
         raise ValueError(f"{base / _LIST}: no photo in it has two classes of more than 4 % of its pixels each")
     digest = fingerprint(names, _files(base, photos))
-    return Dataset(
-        "voc2012-pairs", tuple(names), lambda name: _read_pair(base, name), digest, len(CLASSES), True, CLASSES
-    )
+    return Dataset("voc2012-pairs", tuple(names), partial(_read, base), digest, len(CLASSES), True, CLASSES)
 
 
-def _base(root: str | Path) -> Path:
-    """The folder VOC2012; raises FileNotFoundError if it has another layout."""
+def _open(root: str | Path) -> tuple[Path, tuple[str, ...]]:
+    """The folder VOC2012 and the names of its photos; raises ValueError for a list that is not as published."""
     base = find_folder(root, ("", "VOC2012", "VOCdevkit/VOC2012"), _LIST, _LAYOUT)
-    for folder in ("JPEGImages", "SegmentationClass", "Annotations"):
+    for folder, _ in _FILES:
         find_folder(base, ("",), folder, _LAYOUT)
-    return base
-
-
-def _files(base: Path, names: Iterable[str]) -> Iterator[Path]:
-    places = (("JPEGImages", ".jpg"), ("SegmentationClass", ".png"), ("Annotations", ".xml"))
-    return (base / folder / f"{name}{suffix}" for name in names for folder, suffix in places)
-
-
-def _read(base: Path, name: str) -> Example:
-    photo = read_photo(base / "JPEGImages" / f"{name}.jpg")
-    pixels = _read_pixels(base / "SegmentationClass" / f"{name}.png", photo)
-    path = base / "Annotations" / f"{name}.xml"
-    # Columns and rows of Pascal VOC count from 1.
-    boxes = to_boxes(read_annotation(path, photo), _NUMBERS, 1, photo, path)
-    labels = frozenset(int(number) for number in np.unique(pixels) if number >= 0)
-    return Example(name, photo, labels, pixels, boxes)
-
-
-def _read_pair(base: Path, name: str) -> Example:
-    photo, _, explained = name.partition(":")
-    example = _read(base, photo)
-    assert example.pixels is not None
-    large = frozenset(_covering(example.pixels))
-    return replace(example, name=name, labels=large, explained=_NUMBERS[explained])
-
-
-def _large_classes(base: Path, photo: str) -> list[int]:
-    """Numbers of the classes that cover enough of a photo; none if its mask cannot be read."""
-    path = base / "SegmentationClass" / f"{photo}.png"
-    try:
-        with opened(path) as image:
-            mask = np.array(image)
-        return _covering(_as_classes(mask, path))
-    except (OSError, ValueError):
-        return []
-
-
-def _covering(pixels: np.ndarray) -> list[int]:
-    numbers, counts = np.unique(pixels, return_counts=True)
-    return [int(number) for number, count in zip(numbers, counts) if number >= 0 and count > _LARGE * pixels.size]
-
-
-_LARGE = 0.04  # of a photo's pixels
-
-
-def _read_list(path: Path) -> tuple[str, ...]:
+    path = base / _LIST
     names = tuple(path.read_text(encoding="utf-8").split())
     if not names:
         raise ValueError(f"{path}: no names in it")
@@ -136,15 +87,34 @@ def _read_list(path: Path) -> tuple[str, ...]:
     for name in names:
         if "/" in name or "\\" in name:
             raise ValueError(f"{path}: {name!r} is not the name of a photo")
-    return names
+    return base, names
 
 
-def _read_pixels(path: Path, photo: np.ndarray) -> np.ndarray:
+def _files(base: Path, names: Iterable[str]) -> Iterator[Path]:
+    return (base / folder / f"{name}{suffix}" for name in names for folder, suffix in _FILES)
+
+
+def _read(base: Path, name: str) -> Example:
+    """The photo of a name such as 2007_000123, or as 2007_000123:person of one class to explain of several."""
+    photo_name, _, explained = name.partition(":")
+    photo_path, mask_path, path = _files(base, [photo_name])
+    photo = read_photo(photo_path)
+    pixels = _read_pixels(mask_path, photo)
+    # Columns and rows of Pascal VOC count from 1.
+    boxes = to_boxes(read_annotation(path, photo), _NUMBERS, 1, photo, path)
+    labels = frozenset(_classes(pixels, _LARGE if explained else 0))
+    return Example(name, photo, labels, pixels, boxes, _NUMBERS[explained] if explained else None)
+
+
+def _classes(pixels: np.ndarray, least: float) -> list[int]:
+    """Numbers of the classes that cover more than this part of a photo."""
+    numbers, counts = np.unique(pixels, return_counts=True)
+    return [int(number) for number, count in zip(numbers, counts) if number >= 0 and count > least * pixels.size]
+
+
+def _read_pixels(path: Path, photo: np.ndarray | None = None) -> np.ndarray:
     """The class of each pixel; in the file 0 is background, 1 to 20 are the classes in order, 255 is void."""
-    return _as_classes(read_mask(path, photo), path)
-
-
-def _as_classes(mask: np.ndarray, path: Path) -> np.ndarray:
+    mask = read_mask(path, photo)
     if mask.ndim != 2 or mask.dtype != np.uint8:
         raise BrokenExample(f"{path}: colours instead of palette indices; use the masks as published")
     unknown = np.setdiff1d(mask, [*range(len(CLASSES) + 1), 255])

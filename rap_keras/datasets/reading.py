@@ -1,9 +1,11 @@
-"""Reading photos, masks and annotations; whatever is wrong with them raises `BrokenExample`."""
+"""Finding and reading photos, masks and annotations; whatever is wrong with them raises `BrokenExample`."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+import hashlib
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 from xml.etree.ElementTree import Element, ParseError
@@ -11,23 +13,16 @@ from xml.etree.ElementTree import Element, ParseError
 import numpy as np
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
-from PIL import Image
+from PIL import ExifTags, Image
 
 from rap_keras.basics.whole_file import require_file
-from rap_keras.datasets.dataset import BrokenExample
-from rap_keras.datasets.example import Box
+from rap_keras.datasets.dataset import Box, BrokenExample
 from rap_keras.datasets.images import load_photo, opened
 
-_ORIENTATION = 0x0112  # of EXIF
-_UNDO = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_90,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_270,
-}
+# What undoes the EXIF orientations 2 to 8.
+_UNDO = dict(
+    enumerate("FLIP_LEFT_RIGHT ROTATE_180 FLIP_TOP_BOTTOM TRANSPOSE ROTATE_90 TRANSVERSE ROTATE_270".split(), 2)
+)
 
 
 class Corners(NamedTuple):
@@ -40,46 +35,58 @@ class Corners(NamedTuple):
     ymax: int
 
 
-def read_photo(path: Path, upright: bool = False) -> np.ndarray:
-    """A photo as RGB, uint8, (H, W, 3).
+def fingerprint(names: Iterable[str], files: Iterable[Path]) -> str:
+    """SHA-256 of the names and of the files' sizes in bytes, as hexadecimal.
 
-    By default its pixels stay as stored, whatever EXIF says about the orientation: official masks
-    and boxes refer to them. `upright` turns the photo as image viewers do.
-
-    Raises:
-        BrokenExample: There is no such file, or it is damaged.
+    This is fast, as no file is opened, but a change that keeps all sizes goes unnoticed.
     """
+    digest = hashlib.sha256()
+    for name in names:
+        digest.update(os.fsencode(name) + b"\n")
+    for file in files:
+        size = str(file.stat().st_size) if file.exists() else "missing"
+        digest.update(size.encode() + b"\n")
+    return digest.hexdigest()
+
+
+def find_folder(root: str | Path, folders: Sequence[str], needed: str, layout: str) -> Path:
+    """The first of `folders` below `root` that has `needed` in it; else FileNotFoundError states the `layout`."""
+    root = Path(root)
+    for folder in folders:
+        if (root / folder / needed).exists():
+            return root / folder
+    cause = f"no {needed} in there" if root.exists() else "no such folder"
+    raise FileNotFoundError(f"{root}: {cause}; the expected layout is {layout}")
+
+
+def read_photo(path: Path, upright: bool = False) -> np.ndarray:
+    """A photo as RGB, uint8, (H, W, 3); its pixels as stored, or `upright` as image viewers turn it by EXIF."""
     try:
         photo = load_photo(path)
         if upright:
             return photo
-        with opened(path) as image:
-            undo = _UNDO.get(image.getexif().get(_ORIENTATION, 1))
+        with opened(path) as image:  # official masks and boxes refer to the pixels as stored
+            undo = _UNDO.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     except FileNotFoundError:
         raise BrokenExample(f"{path}: no such photo") from None
     except (OSError, ValueError) as error:
         raise BrokenExample(str(error)) from error
-    return photo if undo is None else np.array(Image.fromarray(photo).transpose(undo))
+    return photo if undo is None else np.array(Image.fromarray(photo).transpose(Image.Transpose[undo]))
 
 
-def read_mask(path: Path, photo: np.ndarray) -> np.ndarray:
-    """A mask's numbers, (H, W) or with channels, as they are stored: a palette's indices, not its colours.
-
-    An alpha channel is dropped.
-
-    Raises:
-        BrokenExample: There is no such file, it is damaged, or its size is not the photo's.
-    """
+def read_mask(path: Path, photo: np.ndarray | None = None) -> np.ndarray:
+    """A mask's numbers as stored (of a palette the indices), (H, W) or with channels, of the size of its photo."""
     try:
         with opened(path) as image:
             image.load()
+            # Masks have no use for an alpha channel.
             without_alpha = {"LA": "L", "PA": "P", "RGBA": "RGB"}.get(image.mode)
             mask = np.array(image if without_alpha is None else image.convert(without_alpha))
     except FileNotFoundError:
         raise BrokenExample(f"{path}: no such mask") from None
     except (OSError, ValueError) as error:
         raise BrokenExample(f"mask {error}") from error
-    if mask.shape[:2] != photo.shape[:2]:
+    if photo is not None and mask.shape[:2] != photo.shape[:2]:
         raise BrokenExample(f"{path}: the mask has {_size(mask)} pixels, its photo {_size(photo)}")
     return mask
 
@@ -90,12 +97,7 @@ def _size(image: np.ndarray) -> str:
 
 
 def read_annotation(path: Path, photo: np.ndarray) -> list[Corners]:
-    """The boxes of an annotation in the XML format of Pascal VOC, which ImageNet uses too.
-
-    Raises:
-        BrokenExample: There is no such file, it is not well-formed or defines entities, it has no
-            boxes or an incomplete one, or it is for a photo of another size.
-    """
+    """The boxes of an annotation in the XML format of Pascal VOC, which ImageNet uses too."""
     try:
         require_file(path)
         root = fromstring(path.read_bytes())
@@ -119,14 +121,11 @@ def read_annotation(path: Path, photo: np.ndarray) -> list[Corners]:
             "use the photos as published"
         )
     try:
-        return [_corners(thing) for thing in objects]
+        sides = ("xmin", "ymin", "xmax", "ymax")
+        corners = [[_number(thing, f"bndbox/{side}") for side in sides] for thing in objects]
+        return [Corners((thing.findtext("name") or "").strip(), *four) for thing, four in zip(objects, corners)]
     except ValueError as error:
         raise BrokenExample(f"{path}: {error}") from error
-
-
-def _corners(thing: Element) -> Corners:
-    name = (thing.findtext("name") or "").strip()
-    return Corners(name, *(_number(thing, f"bndbox/{side}") for side in ("xmin", "ymin", "xmax", "ymax")))
 
 
 def _number(element: Element, path: str) -> int:
@@ -139,12 +138,7 @@ def _number(element: Element, path: str) -> int:
 
 
 def read_table(path: Path, *columns: str) -> list[dict[str, str]]:
-    """The rows of a CSV file that has these columns.
-
-    Raises:
-        OSError: It cannot be opened.
-        ValueError: It is not such a file.
-    """
+    """The rows of a CSV file that has these columns; raises ValueError if it is none."""
     require_file(path)
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:  # spreadsheets begin with a byte order mark
@@ -159,18 +153,7 @@ def read_table(path: Path, *columns: str) -> list[dict[str, str]]:
 def to_boxes(
     found: Sequence[Corners], classes: Mapping[str, int], origin: int, photo: np.ndarray, path: Path
 ) -> tuple[Box, ...]:
-    """Boxes with class numbers, counted from 0, right and bottom exclusive, cut at the photo's edge.
-
-    Args:
-        found: The boxes as the annotation has them.
-        classes: Class numbers by name.
-        origin: The annotation's number for the first column and row.
-        photo: The photo that the boxes belong to.
-        path: The annotation's file, for messages.
-
-    Raises:
-        BrokenExample: A class is unknown, or a box has no pixel in the photo.
-    """
+    """Boxes counted from 0 and cut at the photo's edge; in the annotation the first row and column is `origin`."""
     height, width = photo.shape[:2]
     boxes = []
     for name, xmin, ymin, xmax, ymax in found:

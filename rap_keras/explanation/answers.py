@@ -191,7 +191,7 @@ def _figure_of(answers: Sequence[Explanation], **options: Any) -> Figure:
 
     Args:
         answers: about one sample, every class by the same methods.
-        **options: those of `visualization.style.Style`.
+        **options: those of `visualization.colours.Style`.
 
     Raises:
         TypeError: there is no such option.
@@ -199,10 +199,10 @@ def _figure_of(answers: Sequence[Explanation], **options: Any) -> Figure:
     """
     import numpy as np
 
+    from rap_keras.visualization.colours import Style
     from rap_keras.visualization.display import require_no_overlay
-    from rap_keras.visualization.method_grid import Row, drawn
+    from rap_keras.visualization.image_figures import Row, drawn
     from rap_keras.visualization.sample_pictures import Cell, stacked
-    from rap_keras.visualization.style import Style
 
     unknown = [name for name in options if name not in Style._fields]
     if unknown:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -19,7 +19,6 @@ from rap_keras.engine.errors import QUANTIZED
 from rap_keras.engine.keras_graph import KERAS_3, version
 from rap_keras.engine.rules.records import is_known
 
-_VERSION = version()
 _FUNCTIONS = "activations constraints initializers losses metrics regularizers".split()
 _CLASSES = (
     "constraints dtype_policies initializers layers layers.experimental layers.experimental.preprocessing losses "
@@ -31,16 +30,7 @@ _OF_APPLICATIONS = {"CustomScaleLayer", "LayerScale", "StochasticDepth"}
 # Some networks of keras.applications use initializers of TensorFlow, which have the same names as those of Keras.
 _INITIALIZERS = ("tensorflow.python.ops.init_ops", "tensorflow.python.ops.init_ops_v2")
 # Numbers, bytes and shapes: Keras looks up no class for these.
-_DATA = {
-    "__bytes__",
-    "__ellipsis__",
-    "__keras_tensor__",
-    "__numpy__",
-    "__slice__",
-    "__tensor__",
-    "__tuple__",
-    "TensorShape",
-}
+_DATA = set("__bytes__ __ellipsis__ __keras_tensor__ __numpy__ __slice__ __tensor__ __tuple__ TensorShape".split())
 _CODE = {"Lambda", "__lambda__"}
 _TRUSTED = (
     "load it with tf.keras.models.load_model(path, safe_mode=False) and create the analyzer with "
@@ -60,13 +50,20 @@ class Entry(NamedTuple):
     content: dict[str, Any]
     layer: str
 
+    @property
+    def config(self) -> dict[str, Any]:
+        """The options of what it describes; none if there are none."""
+        inner = self.content.get("config")
+        return inner if isinstance(inner, dict) else {}
+
+    @property
+    def place(self) -> str:
+        """Where it is, for messages."""
+        return f"layer {self.layer!r:.60}" if self.layer else "the model"
+
 
 def parse(text: str | bytes) -> dict[str, Any]:
-    """A configuration as Keras reads it.
-
-    Raises:
-        ValueError: it is not JSON, or not a dictionary.
-    """
+    """A configuration as Keras reads it; raises ValueError if it is not JSON, or not a dictionary."""
     try:
         config = json.loads(text)
     except RecursionError:
@@ -79,23 +76,17 @@ def parse(text: str | bytes) -> dict[str, Any]:
 
 
 def require_no_code(config: Any) -> None:
-    """Refuses a configuration with Python code anywhere in it.
-
-    Args:
-        config: the parsed configuration of a model, or of its training, which Keras does not use here.
-
-    Raises:
-        ValueError: there is a Lambda layer, or a function as code.
-    """
+    """Raises ValueError if there is a Lambda layer or a function as code anywhere in a model's configuration."""
     found = [entry for entry in _entries(config) if _is_code(entry.content)]
     if found:
-        what = "lambda function of" if found[0].content.get("class_name") == "__lambda__" else "Lambda layer"
-        names = ", ".join(dict.fromkeys(repr(entry.layer) for entry in found))
+        what = "Lambda layer"
         instead = "with Keras layers in its place, such as Rescaling, and load_weights of a .h5 file"
-        if what.startswith("lambda"):
+        if found[0].content.get("class_name") == "__lambda__":
+            what = "lambda function of"
             instead = (
                 "without it; if only the training needs it, load the model with compile=False and save it again"
             )
+        names = ", ".join(dict.fromkeys(repr(entry.layer) for entry in found))
         raise ValueError(
             f"{what} {names:.60} is Python code, which loading would run and which has no relevance rule. "
             f"Build the model here {instead}. If you trust it, and the same Python and Keras wrote it, {_TRUSTED}"
@@ -107,75 +98,74 @@ def require_known(config: Any) -> None:
 
     Keras' own classes, operations that have a relevance rule, and what the user registered with Keras are allowed.
 
-    Args:
-        config: the parsed configuration.
-
     Raises:
         ValueError: there is anything else.
     """
     require_no_code(config)
     for entry in _entries(config):
-        _require_no_file(entry)
-        _require_full_precision(entry)
-        name = entry.content.get("class_name")
-        if "class_name" not in entry.content or (isinstance(name, str) and name in _DATA):
-            continue
-        if name in ("TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer"):
-            _require_known_operation(entry)
-        elif KERAS_3 and isinstance(name, str) and is_known(name) and _may_be_operation(entry.content):
-            raise ValueError(
-                f"{_place(entry)} is the operation {name!r:.60}, which Keras 3 does not read from an HDF5 file: "
-                "save the model as .keras, with model.save('model.keras')"
+        refusal = _refusal(entry, is_whole=entry.content is config)
+        if refusal:
+            raise ValueError(refusal)
+
+
+def _refusal(entry: Entry, is_whole: bool) -> str:
+    """Why a part of a configuration, or the whole of it, is refused; "" if it only calculates."""
+    content, name = entry.content, entry.content.get("class_name")
+    if isinstance(content.get("vocabulary"), str):
+        return f"{entry.place} would read its vocabulary from another file, {content['vocabulary']!r:.100}"
+    if str(name).endswith("DTypePolicy") and "mode" in entry.config:
+        return QUANTIZED.format(entry.layer[:60], str(entry.config["mode"])[:20])
+    if "class_name" not in content or (isinstance(name, str) and name in _DATA):
+        return ""
+    if name in ("TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer"):
+        is_graph = name == "TensorFlowOpLayer"
+        operation = _graph_operation(entry.config.get("node_def")) if is_graph else entry.config.get("function")
+        if isinstance(operation, str) and is_known(operation) and _of_keras(content.get("module")):
+            return ""
+        return (
+            f"{entry.place} is the operation {operation!r:.60}, which has no relevance rule and could read and "
+            "write files: use a Keras layer instead"
+        )
+    if isinstance(name, str):
+        operation = f"{entry.place} is the operation {name!r:.60}, which"
+        if KERAS_3 and is_known(name) and _may_be_operation(entry):
+            return (
+                f"{operation} Keras 3 does not read from an HDF5 file: save the model as .keras, with "
+                "model.save('model.keras')"
             )
-        elif isinstance(name, str) and _is_unknown_operation(entry.content, name):
-            raise ValueError(
-                f"{_place(entry)} is the operation {name!r:.60}, which has no relevance rule: use a Keras layer "
-                "instead"
-            )
-        elif not (isinstance(name, str) and _is_known(entry.content, name)):
-            raise ValueError(
-                f"{_place(entry)} needs {_shown(entry.content)}, which is not part of Keras {_VERSION} and not "
-                "registered with it. If you trust its author, name the module that defines it with "
-                "--custom-objects MODULE, or in Python use load_model(path, custom_objects={'NAME': CLASS}), or "
-                "for an analyzer's file `with keras.utils.custom_object_scope({'NAME': CLASS}):`"
-                + (
-                    ". If it is a model with a call of its own, build it with the functional API instead"
-                    if entry.content is config
-                    else ""
-                )
-            )
+        if _is_unknown_operation(entry, name):
+            return f"{operation} has no relevance rule: use a Keras layer instead"
+        if _is_known(content, name):
+            return ""
+    hint = (
+        ". If it is a model with a call of its own, build it with the functional API instead" if is_whole else ""
+    )
+    return (
+        f"{entry.place} needs {_shown(content)}, which is not part of Keras {version()} and not registered with "
+        "it. If you trust its author, name the module that defines it with --custom-objects MODULE, or in Python "
+        "use load_model(path, custom_objects={'NAME': CLASS}), or for an analyzer's file "
+        f"`with keras.utils.custom_object_scope({{'NAME': CLASS}}):`{hint}"
+    )
 
 
 def require_same_activations(config: Any) -> None:
-    """Refuses a model that Keras 2 wrote if Keras 3 calculates one of its activations differently.
-
-    Args:
-        config: the parsed configuration.
-
-    Raises:
-        ValueError: there is a hard sigmoid.
-    """
+    """Raises ValueError if Keras 3 calculates an activation of a model that Keras 2 wrote differently."""
     for entry in _entries(config):
         if "hard_sigmoid" in entry.content.values():
             raise ValueError(
-                f"{_place(entry)} has the activation hard_sigmoid. It is 0.2 x + 0.5 in Keras 2, which wrote the "
+                f"{entry.place} has the activation hard_sigmoid. It is 0.2 x + 0.5 in Keras 2, which wrote the "
                 f"file, and x / 6 + 0.5 in Keras 3: {WITH_KERAS_2}"
             )
 
 
 def require_one_axis(config: Any) -> None:
-    """Refuses a layer along several axes: from an HDF5 file Keras 3 would read it as one along the last axis.
-
-    Raises:
-        ValueError: there is one.
-    """
+    """Raises ValueError for a layer along several axes, of which Keras 3 would read only the last from HDF5."""
     for entry in _entries(config):
-        inner = entry.content.get("config")
-        axes = inner.get("axis") if isinstance(inner, dict) else None
+        axes = entry.config.get("axis")
         if isinstance(axes, list) and len(axes) > 1:
             raise ValueError(
-                f"layer {_name(entry.content)!r:.60} is along the axes {axes!r:.30}, which Keras 3 "
-                "does not read from an HDF5 file: save the model as .keras, with model.save('model.keras')"
+                f"{entry.place} is along the axes {axes!r:.30}, which Keras 3 does not read from an HDF5 file: "
+                "save the model as .keras, with model.save('model.keras')"
             )
 
 
@@ -206,17 +196,12 @@ def _entries(config: Any) -> Iterator[Entry]:
     while waiting:
         value, layer = waiting.pop()
         if isinstance(value, dict):
-            layer = _name(value) or layer
+            name = Entry(value, "").config.get("name")
+            layer = name if name and isinstance(name, str) else layer
             yield Entry(value, layer)
-            waiting += [(inner, layer) for inner in reversed(list(value.values()))]
-        elif isinstance(value, list):
-            waiting += [(inner, layer) for inner in reversed(value)]
-
-
-def _name(content: dict[str, Any]) -> str:
-    inner = content.get("config")
-    name = inner.get("name") if isinstance(inner, dict) else None
-    return name if isinstance(name, str) else ""
+        if isinstance(value, (dict, list)):
+            inner = list(value.values() if isinstance(value, dict) else value)
+            waiting += [(one, layer) for one in reversed(inner)]
 
 
 def _is_code(content: dict[str, Any]) -> bool:
@@ -225,49 +210,19 @@ def _is_code(content: dict[str, Any]) -> bool:
     return marshalled or any(isinstance(name, str) and name.split(">")[-1] in _CODE for name in names)
 
 
-def _require_no_file(entry: Entry) -> None:
-    file = entry.content.get("vocabulary")
-    if isinstance(file, str):
-        raise ValueError(f"{_place(entry)} would read its vocabulary from another file, {file!r:.100}")
-
-
-def _require_full_precision(entry: Entry) -> None:
-    inner = entry.content.get("config")
-    is_policy = str(entry.content.get("class_name")).endswith("DTypePolicy")
-    if is_policy and isinstance(inner, dict) and "mode" in inner:
-        raise ValueError(QUANTIZED.format(entry.layer[:60], str(inner["mode"])[:20]))
-
-
-def _require_known_operation(entry: Entry) -> None:
-    config = entry.content.get("config")
-    config = config if isinstance(config, dict) else {}
-    module = entry.content.get("module")
-    operation = (
-        _graph_operation(config.get("node_def"))
-        if entry.content["class_name"] == "TensorFlowOpLayer"
-        else config.get("function")
-    )
-    if not (isinstance(operation, str) and is_known(operation) and _of_keras(module)):
-        raise ValueError(
-            f"{_place(entry)} is the operation {operation!r:.60}, which has no relevance rule and could read and "
-            "write files: use a Keras layer instead"
-        )
-
-
-def _may_be_operation(content: dict[str, Any]) -> bool:
+def _may_be_operation(entry: Entry) -> bool:
     """Whether it can be an operation of Keras 3 in an HDF5 file; a layer of that name would have "trainable"."""
-    config = content.get("config")
-    return not content.get("module") and not (isinstance(config, dict) and "trainable" in config)
+    return not entry.content.get("module") and "trainable" not in entry.config
 
 
-def _is_unknown_operation(content: dict[str, Any], name: str) -> bool:
+def _is_unknown_operation(entry: Entry, name: str) -> bool:
     """Whether it is one of the operations of Keras 3 (`keras.ops`) that have no rule."""
     if not KERAS_3 or is_known(name):
         return False
     operations = {operation.replace("_", "") for operation in dir(keras.ops)}
-    of_operations = str(content.get("module")).startswith("keras.src.ops.")
-    in_hdf5 = "inbound_nodes" in content and _may_be_operation(content)
-    return of_operations or (in_hdf5 and name.lower() in operations and not _is_known(content, name))
+    of_operations = str(entry.content.get("module")).startswith("keras.src.ops.")
+    in_hdf5 = "inbound_nodes" in entry.content and _may_be_operation(entry)
+    return of_operations or (in_hdf5 and name.lower() in operations and not _is_known(entry.content, name))
 
 
 def _graph_operation(node_def: Any) -> str | None:
@@ -287,7 +242,9 @@ def _is_known(content: dict[str, Any], name: str) -> bool:
         name = content.get("config")  # type: ignore[assignment]
         if not isinstance(name, str):
             return False
-        return _is_registered(name) or (name in _keras_functions() and (module == "builtins" or _of_keras(module)))
+        return _is_registered(name) or (
+            name in _names(_FUNCTIONS, inspect.isfunction) and (module == "builtins" or _of_keras(module))
+        )
     if isinstance(key, str) and _is_registered(key):
         return True
     if key not in (None, name):
@@ -296,7 +253,8 @@ def _is_known(content: dict[str, Any], name: str) -> bool:
         return is_known(name)
     if isinstance(module, str) and ".applications." in module and name in _OF_APPLICATIONS:
         return _of_keras(module)
-    return name in _keras_classes() and (_of_keras(module) or module in _INITIALIZERS)
+    is_class = name in _NOT_EXPORTED or name in _names(_CLASSES, inspect.isclass)
+    return is_class and (_of_keras(module) or module in _INITIALIZERS)
 
 
 def _is_registered(name: str) -> bool:
@@ -307,25 +265,15 @@ def _of_keras(module: Any) -> bool:
     return module is None or (isinstance(module, str) and module.split(".")[0] == "keras")
 
 
-def _keras_classes() -> set[str]:
-    return {name for name, member in _members(_CLASSES) if isinstance(member, type)} | _NOT_EXPORTED
-
-
-def _keras_functions() -> set[str]:
-    functions = {name for name, member in _members(_FUNCTIONS) if inspect.isfunction(member)}
-    return functions - {"deserialize", "get", "serialize"}
-
-
-def _members(modules: list[str]) -> Iterator[tuple[str, Any]]:
+def _names(modules: list[str], is_kind: Callable[[Any], bool]) -> set[str]:
+    """The names of all classes or functions in these modules of Keras."""
+    found: set[str] = set()
     for path in modules:
         place: Any = keras
         for name in path.split("."):  # some are newer than iNNvestigate's oldest TensorFlow
             place = getattr(place, name, None)
-        yield from vars(place).items() if place else ()
-
-
-def _place(entry: Entry) -> str:
-    return f"layer {entry.layer!r:.60}" if entry.layer else "the model"
+        found.update(name for name, member in (vars(place).items() if place else ()) if is_kind(member))
+    return found - {"deserialize", "get", "serialize"}
 
 
 def _shown(content: dict[str, Any]) -> str:

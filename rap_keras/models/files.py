@@ -6,8 +6,8 @@ import io
 import json
 import shutil
 import zipfile
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -22,6 +22,13 @@ from rap_keras.models import configuration, keras_2_files
 from rap_keras.models.foreign_files import brief, check_hdf5, check_zip, naming
 from rap_keras.models.outputs import remember_loss
 
+_KERAS = keras_graph.version()
+_HERE = f"Keras {_KERAS} of TensorFlow {tf.__version__}"
+CARRY_OVER = (
+    "build the model here with the code that made it; save the weights there with numpy.savez('w.npz', "
+    "*model.get_weights()), load them here with model.set_weights(list(numpy.load('w.npz').values())), and call "
+    "model.save('model.h5')"
+)
 _SUBCLASSED = (
     "it is not a graph of layers but a subclassed or unbuilt model: build it with the functional API or as a "
     "Sequential that begins with keras.Input(shape)"
@@ -29,16 +36,10 @@ _SUBCLASSED = (
 
 
 def load(path: Path, custom_objects: Mapping[str, Any]) -> keras.Model:
-    """The model in a file. It is not compiled.
-
-    Args:
-        path: of an HDF5 or `.keras` file, whatever its name, or the folder of a SavedModel.
-        custom_objects: classes and functions that are not part of Keras, by their names in the file.
+    """The model, not compiled, in an HDF5 or `.keras` file, whatever its name, or in the folder of a SavedModel.
 
     Raises:
-        OSError: it is a pipe, a device or a socket.
-        ValueError: the file holds no model, or one that the installed Keras cannot read, or one that could do more
-            than calculate.
+        ValueError: it holds no model, one that this Keras cannot read, or one that could do more than calculate.
     """
     require_file(path)
     with keras.utils.custom_object_scope(custom_objects) if custom_objects else nullcontext():
@@ -66,32 +67,24 @@ def _hdf5(path: Path) -> keras.Model:
                 "no model in this HDF5 file; if it holds weights only, build the model, load them with "
                 "model.load_weights and save it with model.save"
             )
-        version = _text(found["keras_version"] or "")
-        _require_readable(version)
+        version = _readable(found["keras_version"])
         training = configuration.parse(_text(found["training_config"] or "{}"))
         configuration.require_no_code(training)
         written = configuration.parse(_text(found["model_config"]))
         config = _understood(written, version)
         if keras_graph.KERAS_3:
             configuration.require_one_axis(config)
-    try:
-        with TemporaryDirectory() as folder:
-            named = path
-            if config != written or path.suffix not in (".h5", ".hdf5"):  # Keras decides by the name
-                named = Path(shutil.copyfile(path, Path(folder, "model.h5")))
-                with h5py.File(named, "r+") as file:
-                    file.attrs["model_config"] = json.dumps(config)
-            return remember_loss(keras.models.load_model(str(named), compile=False), training.get("loss"))
-    except Exception as error:  # Keras raises no particular type
-        raise _not_loaded(path, version, error) from None
+    with _loading(path, version), TemporaryDirectory() as folder:
+        named = path
+        if config != written or path.suffix not in (".h5", ".hdf5"):  # Keras decides by the name
+            named = Path(shutil.copyfile(path, Path(folder, "model.h5")))
+            with h5py.File(named, "r+") as file:
+                file.attrs["model_config"] = json.dumps(config)
+        return remember_loss(keras.models.load_model(str(named), compile=False), training.get("loss"))
 
 
 def _understood(config: dict[str, Any], version: str) -> dict[str, Any]:
-    """The configuration of a file as the installed Keras reads it, if all of it is known to only calculate.
-
-    Raises:
-        ValueError: it is not.
-    """
+    """The configuration of a file as the installed Keras reads it, if all of it is known to only calculate."""
     config = configuration.with_names_of_here(config)
     configuration.require_known(config)
     if keras_graph.KERAS_3 and _numbers(version)[:1] != [3]:
@@ -109,8 +102,7 @@ def _archive(path: Path) -> keras.Model:
         if missing:
             # Keras reads weights from model.weights.npz too, where they are pickled.
             raise ValueError(f"no {' and '.join(sorted(missing))} in this archive, so Keras did not write it")
-        version = _text(configuration.parse(archive.read("metadata.json")).get("keras_version", ""))
-        _require_readable(version)
+        version = _readable(configuration.parse(archive.read("metadata.json")).get("keras_version"))
         written = configuration.parse(archive.read("config.json"))
         configuration.require_no_code(written)
         # Keras ignores this part, since the model is not compiled.
@@ -118,13 +110,10 @@ def _archive(path: Path) -> keras.Model:
         config = _understood(calculated, version)
         with archive.open("model.weights.h5") as weights, h5py.File(weights, "r") as file:
             check_hdf5(file, size)
-    try:
-        with TemporaryDirectory() as folder:
-            as_it_is = config == calculated and path.suffix == ".keras"
-            read = path if as_it_is else _archive_of(path, Path(folder, "model.keras"), config)
-            return remember_loss(_rebuilt(read), (written.get("compile_config") or {}).get("loss"))
-    except Exception as error:  # Keras raises no particular type
-        raise _not_loaded(path, version, error) from None
+    with _loading(path, version), TemporaryDirectory() as folder:
+        as_it_is = config == calculated and path.suffix == ".keras"
+        read = path if as_it_is else _archive_of(path, Path(folder, "model.keras"), config)
+        return remember_loss(_rebuilt(read), (written.get("compile_config") or {}).get("loss"))
 
 
 def _archive_of(path: Path, copy: Path, config: dict[str, Any]) -> Path:
@@ -142,27 +131,15 @@ def _archive_of(path: Path, copy: Path, config: dict[str, Any]) -> Path:
 
 
 def _rebuilt(path: Path) -> keras.Model:
-    """The model of a `.keras` file, built anew from its configuration and weights.
-
-    Without eager execution Keras 2 makes operations that assign the weights but never runs them: the model would
-    silently keep random weights.
-
-    Raises:
-        ValueError: not all weights were found.
-    """
+    """The model of a `.keras` file, built anew from its configuration and weights."""
     if tf.executing_eagerly():
-        loaded = keras.models.load_model(str(path), compile=False, safe_mode=True)
-        _require_graph_of_layers(loaded)
-        return loaded
+        return _graph_of_layers(keras.models.load_model(str(path), compile=False, safe_mode=True))
+    # Without eager execution Keras 2 makes operations that assign the weights but never runs them: the model would
+    # silently keep random weights.
     with tf.Graph().as_default() as graph, tf.compat.v1.Session(graph=graph) as session:
-        loaded = keras.models.load_model(str(path), compile=False, safe_mode=True)
-        _require_graph_of_layers(loaded)
+        loaded = _graph_of_layers(keras.models.load_model(str(path), compile=False, safe_mode=True))
         initializers = {variable.initializer for variable in tf.compat.v1.global_variables()}
-        assignments = [
-            operation
-            for operation in graph.get_operations()
-            if operation.type == "AssignVariableOp" and operation not in initializers
-        ]
+        assignments = [o for o in graph.get_operations() if o.type == "AssignVariableOp" and o not in initializers]
         if len(assignments) < len(loaded.weights):
             raise ValueError("not all of its weights were found: save it as .h5")
         session.run(assignments)
@@ -173,14 +150,9 @@ def _rebuilt(path: Path) -> keras.Model:
 
 
 def _saved_model(path: Path) -> keras.Model:
-    """The model of a SavedModel, built from the configuration in it and its checkpoint.
-
-    `saved_model.pb` is not read: its graphs could do anything, and the model that Keras 2 makes of them without
-    eager execution cannot predict if it was compiled before it was saved.
-
-    Raises:
-        ValueError: it is no SavedModel of Keras 2, it cannot be loaded, or it could do more than calculate.
-    """  # noqa: DOC501, as `_not_loaded` makes a ValueError
+    """The model of a SavedModel, built from the configuration in it and its checkpoint."""
+    # `saved_model.pb` is not read: its graphs could do anything, and the model that Keras 2 makes of them without
+    # eager execution cannot predict if it was compiled before it was saved.
     if not (path / "saved_model.pb").is_file():
         raise ValueError(f"{path}: a folder without saved_model.pb, so not a SavedModel")
     if not (path / "keras_metadata.pb").is_file():
@@ -197,8 +169,7 @@ def _saved_model(path: Path) -> keras.Model:
         )
     with naming(path):
         metadata = _metadata(path / "keras_metadata.pb")
-        version = _text(metadata.get("keras_version") or "")
-        _require_readable(version)
+        version = _readable(metadata.get("keras_version"))
         config = {key: metadata.get(key) for key in ("class_name", "config")}
         configuration.require_no_code(metadata)
         if not isinstance(config["config"], dict) or "layers" not in config["config"]:
@@ -208,13 +179,10 @@ def _saved_model(path: Path) -> keras.Model:
         if metadata.get("is_graph_network") and keras.utils.get_registered_object(name) is None:
             config["class_name"] = name if name == "Sequential" else "Functional"
         configuration.require_known(config)
-    try:
-        model = keras.models.model_from_json(json.dumps(config))
-        _require_graph_of_layers(model)
+    with _loading(path, version):
+        model = _graph_of_layers(keras.models.model_from_json(json.dumps(config)))
         model.load_weights(str(path / "variables" / "variables")).assert_existing_objects_matched()
         return remember_loss(model, (metadata.get("training_config") or {}).get("loss"))
-    except Exception as error:  # Keras raises no particular type
-        raise _not_loaded(path, version, error) from None
 
 
 def _metadata(file: Path) -> dict[str, Any]:
@@ -238,42 +206,31 @@ def _text(value: Any) -> str:
     return value
 
 
-def _require_graph_of_layers(model: Any) -> None:
+def _graph_of_layers(model: Any) -> keras.Model:
     if not isinstance(model, keras.Model) or keras_graph.nodes(model) is None or not model.built:
         raise ValueError(_SUBCLASSED)
+    return model
 
 
-def _require_readable(version: str) -> None:
-    """Refuses a file of a Keras whose configurations the installed Keras cannot read.
-
-    Keras 3 reads the HDF5 and `.keras` files of Keras 2, see `keras_2_files`.
-
-    Raises:
-        ValueError: it cannot read them.
-    """
-    written, here = _numbers(version)[:1], _numbers(_KERAS)[:1]
-    if written and written > here:
+def _readable(version: Any) -> str:
+    """The version of Keras that wrote a file; raises ValueError if the installed Keras cannot read its files."""
+    version = _text(version or "")
+    if _numbers(version)[:1] > _numbers(_KERAS)[:1]:
         raise ValueError(f"written by Keras {version[:20]}, which the installed {_HERE} cannot read: {CARRY_OVER}")
+    return version
 
 
-_KERAS = keras_graph.version()
-_HERE = f"Keras {_KERAS} of TensorFlow {tf.__version__}"
-CARRY_OVER = (
-    "build the model here with the code that made it; save the weights there with numpy.savez('w.npz', "
-    "*model.get_weights()), load them here with model.set_weights(list(numpy.load('w.npz').values())), and call "
-    "model.save('model.h5')"
-)
-
-
-def _not_loaded(path: Path, version: str, error: Exception) -> ValueError:
-    """The error that Keras raised, with the file's name and the Keras that wrote it.
-
-    Keras' own error is left out of the traceback, since it may contain the whole configuration.
-    """
-    written = f" (written by Keras {version[:20]}, read by {_HERE})" if version else ""
-    other = version and (_numbers(version) > _numbers(_KERAS) or _numbers(version)[:1] != _numbers(_KERAS)[:1])
-    advice = f". The versions differ: {CARRY_OVER}" if other else ""
-    return ValueError(f"{path} could not be loaded{written}: {brief(error, 150 if other else 300)}{advice}")
+@contextmanager
+def _loading(path: Path, version: str) -> Iterator[None]:
+    """Turns whatever Keras raises into a ValueError with the file's name and the Keras that wrote it."""
+    try:
+        yield
+    except Exception as error:  # Keras raises no particular type
+        written = f" (written by Keras {version[:20]}, read by {_HERE})" if version else ""
+        other = version and (_numbers(version) > _numbers(_KERAS) or _numbers(version)[:1] != _numbers(_KERAS)[:1])
+        advice = f". The versions differ: {CARRY_OVER}" if other else ""
+        message = f"{path} could not be loaded{written}: {brief(error, 150 if other else 300)}{advice}"
+        raise ValueError(message) from None  # Keras' own error may contain the whole configuration
 
 
 def _numbers(version: str) -> list[int]:

@@ -104,13 +104,12 @@ def to_logits(model: keras.Model) -> keras.Model:
 def final_kind(layer: Layer) -> str | None:
     """Which of `NAMES` a layer, or the activation fused into it, is; None for any other.
 
-    Names are not enough, as an activation may be any function of the user's. So functions are tried on some
-    numbers.
+    Names are not enough, as an activation may be any function of the user's: functions are tried on some numbers.
     """
     if isinstance(layer, keras.layers.Softmax):
         return "softmax"
     if keras_graph.is_operation(layer):
-        return _operation_kind(layer)
+        return _BY_NAME.get(keras_graph.operation_name(layer) or "")
     activation = getattr(layer, "activation", None)
     if activation is not None:
         return _function_kind(activation)
@@ -126,10 +125,6 @@ _BY_NAME = {
     "sigmoid": "sigmoid",
     "hard_sigmoid": "sigmoid",
 }
-
-
-def _operation_kind(layer: Layer) -> str | None:
-    return _BY_NAME.get(keras_graph.operation_name(layer) or "")
 
 
 def _function_kind(function: Callable) -> str | None:
@@ -163,10 +158,8 @@ def _written_out(call: Call, network: Network) -> str | None:
     kind = kind_of(call)
     if kind is None or kind.rule is not divided:
         return None
-    producers = {number: c for c in network.calls for number in c.outputs}
-    numerator = producers.get(call.inputs[0])
-    is_exp = numerator is not None and keras_graph.operation_name(numerator.layer) == "exp"
-    return "softmax" if is_exp else None
+    numerators = [c.layer for c in network.calls if call.inputs[0] in c.outputs]
+    return "softmax" if "exp" in map(keras_graph.operation_name, numerators) else None
 
 
 def _passes_on(call: Call) -> bool:
@@ -213,16 +206,10 @@ def _require_removed(model: keras.Model, outputs: list[Any], logits: list[Any]) 
             )
 
 
-_MOVING = (
-    keras.layers.Cropping1D,
-    keras.layers.Cropping2D,
-    keras.layers.Cropping3D,
-    keras.layers.Dropout,
-    keras.layers.Flatten,
-    keras.layers.Permute,
-    keras.layers.RepeatVector,
-    keras.layers.Reshape,
-)
+_MOVING: dict[type, object] = {
+    getattr(keras.layers, name): True
+    for name in "Cropping1D Cropping2D Cropping3D Dropout Flatten Permute RepeatVector Reshape".split()
+}
 _MOVING_OPERATIONS = set(
     "cast expand_dims expanddims getitem identity reshape slice squeeze stop_gradient stopgradient stridedslice "
     "transpose".split()
@@ -238,12 +225,16 @@ def _before(tensor: Any) -> Any:
         logits = _without_end(graph, place) if graph else None
         return logits and tf.nest.flatten(rewritten(layer, logits)(node.inputs))[place]
     if isinstance(layer, keras.Model):
-        return _before_model(layer, given, place)
-    kind = final_kind(layer)
-    if kind:
+        whole = _connected(layer, given) if keras_graph.is_chain(layer) else layer
+        inner = to_logits(whole)
+        return None if inner is whole else tf.nest.flatten(inner(given))[place]
+    if final_kind(layer):
         return keras_graph.without_activation(layer, given) if getattr(layer, "weights", None) else given
-    if isinstance(layer, keras.layers.Concatenate):
-        return _before_concatenation(layer, given)
+    if isinstance(layer, keras.layers.Concatenate):  # several heads side by side
+        heads = [_before(head) for head in given]
+        if all(head is None for head in heads):
+            return None
+        return keras_graph.called_again(layer, [old if new is None else new for old, new in zip(given, heads)])
     if not _only_moves(layer) or isinstance(given, (list, tuple)):
         return None
     before = _before(given)
@@ -283,21 +274,7 @@ def _only_moves(layer: Layer) -> bool:
         return keras_graph.operation_name(layer) in _MOVING_OPERATIONS
     if isinstance(layer, keras.layers.Activation):
         return layer.activation is keras.activations.linear
-    return bool(lookup(layer, dict.fromkeys(_MOVING, True)))
-
-
-def _before_concatenation(layer: Layer, tensors: list[Any]) -> Any:
-    """Removes the activation of each of several heads side by side."""
-    logits = [_before(tensor) for tensor in tensors]
-    if all(tensor is None for tensor in logits):
-        return None
-    return keras_graph.called_again(layer, [old if new is None else new for old, new in zip(tensors, logits)])
-
-
-def _before_model(model: keras.Model, given: Any, place: int) -> Any:
-    graph = _connected(model, given) if keras_graph.is_chain(model) else model
-    inner = to_logits(graph)
-    return None if inner is graph else tf.nest.flatten(inner(given))[place]
+    return bool(lookup(layer, _MOVING))
 
 
 def _connected(chain: keras.Sequential, tensor: Any) -> keras.Model:

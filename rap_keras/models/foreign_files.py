@@ -21,13 +21,7 @@ _MOST = 2**34  # bytes: ten times the largest network of keras.applications
 
 @contextmanager
 def naming(path: str | Path) -> Iterator[None]:
-    """Turns whatever a reader raises on a damaged or foreign file into a short ValueError with the file's name.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        PermissionError: the file may not be read.
-        ValueError: anything else was raised.
-    """
+    """Turns whatever a reader raises on a damaged or foreign file into a short ValueError with the file's name."""
     try:
         yield
     except (FileNotFoundError, PermissionError):
@@ -46,15 +40,7 @@ def brief(error: Exception, length: int = 300) -> str:
 
 
 def require_sane_size(unpacked: int, packed: int) -> None:
-    """Refuses a file if what it holds is far larger than the file itself, or larger than any network.
-
-    Args:
-        unpacked: bytes in memory.
-        packed: bytes in the file.
-
-    Raises:
-        ValueError: it is that large.
-    """
+    """Raises ValueError if so many bytes are far more than those in the file, or more than any network has."""
     if unpacked > _MOST or unpacked > max(_HARMLESS, _RATIO * packed):
         raise ValueError(
             f"{packed:,} bytes would be unpacked to {unpacked:,}, unlike any network's weights: the file is "
@@ -68,15 +54,7 @@ def check_zip(archive: zipfile.ZipFile, size: int) -> None:
 
 
 def check_hdf5(file: h5py.File, size: int) -> None:
-    """Refuses an HDF5 file with data in other files, or with data that are far larger than the file itself.
-
-    Args:
-        file: the open file.
-        size: in bytes, of the file or of the archive that it is in.
-
-    Raises:
-        ValueError: there are such data.
-    """
+    """Raises ValueError if its data are in other files, or far larger than the `size` of the file or archive."""
     links: list[tuple[bytes, int]] = []
     file.id.links.visit(lambda name, link: links.append((name, link.type)), info=True)
     total = 0
@@ -93,13 +71,7 @@ def check_hdf5(file: h5py.File, size: int) -> None:
 
 
 def read_npz(path: str | Path) -> dict[str, np.ndarray]:
-    """The arrays of a `.npz` file by name, of any shape. Pickled objects are refused.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        OSError: it is a pipe, a device or a socket.
-        ValueError: it is not a .npz file, is damaged, holds pickled objects, or holds arrays far larger than it.
-    """
+    """The arrays of a `.npz` file by name, of any shape; raises ValueError for pickled or oversized ones."""
     require_file(path)
     with naming(path):
         if not zipfile.is_zipfile(path):

@@ -35,14 +35,7 @@ _OPERATIONS = ("TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer")
 
 
 def translated(config: Any) -> Any:
-    """A configuration of Keras 1 or 2 in a form that Keras 3 reads as the same network.
-
-    Args:
-        config: the parsed configuration of a model, or any part of it.
-
-    Raises:
-        ValueError: there is an operation of TensorFlow in it.
-    """
+    """A configuration of Keras 1 or 2, or a part of it, in a form that Keras 3 reads as the same network."""
     if isinstance(config, list):
         return [translated(value) for value in config]
     if not isinstance(config, dict):
@@ -72,7 +65,8 @@ def _object(entry: dict[str, Any]) -> Any:
             named["name"] = _spelled(named["name"])
     if keras.utils.get_registered_object(str(entry.get("registered_name") or kind)) is None:
         kind = entry["class_name"] = _RENAMED.get(kind, kind)
-        config = {key: value for key, value in config.items() if not _is_unused(key, value)}
+        items = [item for item in config.items() if item not in _DEFAULTS.items()]
+        config = {key: value for key, value in items if not key.endswith(_UNUSED)}
         if kind == "GRU":
             config.setdefault("reset_after", False)  # Keras before 2.1.3 had no other
         if isinstance(config.get("axis"), list) and len(config["axis"]) == 1:
@@ -85,10 +79,6 @@ def _object(entry: dict[str, Any]) -> Any:
     if isinstance(config.get("layers"), list) and all(isinstance(layer, dict) for layer in config["layers"]):
         config = _with_input(config) if kind == "Sequential" else _connected(config)
     return {**entry, "config": translated(config)}
-
-
-def _is_unused(key: str, value: Any) -> bool:
-    return key.endswith(_UNUSED) or (key in _DEFAULTS and value == _DEFAULTS[key])
 
 
 def _with_input(config: dict[str, Any]) -> dict[str, Any]:

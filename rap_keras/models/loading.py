@@ -44,9 +44,7 @@ def preprocessor_of(model: keras.Model) -> Callable[[np.ndarray], Any] | None:
 
 
 def load_model(
-    name_or_path: str | Path,
-    weights: str | None = "imagenet",
-    custom_objects: Mapping[str, Any] | None = None,
+    name_or_path: str | Path, weights: str | None = "imagenet", custom_objects: Mapping[str, Any] | None = None
 ) -> keras.Model:
     """A network of keras.applications or of this package, or a model from a file. It is not compiled.
 
@@ -65,13 +63,14 @@ def load_model(
     Raises:
         FileNotFoundError: There is no such file.
         ConnectionError: The weights are not on this machine and could not be downloaded.
-        ValueError: There is no such network; or the file holds no Keras model, only weights,
-            Lambda layers, unknown layers or operations, or a model that is not a graph of
-            layers; or it was written by another Keras, is damaged, or would fill the memory.
+        ValueError: There is no such network; or the file holds no Keras model, only weights, Lambda layers,
+            unknown layers or operations, or a model that is not a graph of layers; or it was written by another
+            Keras, is damaged, or would fill the memory.
     """
-    if str(name_or_path).lower() in EMBEDDED:
-        return shapes_networks.load_network(EMBEDDED[str(name_or_path).lower()])
-    build = applications().get(str(name_or_path).lower())
+    name = str(name_or_path).lower()
+    if name in EMBEDDED:
+        return shapes_networks.load_network(EMBEDDED[name])
+    build = applications().get(name)
     if build is not None:
         return _application(build, weights)
     path = Path(name_or_path)
@@ -80,11 +79,10 @@ def load_model(
     if path.suffix or len(path.parts) > 1:
         raise FileNotFoundError(f"{path}: no such model file")
     close = difflib.get_close_matches(path.name.lower(), applications(), n=5)
+    meant = f"did you mean {', '.join(close)}? " if close else ""
     raise ValueError(
-        f"unknown network {path.name!r}: "
-        + (f"did you mean {', '.join(close)}? " if close else "")
-        + "Give the name of any network of keras.applications, such as vgg16, or the path of a "
-        ".h5 file, a .keras file or, with Keras 2, a SavedModel"
+        f"unknown network {path.name!r}: {meant}Give the name of any network of keras.applications, such as "
+        "vgg16, or the path of a .h5 file, a .keras file or, with Keras 2, a SavedModel"
     )
 
 
@@ -97,21 +95,18 @@ def _application(build: Callable[..., keras.Model], weights: str | None) -> kera
             raise ValueError(f"{build.__name__} could not be built: {error}") from error
         folder = keras_graph.downloads()
         raise ConnectionError(
-            f"the weights of {build.__name__} are not in {folder} and could not be downloaded "
-            f"({error}). Download that file on a machine that has a network connection and put it into {folder}, "
-            "or give the path of a model file instead of the name"
+            f"the weights of {build.__name__} are not in {folder} and could not be downloaded ({error}). Download "
+            f"that file on a machine that has a network connection and put it into {folder}, or give the path of "
+            "a model file instead of the name"
         ) from error
 
 
 def photo_size(model: keras.Model, grey: bool = False) -> tuple[int, int] | None:
     """Height and width of the photos that a model takes, None if it takes any size.
 
-    Args:
-        model: A model of photos.
-        grey: Whether photos of one channel, (N, H, W, 1), are allowed as well as RGB.
-
     Raises:
-        ValueError: The model takes anything other than one RGB photo per sample, (N, H, W, 3).
+        ValueError: The model takes anything other than one RGB photo per sample, (N, H, W, 3), or if `grey` one of
+            one channel, (N, H, W, 1).
     """
     shapes = [tuple(tensor.shape) for tensor in model.inputs]
     channels = (1, 3, None) if grey else (3, None)

@@ -21,15 +21,14 @@ from rap_keras.models import final_activation
 
 
 def one_output(model: keras.Model, output: str | int | None = None) -> keras.Model:
-    """The model with one of its outputs; the given model if it has only one.
+    """The model with one of its outputs, whose layers it shares; the given model if it has only one.
 
     Args:
-        model: functional or Sequential. The new one shares its layers.
+        model: functional or Sequential.
         output: a name of `model.output_names`, or the output's number.
 
     Raises:
         NotAnalyzeableModelException: the model has several outputs and none is chosen.
-        TypeError: it is not a Keras model.
         ValueError: there is no such output.
     """
     require_model(model)
@@ -43,22 +42,19 @@ def one_output(model: keras.Model, output: str | int | None = None) -> keras.Mod
                 "or make a model of it, keras.Model(model.inputs, model.outputs[0])"
             )
         return model
-    number = _number(output, names)
+    is_number = isinstance(output, (int, np.integer)) and not isinstance(output, bool)
+    if is_number and 0 <= int(output) < len(names):
+        number = int(output)
+    elif isinstance(output, str) and names.count(output) == 1:
+        number = names.index(output)
+    else:
+        raise ValueError(
+            f"output={output!r}: the model has the outputs {', '.join(names) or '(none)'}, numbered from 0"
+        )
     if len(names) == 1:
         return model
     chosen = keras.Model(model.inputs, model.outputs[number], name=model.name)
     return remember_loss(chosen, loss_of(model, number))
-
-
-def _number(output: str | int, names: list[str]) -> int:
-    is_number = isinstance(output, (int, np.integer)) and not isinstance(output, bool)
-    if is_number and 0 <= int(output) < len(names):
-        return int(output)
-    if not isinstance(output, str) or names.count(output) != 1:
-        raise ValueError(
-            f"output={output!r}: the model has the outputs {', '.join(names) or '(none)'}, numbered from 0"
-        )
-    return names.index(output)
 
 
 def is_regression(model: keras.Model) -> bool:
@@ -67,10 +63,7 @@ def is_regression(model: keras.Model) -> bool:
     A model that ends in a softmax or sigmoid has classes. Else the loss decides with which it was compiled, here
     or in its file: a cross-entropy or hinge loss is for classes, a squared error and its like for values. Where
     that is unknown, a single unit is a value, and several outputs are classes. What a TFSMLayer gives may be
-    probabilities as well as logits, so it counts as values.
-
-    Args:
-        model: with one output, as it was trained.
+    probabilities as well as logits, so it counts as values. The model has one output.
     """
     network = flatten(model)
     if final_activation.find(network):
@@ -133,12 +126,12 @@ def two_classes(model: keras.Model) -> keras.Model:
     """A model with one logit z, that of class 1, as one with two logits: -z for class 0 and z for class 1.
 
     So any method can explain class 0, too: what speaks against class 1. The model decides for the class with the
-    positive logit.
+    positive logit. The new model shares the layers of the given one except a last Dense layer or convolution,
+    whose weights are copied.
 
     Args:
         model: (N, ...) to (N, 1), or to a map of one channel, (N, height, width, 1); without sigmoid: see
-            `to_logits`. The new model shares its layers except a last Dense layer or convolution, whose weights
-            are copied.
+            `to_logits`.
 
     Raises:
         ValueError: the model does not have exactly one output of one unit or channel.

@@ -24,16 +24,13 @@ _WEIGHTS = Path(__file__).parent / "weights"
 def build_network(name: str) -> Any:
     """An untrained network, with the layout and the layer names of VGG or of ResNet.
 
-    "vgg": eight layers with weights; six 3 x 3 convolutions with ReLU, four max poolings (a last
-    map of 6 x 6), two dense layers. "resnet": a stem with BatchNormalization, four residual blocks
-    of two 3 x 3 convolutions each (a last map of 12 x 12), the global average, a dense layer.
-
-    Args:
-        name: "vgg" or "resnet".
+    "vgg": eight layers with weights; six 3 x 3 convolutions with ReLU, four max poolings (a last map of 6 x 6),
+    two dense layers. "resnet": a stem with BatchNormalization, four residual blocks of two 3 x 3 convolutions each
+    (a last map of 12 x 12), the global average, a dense layer.
 
     Returns:
-        A Keras model from float32 (N, 96, 96, 3), see `preprocess`, to the softmax probabilities
-        of `rap_keras.shapes.CLASSES`, (N, 10).
+        A Keras model from float32 (N, 96, 96, 3), see `preprocess`, to the softmax probabilities of
+        `rap_keras.shapes.CLASSES`, (N, 10).
 
     Raises:
         ValueError: there is no network `name`.
@@ -65,13 +62,10 @@ def patterns_path(name: str) -> Path:
 
 
 def preprocess(images: np.ndarray) -> np.ndarray:
-    """The networks' input: images of 0 to 255 as float32 of -1 to 1.
-
-    Args:
-        images: RGB, (96, 96, 3), or a batch, (N, 96, 96, 3).
+    """The networks' input: RGB images of 0 to 255, (96, 96, 3) or (N, 96, 96, 3), as float32 of -1 to 1.
 
     Raises:
-        ValueError: the last three axes of `images` are not (96, 96, 3).
+        ValueError: the images have another size.
     """
     if images.shape[-3:] != (SIZE, SIZE, 3):
         raise ValueError(f"images have the shape {images.shape}: resize them to ({SIZE}, {SIZE}, 3) first")
@@ -82,15 +76,8 @@ def _vgg() -> Any:
     inputs = x = keras.Input((SIZE, SIZE, 3), name="input_1")
     for block, widths in enumerate(((16,), (32,), (48, 48), (64, 64)), start=1):
         for index, width in enumerate(widths, start=1):
-            name = f"block{block}_conv{index}"
-            x = layers.Conv2D(
-                width,
-                3,
-                padding="same",
-                activation="relu",
-                kernel_initializer="he_uniform",
-                name=name,
-            )(x)
+            options = {"activation": "relu", "kernel_initializer": "he_uniform"}
+            x = layers.Conv2D(width, 3, padding="same", name=f"block{block}_conv{index}", **options)(x)
         x = layers.MaxPooling2D(name=f"block{block}_pool")(x)
     x = layers.Flatten(name="flatten")(x)
     x = layers.Dense(64, activation="relu", name="fc1")(x)

@@ -24,11 +24,7 @@ _BASES = (
 
 
 def import_module(name: str) -> ModuleType:
-    """Imports an installed module, or a file in the current folder, given without its .py.
-
-    Raises:
-        ValueError: there is no such module, or it fails.
-    """
+    """Imports an installed module, or a file in the current folder, without its .py; ValueError if that fails."""
     try:
         with _current_folder_last():
             return importlib.import_module(name)
@@ -39,11 +35,7 @@ def import_module(name: str) -> ModuleType:
 
 
 def find_function(address: str) -> Callable[..., Any]:
-    """The function that MODULE:FUNCTION names.
-
-    Raises:
-        ValueError: there is no such module or function, or the module fails.
-    """
+    """The function that MODULE:FUNCTION names; raises ValueError if there is none, or the module fails."""
     module, _, name = address.partition(":")
     try:
         function = getattr(import_module(module), name)
@@ -55,28 +47,17 @@ def find_function(address: str) -> Callable[..., Any]:
 
 
 def make_known(name: str) -> None:
-    """Imports a module and registers its layers, losses and functions with Keras, by their names.
-
-    Args:
-        name: as `import_module` takes it.
-
-    Raises:
-        ValueError: there is no such module, or it fails.
-    """
+    """Imports a module and registers its layers, losses and functions with Keras, by their names."""
     module = import_module(name)
     found = (thing for key, thing in vars(module).items() if not key.startswith("_"))
     keras.utils.get_custom_objects().update({it.__name__: it for it in found if _is_custom(it, module)})
 
 
 def _is_custom(thing: Any, module: ModuleType) -> bool:
-    origin = _package(getattr(thing, "__module__", None) or "")
+    package = (getattr(thing, "__module__", None) or "").partition(".")[0]
     if inspect.isfunction(thing):
-        return origin == _package(module.__name__)
-    return inspect.isclass(thing) and issubclass(thing, _BASES) and origin not in ("keras", "tensorflow")
-
-
-def _package(module: str) -> str:
-    return module.partition(".")[0]
+        return package == module.__name__.partition(".")[0]
+    return inspect.isclass(thing) and issubclass(thing, _BASES) and package not in ("keras", "tensorflow")
 
 
 @contextmanager

@@ -1,9 +1,14 @@
-"""Patterns of a network's neurons, from one pass over data."""
+"""Patterns of a network's neurons, from one pass over data.
+
+Weights, and arrays of their shape, have the inputs of a neuron along the first axes and the neurons along the last
+ones. A neuron is y = w^T x + b.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -15,7 +20,6 @@ from rap_keras.engine.equations.numerics import transposed
 from rap_keras.engine.execution import compiled
 from rap_keras.engine.reading.flattening import flatten
 from rap_keras.engine.reading.network import as_float, specs
-from rap_keras.patterns.estimators import Sums, pattern
 from rap_keras.patterns.pattern_maps import Map, maps_by_layer
 from rap_keras.patterns.stored import Patterns, weights_digest
 
@@ -43,10 +47,12 @@ class PatternComputer:
         requirements.require_choice("pattern_type", pattern_type, ("relu", "linear"))
         self._model = model
         self._network = flatten(model)
-        by_layer = maps_by_layer(self._network)
-        if not by_layer:
+        self._by_layer = maps_by_layer(self._network)
+        if not self._by_layer:
             raise ValueError("the model has no weighted layer, and so no patterns")
-        self._by_layer = by_layer if pattern_type == "relu" else _all_linear(by_layer)
+        if pattern_type == "linear":
+            linear = {key: [replace(m, into_relu=None) for m in maps] for key, maps in self._by_layer.items()}
+            self._by_layer = linear
 
     def compute(self, X: Any, batch_size: int = 16) -> Patterns:
         """The patterns, from all samples of X in one pass, with a progress bar.
@@ -67,17 +73,18 @@ class PatternComputer:
         values = compiled(lambda: [m.linear.w() for m in maps], [])([])
         weights = {m.name: value for m, value in zip(maps, values)}
         means, sums = self._functions(maps)
-        totals: dict[str, Sums] = {}
+        totals: dict[str, _Sums] = {}
         shifts: list[np.ndarray] = []
         for feeds in self._batches(X, batch_size):
             shifts = shifts or means(feeds)
             found = sums([*feeds, *shifts])
             for m in maps:
-                _add(totals, m, found[m.name], weights[m.name].shape)
+                new = _Sums(*(np.asarray(value, np.float64) for value in found[m.name]))
+                totals[m.name] = _Sums(*map(np.add, totals[m.name], new)) if m.name in totals else new
         if not totals:
             raise ValueError("no samples: patterns need data")
         rounding = float(np.finfo(keras.backend.floatx()).eps) * 8
-        arrays = {m.name: pattern(weights[m.name], totals[m.name], rounding) for m in maps}
+        arrays = {m.name: _pattern(weights[m.name], totals[m.name], m.linear.output_axes, rounding) for m in maps}
         return Patterns(
             {name: array.astype(keras.backend.floatx()) for name, array in arrays.items()},
             weights_digest(self._model),
@@ -127,7 +134,7 @@ class PatternComputer:
 
 
 def _sums(m: Map, x: tf.Tensor, z: tf.Tensor, preactivation: tf.Tensor, shift: tf.Tensor) -> list[tf.Tensor]:
-    """The fields of `Sums` for one batch, with y shifted."""
+    """The fields of `_Sums` for one batch, with y shifted."""
     shape = [1] * z.shape.rank
     shape[m.linear.channel_axis] = -1
     y = z - tf.reshape(shift, shape)
@@ -156,20 +163,36 @@ def _per_neuron(m: Map, values: tf.Tensor, reduce: Callable) -> tf.Tensor:
     return reduce(tf.cast(reduce(values, inner) if inner else values, tf.float64), 0)
 
 
-def _add(totals: dict[str, Sums], m: Map, values: list[np.ndarray], shape: tuple[int, ...]) -> None:
-    neurons = [shape[axis] for axis in m.linear.output_axes]
-    count, y, regime_count, regime_x, regime_xy = (np.asarray(value, np.float64) for value in values)
-    y, regime_count = y.reshape(neurons), regime_count.reshape(neurons)
-    if m.name not in totals:
-        totals[m.name] = Sums(float(count), y, regime_count, regime_x, regime_xy)
-        return
-    total = totals[m.name]
-    total.count += float(count)
-    total.y += y
-    total.regime_count += regime_count
-    total.regime_x += regime_x
-    total.regime_xy += regime_xy
+class _Sums(NamedTuple):
+    """Sums over all samples and positions that each neuron has seen; those of x are shaped as the weights.
+
+    The regime is where the estimator looks: everywhere ("linear"), or where the neuron is active ("relu").
+    """
+
+    seen: np.ndarray
+    y: np.ndarray
+    regime_count: np.ndarray
+    regime_x: np.ndarray
+    regime_xy: np.ndarray
 
 
-def _all_linear(by_layer: dict[int, list[Map]]) -> dict[int, list[Map]]:
-    return {key: [Map(m.name, m.linear, None) for m in maps] for key, maps in by_layer.items()}
+def _pattern(w: np.ndarray, sums: _Sums, neuron_axes: Sequence[int], rounding: float) -> np.ndarray:
+    """The direction a of a neuron's signal, scaled so that w^T a = 1; 0 for a neuron that never varies.
+
+    a = c / (w^T c) with c = E[xy] - E[x] E[y] in the linear estimator (Eq. 4 of the paper) and
+    c = E+[xy] - E+[x] E[y] in the two-component one (Eq. 8), where E+ is the mean over the positive regime.
+
+    `sums` may be over a y shifted by any constant, since c does not depend on it. `rounding` is their relative
+    rounding error: a neuron never varies if its w^T c is no larger than the rounding error of its parts.
+    """
+    neurons = [w.shape[axis] for axis in neuron_axes]
+    active = np.maximum(sums.regime_count.reshape(neurons), 1)
+    mean_y = sums.y.reshape(neurons) / max(sums.seen, 1)
+    together, apart = sums.regime_xy / active, sums.regime_x / active * mean_y
+    inputs = tuple(range(w.ndim - len(neurons)))
+    w = w.astype(np.float64)
+    covariance = together - apart
+    variance = (w * covariance).sum(inputs)
+    parts = (np.abs(w) * (np.abs(together) + np.abs(apart))).sum(inputs)
+    varies = np.abs(variance) > rounding * parts
+    return np.where(varies, covariance / np.where(varies, variance, 1), 0)

@@ -30,13 +30,10 @@ class Map:
 
 
 def maps_by_layer(network: Network) -> dict[int, list[Map]]:
-    """The linear maps of each weighted layer in forward order, by the layer's id.
-
-    A layer that is used several times has one pattern, for all its uses.
+    """The linear maps of each weighted layer in forward order, by the layer's id, once for all its uses.
 
     Raises:
-        NotAnalyzeableModelException: a weighted layer is neither Dense nor a convolution, but for instance
-            transposed, recurrent or attention.
+        NotAnalyzeableModelException: a weighted layer is neither Dense nor a convolution.
     """
     found: dict[int, list[Map]] = {}
     for call in network.calls:

@@ -19,16 +19,9 @@ from rap_keras.patterns.pattern_maps import Map
 def through_maps(
     maps: Sequence[Map], weights: Callable[[Map], tf.Tensor], activation: Any, x: tf.Tensor, R: tf.Tensor
 ) -> tf.Tensor:
-    """The vector-Jacobian product of a weighted layer with other weights in place of its own.
+    """The vector-Jacobian product of a layer of linear maps at x, with `weights` in place of its own.
 
-    The layer's own weights still decide where its activation lets R pass.
-
-    Args:
-        maps: the layer's linear maps in forward order.
-        weights: makes the weights that replace a map's own, of the same shape.
-        activation: the activation fused into the layer; None for the identity.
-        x: the layer's input, (N, ...).
-        R: what arrives at its output, of the output's shape.
+    The layer's own weights still decide where its activation (None for the identity) lets R pass.
     """
     steps = []
     for m in maps:
@@ -43,14 +36,6 @@ def through_maps(
 
 
 def over_scale(layer: Callable[[tf.Tensor], tf.Tensor], x: tf.Tensor, R: tf.Tensor) -> tf.Tensor:
-    """PatternNet's way back through a BatchNormalization.
-
-    The normalization is a neuron with one input, y = s x + t, and its pattern is 1 / s.
-
-    Args:
-        layer: the normalization at inference.
-        x: its input, (N, ...).
-        R: what arrives at its output, shaped as x.
-    """
+    """PatternNet's way back through a BatchNormalization, a neuron y = s x + t whose pattern is 1 / s."""
     (scale,) = transposed(layer, [x], tf.ones_like(R))
     return divide(R, scale)

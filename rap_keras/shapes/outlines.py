@@ -1,4 +1,4 @@
-"""Outlines of the classes, made of polygons and discs, and their exact rendering."""
+"""Outlines of the classes and of distractors, made of polygons and discs, and their exact rendering."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class Outline(NamedTuple):
 class Pose(NamedTuple):
     """Where an outline lies: its origin (x, y) and the length of its unit, in pixels; its turn.
 
-    Pixel (column, row) covers [column, column + 1] x [row, row + 1]. A point (u, v) of the outline
-    falls on x + radius (cosine u - sine v), y + radius (sine u + cosine v).
+    Pixel (column, row) covers [column, column + 1] x [row, row + 1]. A point (u, v) of the outline falls on
+    x + radius (cosine u - sine v), y + radius (sine u + cosine v).
     """
 
     x: float
@@ -55,17 +55,17 @@ class Pose(NamedTuple):
 Window = tuple[slice, slice]
 """Rows and columns of an image."""
 
+
+def _box(left: float, top: float, right: float, bottom: float) -> Polygon:
+    return (left, top), (right, top), (right, bottom), (left, bottom)
+
+
 OUTLINES: dict[str, Outline] = {
     "disc": Outline((Disc(0, 0, 1),)),
     "ring": Outline((Disc(0, 0, 1),), (Disc(0, 0, 0.58),)),
     "triangle": Outline((((0, -1), (0.866, 0.5), (-0.866, 0.5)),)),
-    "square": Outline((((-0.707, -0.707), (0.707, -0.707), (0.707, 0.707), (-0.707, 0.707)),)),
-    "cross": Outline(
-        (
-            ((-0.94, -0.3), (0.94, -0.3), (0.94, 0.3), (-0.94, 0.3)),
-            ((-0.3, -0.94), (0.3, -0.94), (0.3, 0.94), (-0.3, 0.94)),
-        )
-    ),
+    "square": Outline((_box(-0.707, -0.707, 0.707, 0.707),)),
+    "cross": Outline((_box(-0.94, -0.3, 0.94, 0.3), _box(-0.3, -0.94, 0.3, 0.94))),
     "star": Outline(
         (
             (
@@ -83,31 +83,21 @@ OUTLINES: dict[str, Outline] = {
             Disc(-0.4, -0.35, 0.465),
         )
     ),
-    "arrow": Outline(
-        (
-            ((0, -1), (0.84, -0.06), (-0.84, -0.06)),
-            ((-0.24, -0.1), (0.24, -0.1), (0.24, 0.96), (-0.24, 0.96)),
-        )
-    ),
+    "arrow": Outline((((0, -1), (0.84, -0.06), (-0.84, -0.06)), _box(-0.24, -0.1, 0.24, 0.96))),
     "angle": Outline((((-0.6, -0.8), (-0.16, -0.8), (-0.16, 0.36), (0.6, 0.36), (0.6, 0.8), (-0.6, 0.8)),)),
 }
 """The outline of every class. None looks like another one, however it is turned."""
 
 
 def coverage(outline: Outline, pose: Pose) -> tuple[Window, np.ndarray]:
-    """How much of every pixel an outline covers.
+    """The pixels that an outline can reach, and how many of the test points of each lie inside it, uint8.
 
-    The arithmetic is only + - * /, on single numbers and elementwise, which IEEE 754 fixes to the
-    last bit: every platform finds the same counts.
-
-    Returns:
-        The rows and columns of the image that the outline can reach, and for each of their pixels
-        the number, 0 to `SUBSAMPLES`, of its test points that lie inside: uint8 (rows, columns).
+    The arithmetic is only + - * /, on single numbers and elementwise, which IEEE 754 fixes to the last bit: every
+    platform finds the same counts.
     """
     placed = [_place(part, pose) for part in outline.parts]
-    lows_and_highs = [_extent(part) for part in placed]
-    rows = _pixels(lows_and_highs, axis=1)
-    columns = _pixels(lows_and_highs, axis=0)
+    extents = [_extent(part) for part in placed]
+    rows, columns = _pixels(extents, axis=1), _pixels(extents, axis=0)
     ys, xs = _test_points(rows), _test_points(columns)
     inside = np.zeros((ys.size, xs.size), dtype=bool)
     for part in placed:
@@ -132,12 +122,9 @@ def unit_area(name: str) -> float:
 
 
 def turn(rng: np.random.Generator) -> tuple[float, float]:
-    """Cosine and sine of a random angle, almost uniform over the full turn.
-
-    They come from the rational parametrisation of the circle, as `math.cos` and `math.sin` differ
-    between platforms in the last bit: t = tan(angle / 2) covers -45 to 45 degrees, and quarter
-    turns do the rest.
-    """
+    """Cosine and sine of a random angle, almost uniform over the full turn."""
+    # From the rational parametrisation of the circle, as `math.cos` and `math.sin` differ between platforms in the
+    # last bit: t = tan(angle / 2) covers -45 to 45 degrees, and quarter turns do the rest.
     t = (2 * rng.random() - 1) * 0.41421356
     cosine, sine = (1 - t * t) / (1 + t * t), 2 * t / (1 + t * t)
     for _ in range(int(rng.integers(4))):
@@ -145,18 +132,71 @@ def turn(rng: np.random.Generator) -> tuple[float, float]:
     return cosine, sine
 
 
+def distractor(rng: np.random.Generator) -> tuple[Window, np.ndarray]:
+    """A random outline of no class, perhaps partly outside the image, as `coverage` gives it.
+
+    It is a thin bent bar, a lump of three discs, an irregular polygon of 7 corners, or a cloud without an edge.
+    """
+    cosine, sine = turn(rng)
+    x, y = SIZE * rng.random(), SIZE * rng.random()
+    kind = int(rng.integers(4))
+    if kind == 0:
+        return coverage(_bar(rng), Pose(x, y, 20 + 50 * rng.random(), cosine, sine))
+    pose = Pose(x, y, 6 + 12 * rng.random(), cosine, sine)
+    if kind == 1:
+        return coverage(_lump(rng), pose)
+    if kind == 2:
+        return coverage(_irregular_polygon(rng), pose)
+    return _cloud(pose)
+
+
+def _bar(rng: np.random.Generator) -> Outline:
+    half = 0.015 + 0.02 * rng.random()
+    bend = 0.3 * rng.random()
+    lower = ((1.0, bend + half), (0.0, half - bend), (-1.0, bend + half))
+    upper = ((-1.0, bend - half), (0.0, -half - bend), (1.0, bend - half))
+    return Outline((lower + upper,))
+
+
+def _lump(rng: np.random.Generator) -> Outline:
+    # Three discs in a crooked row: the ends are too far apart to look like one disc.
+    sizes = 0.32 + 0.13 * rng.random(3)
+    lift = 0.2 + 0.2 * rng.random()
+    row = ((-0.52, -lift / 2), (0.0, lift / 2), (0.52, -lift / 2))
+    return Outline(tuple(Disc(x, y, float(size)) for (x, y), size in zip(row, sizes)))
+
+
+def _irregular_polygon(rng: np.random.Generator) -> Outline:
+    # Corners on seven rays (rational directions), one of them far out and one deep inside, the others at uneven
+    # distances: neither convex nor regular.
+    rays = ((5, 0), (3, 4), (-1.4, 4.8), (-4.8, 1.4), (-4, -3), (0, -5), (4, -3))
+    lengths = 0.4 + 0.4 * rng.random(7)
+    far = int(rng.integers(7))
+    lengths[far] = 1.0
+    lengths[(far + int(rng.integers(2, 6))) % 7] = 0.2
+    return Outline((tuple((float(r) * u / 5, float(r) * v / 5) for r, (u, v) in zip(lengths, rays)),))
+
+
+def _cloud(pose: Pose) -> tuple[Window, np.ndarray]:
+    window, _ = coverage(Outline((Disc(0, 0, 1),)), pose)
+    dy = (np.arange(window[0].start, window[0].stop) + 0.5 - pose.y)[:, None]
+    dx = (np.arange(window[1].start, window[1].stop) + 0.5 - pose.x)[None, :]
+    length = (pose.cosine * dx + pose.sine * dy) / pose.radius
+    width = (pose.cosine * dy - pose.sine * dx) / (0.5 * pose.radius)
+    nearness = 1 - (length * length + width * width)
+    return window, (np.clip(nearness, 0, 1) * SUBSAMPLES).astype(np.uint8)
+
+
 def _place(part: Part, pose: Pose) -> Part:
     """A part of an outline in the coordinates of the image."""
+    x, y, radius, cosine, sine = pose
+
+    def placed(u: float, v: float) -> tuple[float, float]:
+        return x + radius * (cosine * u - sine * v), y + radius * (sine * u + cosine * v)
+
     if isinstance(part, Disc):
-        return Disc(*_to_image(pose, part.x, part.y), pose.radius * part.radius)
-    return tuple(_to_image(pose, u, v) for u, v in part)
-
-
-def _to_image(pose: Pose, u: float, v: float) -> tuple[float, float]:
-    return (
-        pose.x + pose.radius * (pose.cosine * u - pose.sine * v),
-        pose.y + pose.radius * (pose.sine * u + pose.cosine * v),
-    )
+        return Disc(*placed(part.x, part.y), radius * part.radius)
+    return tuple(placed(u, v) for u, v in part)
 
 
 def _extent(part: Part) -> Polygon:

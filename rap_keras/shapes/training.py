@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +34,7 @@ _VALIDATION_IMAGES = 1000
 
 
 def train(
-    network: str,
-    output: Path,
-    epochs: int | None = None,
-    images: int = 24_000,
-    progress: bool = True,
+    network: str, output: Path, epochs: int | None = None, images: int = 24_000, progress: bool = True
 ) -> float:
     """Train a network from scratch and save its weights.
 
@@ -68,14 +63,14 @@ def train(
     if epochs < 1 or images < _BATCH:
         raise ValueError(f"{epochs} epochs of {images} images: there must be 1 epoch and {_BATCH} images or more")
     whole_file.require_writable(output.parent)
-    pictures, targets = _training_set(images, progress)
+    x, targets = _training_set(images, progress)
     # Given the name, Keras picks an Adam that works with eager execution on or off, as it is now.
     model.compile("adam", "categorical_crossentropy", metrics=["accuracy"])
     model.fit(
-        _batches(pictures, targets),
+        _batches(x, targets),
         steps_per_epoch=images // _BATCH,
         epochs=epochs,
-        callbacks=[keras.callbacks.LearningRateScheduler(partial(_rate, epochs))],
+        callbacks=[keras.callbacks.LearningRateScheduler(lambda epoch: _FIRST_RATE * (1 - epoch / epochs))],
         shuffle=False,  # the batches are shuffled already
         verbose=1 if progress else 0,
     )
@@ -91,45 +86,38 @@ def train(
 def accuracy(network: Any, samples: Samples) -> float:
     """Share, 0 to 1, of samples whose (first) object has the top-scoring class.
 
-    Args:
-        network: a Keras model from preprocessed images to a score per class.
-        samples: generated images.
+    The network goes from preprocessed images to a score per class.
     """
     scores = network.predict(preprocess(samples.images), verbose=0)
     return float(np.mean(np.argmax(scores, axis=1) == samples.labels))
 
 
-def _rate(epochs: int, epoch: int) -> float:
-    """Learning rate of an epoch, counted from 0: a straight line towards 0."""
-    return _FIRST_RATE * (1 - epoch / epochs)
-
-
-def _training_set(images: int, progress: bool) -> tuple[np.ndarray, np.ndarray]:
+def _training_set(count: int, progress: bool) -> tuple[np.ndarray, np.ndarray]:
     """Images, uint8, and their target probabilities."""
-    pictures = np.empty((images, SIZE, SIZE, 3), dtype=np.uint8)
-    targets = np.zeros((images, len(CLASSES)), dtype=np.float32)
-    for index in tqdm(range(images), desc="images", disable=not progress):
-        made = sample(index, TRAINING_SEED, second_object=index >= images * 2 // 3)
-        pictures[index] = made.image
+    images = np.empty((count, SIZE, SIZE, 3), dtype=np.uint8)
+    targets = np.zeros((count, len(CLASSES)), dtype=np.float32)
+    for index in tqdm(range(count), desc="images", disable=not progress):
+        made = sample(index, TRAINING_SEED, second_object=index >= count * 2 // 3)
+        images[index] = made.image
         labels = [made.label] if made.second_label is None else [made.label, made.second_label]
         targets[index, labels] = 1 / len(labels)
-    return pictures, targets
+    return images, targets
 
 
-def _batches(pictures: np.ndarray, targets: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _batches(images: np.ndarray, targets: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Endless shuffled batches, every image turned and recoloured anew."""
     rng = np.random.default_rng(TRAINING_SEED)
     while True:
-        order = rng.permutation(len(pictures))
+        order = rng.permutation(len(images))
         for start in range(0, len(order) - _BATCH + 1, _BATCH):
             chosen = order[start : start + _BATCH]
-            batch = np.stack([_vary(pictures[index], rng) for index in chosen])
+            batch = np.stack([_vary(images[index], rng) for index in chosen])
             yield preprocess(batch), targets[chosen]
 
 
-def _vary(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A variant of a picture, of the same classes: turned, mirrored, with its colour channels swapped."""
-    picture = np.rot90(picture, int(rng.integers(4)))
+def _vary(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A variant of an image, of the same classes: turned, mirrored, with its colour channels swapped."""
+    image = np.rot90(image, int(rng.integers(4)))
     if rng.integers(2):
-        picture = picture[:, ::-1]
-    return picture[..., rng.permutation(3)]
+        image = image[:, ::-1]
+    return image[..., rng.permutation(3)]

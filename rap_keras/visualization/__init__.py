@@ -8,7 +8,6 @@ The paper is Nam et al., "Relative Attributing Propagation", AAAI 2020.
 
 from rap_keras.visualization.colours import heatmap, overlay, to_rgb
 from rap_keras.visualization.display import picture, save, show
-from rap_keras.visualization.layer_pictures import layer_strip
-from rap_keras.visualization.method_grid import grid
+from rap_keras.visualization.image_figures import grid, layer_strip
 
 __all__ = ["grid", "heatmap", "layer_strip", "overlay", "picture", "save", "show", "to_rgb"]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from numbers import Real
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -41,8 +43,7 @@ def to_rgb(heatmap: ArrayLike, scale: float | None = None) -> np.ndarray:
     """Relevance in the seismic colours: 0 is white, +scale dark red, -scale dark blue.
 
     The halves mirror each other: swapping the red and the blue of the colour of x gives the colour of -x.
-    (Matplotlib's seismic does so only nearly: its blue end is darker than its red one, and its
-    centre is off-white.)
+    (Matplotlib's seismic does so only nearly: its blue end is darker than its red, its centre is off-white.)
 
     Args:
         heatmap: Relevance, (H, W), or of a batch, (N, H, W).
@@ -80,12 +81,82 @@ def overlay(heatmap: ArrayLike, photo: ArrayLike, opacity: float = 1.0) -> np.nd
     strengths = fractions(heatmap, "heatmap", MAP)
     pixels = as_pixels(photo, "photo")
     require_same_size(strengths, "heatmap", pixels, "photo")
-    require_opacity(opacity, "opacity")
+    _require_opacity(opacity, "opacity")
     return blended(seismic(strengths), np.abs(strengths), pixels, opacity)
 
 
-def require_opacity(opacity: float, name: str) -> None:
-    """Raises TypeError or ValueError unless `opacity` is a number from 0 to 1."""
+class Style(NamedTuple):
+    """How a figure is drawn; `visualization.picture` says what each option means."""
+
+    scale: str = "percentile"
+    absolute: bool = False
+    overlay: float | None = None
+    colormap: str = SEISMIC
+    width: float | None = None
+    font_size: float = 8
+
+    def checked(self) -> Style:
+        """The style itself; raises TypeError or ValueError if an option has the wrong type or is out of range."""
+        self.limit(np.zeros(1))
+        self.colours(np.zeros(1), 1.0)
+        if self.overlay is not None:
+            _require_opacity(self.overlay, "overlay")
+        for name, value in (("width", self.width), ("font_size", self.font_size)):
+            if value is not None and not isinstance(value, (int, float, np.number)):
+                raise TypeError(f"{name} is {value!r}: it must be a number")
+            if value is not None and not (math.isfinite(value) and value > 0):
+                raise ValueError(f"{name} is {value}: it must be positive and finite")
+        return self
+
+    def shown(self, relevance: np.ndarray) -> np.ndarray:
+        """The relevance that is drawn, float64: its absolute value where that is wanted."""
+        values = np.asarray(relevance, np.float64)
+        return np.abs(values) if self.absolute else values
+
+    def limit(self, relevance: np.ndarray) -> float:
+        """The absolute relevance that gets the darkest colour: the largest, or the 99th percentile.
+
+        The percentile keeps a single strong pixel from making all others white. Where it is 0, since few pixels
+        have relevance at all, it is the largest value too; where all are 0, it is 1.
+
+        Raises:
+            ValueError: `scale` is neither "max" nor "percentile".
+        """
+        if self.scale not in ("max", "percentile"):
+            raise ValueError(f"scale is {self.scale!r}: it must be 'max' or 'percentile'")
+        sizes, limit = np.abs(np.asarray(relevance, np.float64)), 0.0
+        if self.scale == "percentile" and sizes.size:
+            limit = float(np.percentile(sizes, PERCENTILE, method="higher"))
+        return limit or float(sizes.max(initial=0.0)) or 1.0
+
+    def colours(self, relevance: np.ndarray, limit: float) -> np.ndarray:
+        """Colours, uint8, (..., 3), of relevance as `shown` gives it; raises ValueError for unknown maps."""
+        part = np.clip(relevance, -limit, limit) / limit
+        if self.colormap == SEISMIC:
+            return seismic(part)
+        import matplotlib
+
+        try:
+            colours = matplotlib.colormaps[self.colormap]
+        except KeyError:
+            raise ValueError(
+                f"colormap is {self.colormap!r}: it must be the name of a colour map of matplotlib, such as "
+                "'seismic', 'RdBu_r' or 'viridis'"
+            ) from None
+        return colours(part if self.absolute else (part + 1) / 2, bytes=True)[..., :3]
+
+    def ramp(self) -> np.ndarray:
+        """The colours from one end to the other, uint8, (201, 3)."""
+        return self.colours(np.linspace(0.0 if self.absolute else -1.0, 1.0, 201), 1.0)
+
+    def note(self) -> str:
+        """What the ends of the colours are."""
+        sign = "" if self.absolute else "\N{PLUS-MINUS SIGN}"
+        end = "largest" if self.scale == "max" else f"{PERCENTILE}th percentile of"
+        return f"darkest: {sign}{end} |relevance|"
+
+
+def _require_opacity(opacity: float, name: str) -> None:
     if not isinstance(opacity, Real) or isinstance(opacity, bool):
         raise TypeError(f"{name} is {opacity!r}: it must be a number from 0 to 1, such as 0.8")
     if not 0 <= opacity <= 1:
@@ -93,64 +164,14 @@ def require_opacity(opacity: float, name: str) -> None:
 
 
 def blended(colours: np.ndarray, strengths: np.ndarray, pixels: np.ndarray, opacity: float) -> np.ndarray:
-    """Colours over a photo in grey, uint8, (H, W, 3), as opaque as `strengths` times `opacity`.
-
-    Args:
-        colours: uint8, (H, W, 3).
-        strengths: in [0, 1], (H, W).
-        pixels: the photo, in [0, 1], (H, W, 3).
-        opacity: in [0, 1].
-    """
+    """Colours, uint8, (H, W, 3), over a photo in [0, 1], in grey, as opaque as `strengths` times `opacity`."""
     grey = 255 * (pixels @ [0.299, 0.587, 0.114])[..., np.newaxis]  # luma of ITU-R BT.601
     alpha = float(opacity) * strengths[..., np.newaxis]
     return np.rint((1 - alpha) * grey + alpha * colours).astype(np.uint8)
 
 
-def limit_of(relevance: np.ndarray, scale: str) -> float:
-    """The absolute relevance that gets the darkest colour: the largest, or the 99th percentile.
-
-    The percentile keeps a single strong pixel from making all others white. Where it is 0, since few pixels have
-    relevance at all, it is the largest value too; where all are 0, it is 1.
-
-    Raises:
-        ValueError: `scale` is neither "max" nor "percentile".
-    """
-    sizes = np.abs(np.asarray(relevance, np.float64))
-    if scale not in ("max", "percentile"):
-        raise ValueError(f"scale is {scale!r}: it must be 'max' or 'percentile'")
-    limit = (
-        float(np.percentile(sizes, PERCENTILE, method="higher")) if scale == "percentile" and sizes.size else 0.0
-    )
-    return limit or float(sizes.max(initial=0.0)) or 1.0
-
-
-def coloured(fractions: np.ndarray, colormap: str, absolute: bool) -> np.ndarray:
-    """Colours, uint8, (..., 3), of relevance in units of its limit, in [-1, 1]; if `absolute`, in [0, 1].
-
-    Raises:
-        ValueError: matplotlib has no such colour map.
-    """
-    if colormap == SEISMIC:
-        return seismic(fractions)
-    import matplotlib
-
-    try:
-        colours = matplotlib.colormaps[colormap]
-    except KeyError:
-        raise ValueError(
-            f"colormap is {colormap!r}: it must be the name of a colour map of matplotlib, such as 'seismic', "
-            "'RdBu_r' or 'viridis'"
-        ) from None
-    return colours(fractions if absolute else (fractions + 1) / 2, bytes=True)[..., :3]
-
-
 def numbers(values: ArrayLike, name: str, shapes: Mapping[int, str]) -> np.ndarray:
-    """`values` as an array of real numbers with as many axes as one of `shapes`.
-
-    Raises:
-        TypeError: they are not real numbers.
-        ValueError: they have another number of axes.
-    """
+    """`values` as an array with as many axes as one of `shapes`; TypeError unless they are real numbers."""
     array = np.asarray(values)
     if array.dtype.kind not in "biuf":
         way_out = ""
@@ -165,12 +186,7 @@ def numbers(values: ArrayLike, name: str, shapes: Mapping[int, str]) -> np.ndarr
 
 
 def fractions(values: ArrayLike, name: str, shapes: Mapping[int, str], scale: float | None = None) -> np.ndarray:
-    """Relevance over its scale, clipped to [-1, 1].
-
-    Raises:
-        TypeError: the values or `scale` are not real numbers.
-        ValueError: the values have another number of axes or are not finite, or `scale` is not positive.
-    """
+    """Finite relevance over its scale, clipped to [-1, 1]; by default over the largest of each heatmap."""
     maps = numbers(values, name, shapes).astype(np.float64)
     require_finite(maps, name)
     if scale is None:
@@ -194,8 +210,7 @@ def require_finite(maps: np.ndarray, name: str) -> None:
         where = f"sample {sample} of {name}" if maps.ndim == 3 else name
         raise ValueError(
             f"{where} has {counted(counts[sample], 'value that is', 'values that are')} not finite: find the "
-            "layer where the "
-            "relevance overflowed, or replace them, for instance with numpy.nan_to_num"
+            "layer where the relevance overflowed, or replace them, for instance with numpy.nan_to_num"
         )
 
 
@@ -212,12 +227,7 @@ def seismic(fractions: np.ndarray) -> np.ndarray:
 
 
 def as_pixels(values: ArrayLike, name: str) -> np.ndarray:
-    """The photo as float64 in [0, 1].
-
-    Raises:
-        TypeError: it holds other integers than uint8.
-        ValueError: it has another shape than (H, W, 3), or floats outside [0, 1].
-    """
+    """A photo, (H, W, 3), as float64 in [0, 1]; raises TypeError or ValueError if it is none."""
     photo = numbers(values, name, {3: "(H, W, 3)"})
     if photo.shape[2] != 3 or photo.size == 0:
         raise ValueError(f"{name} has shape {photo.shape}: it must be (H, W, 3)")

@@ -18,10 +18,9 @@ from numpy.typing import ArrayLike
 
 from rap_keras.basics import whole_file
 from rap_keras.basics.wording import counted
-from rap_keras.visualization.colours import SEISMIC, as_pixels, heatmap, numbers, require_same_size
-from rap_keras.visualization.method_grid import Row, drawn
+from rap_keras.visualization.colours import SEISMIC, Style, as_pixels, heatmap, numbers, require_same_size
+from rap_keras.visualization.image_figures import Row, by_photo, drawn
 from rap_keras.visualization.sample_pictures import Cell, as_photo, channels_note, stacked
-from rap_keras.visualization.style import Style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -80,16 +79,17 @@ def picture(
     if not arrays:
         raise ValueError("relevance is an empty dict: give the relevance of at least one method")
     if isinstance(photo, (list, tuple)):
-        return drawn(_rows(arrays, photo, titles), style)
+        found = by_photo(photo, arrays, titles)
+        return drawn([_row(maps, np.asarray(image), label) for label, image, maps in found], style)
     if titles is not None:
         raise ValueError("titles is for several photos, given as a list: for one photo give titles=None")
-    found = {str(name): np.asarray(values) for name, values in arrays.items()}
+    maps = {str(name): np.asarray(values) for name, values in arrays.items()}
     sample = None if photo is None else np.asarray(photo)
     if sample is None or sample.ndim == 3:
-        return drawn([_row(found, sample, "")], style)
+        return drawn([_row(maps, sample)], style)
     require_no_overlay(style)
     sample = numbers(sample, "photo", {n: counted(n, "axis", "axes") for n in range(1, 8)})
-    cells = [Cell(name, sample, _of_shape(values, sample.shape, name)) for name, values in found.items()]
+    cells = [Cell(name, sample, _of_shape(values, sample.shape, name)) for name, values in maps.items()]
     return stacked([cells], style)
 
 
@@ -106,16 +106,12 @@ def show(relevance: ArrayLike | Mapping[str, Any], photo: Any = None, **options:
         >>> rap_keras.show(relevance, photo)
 
     Args:
-        relevance: As `rap_keras.visualization.picture` takes it.
-        photo: Likewise.
-        **options: Likewise.
+        relevance: This, the photo and the options are those of `rap_keras.visualization.picture`.
+        photo: The photo or sample.
+        **options: How it is drawn.
 
     Warns:
         UserWarning: There is no viewer; the message says how to write a file.
-
-    Raises:
-        TypeError: As `picture` has it.
-        ValueError: As `picture` has it.
     """
     display(picture(relevance, photo, **options))
 
@@ -145,11 +141,7 @@ def save(figure: Figure, path: str | Path, dpi: float = PRINT_DPI) -> None:
 
 
 def display(figure: Figure) -> None:
-    """Shows a figure: in a notebook below the cell, else in the viewer for pictures.
-
-    Warns:
-        UserWarning: there is no viewer.
-    """
+    """Shows a figure: in a notebook below the cell, else in the viewer for pictures; without one it warns."""
     if _in_notebook():
         from IPython.display import Image
         from IPython.display import display as display_below
@@ -166,12 +158,7 @@ def display(figure: Figure) -> None:
 
 
 def as_html(figure: Figure, description: str = "relevance") -> str:
-    """A figure as an image in HTML, sharp on screens of high resolution.
-
-    Args:
-        figure: As `picture` makes it.
-        description: For readers who cannot see the image.
-    """
+    """A figure as an image in HTML, sharp on screens of high resolution; `description` is its alternative text."""
     data, width = base64.b64encode(_as_png(figure)).decode("ascii"), _css_width(figure)
     return (
         f'<img alt="{html.escape(description)}" style="max-width:100%;background:white" width="{width}" '
@@ -218,40 +205,16 @@ def _in_notebook() -> bool:
         return False
     from IPython import get_ipython
 
-    shell = get_ipython()
-    return shell is not None and hasattr(shell, "kernel")
+    return hasattr(get_ipython(), "kernel")
 
 
-def _rows(arrays: Mapping[str, Any], photos: Sequence[Any], titles: Sequence[str] | None) -> list[Row]:
-    """A row for each photo; raises ValueError where the numbers of photos, arrays and titles differ."""
-    if not photos:
-        raise ValueError("photo is an empty list: give at least one photo")
-    for name, values in arrays.items():
-        if len(values) != len(photos):
-            raise ValueError(
-                f"{name} has relevance for {counted(len(values), 'image')} and not for "
-                f"{counted(len(photos), 'photo')}: give one each"
-            )
-    if titles is not None and len(titles) != len(photos):
-        raise ValueError(f"{counted(len(titles), 'title')} for {counted(len(photos), 'photo')}: give one each")
-    return [
-        _row(
-            {str(name): np.asarray(values[index]) for name, values in arrays.items()},
-            np.asarray(photo),
-            "" if titles is None else titles[index],
-        )
-        for index, photo in enumerate(photos)
-    ]
-
-
-def _row(arrays: Mapping[str, np.ndarray], photo: np.ndarray | None, label: str) -> Row:
+def _row(arrays: Mapping[str, np.ndarray], photo: np.ndarray | None, label: str = "") -> Row:
     """An image with its heatmaps, which are summed over their channels."""
     pixels = None
     if photo is not None:
         is_rgb = photo.ndim == 3 and photo.shape[-1] == 3
-        pixels = as_pixels(
-            photo if is_rgb else as_photo(numbers(photo, "photo", {3: "(H, W, channels)"})), "photo"
-        )
+        rgb = photo if is_rgb else as_photo(numbers(photo, "photo", {3: "(H, W, channels)"}))
+        pixels = as_pixels(rgb, "photo")
         label = "\n".join(filter(None, [label, channels_note(photo.shape[-1])]))
     maps = {}
     for name, values in arrays.items():
@@ -275,8 +238,8 @@ def _of_shape(values: np.ndarray, shape: tuple[int, ...], name: str) -> np.ndarr
     own = values[0] if values.shape == (1, *shape) else values
     if own.shape != shape:
         raise ValueError(
-            f"the relevance of {name} has shape {values.shape}, and the sample has {shape}: give both in the "
-            "same shape"
+            f"the relevance of {name} has shape {values.shape}, and the sample has {shape}: give both in the same "
+            "shape"
         )
     if not np.isfinite(numbers(own, f"the relevance of {name}", {len(shape): str(shape)})).all():
         raise ValueError(f"the relevance of {name} has values that are not finite, NaN or infinite")

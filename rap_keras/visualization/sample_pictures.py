@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from rap_keras.visualization.colours import heatmap
-from rap_keras.visualization.layout import GREY, note_of
-from rap_keras.visualization.style import Style
+from rap_keras.visualization.colours import Style, heatmap
+from rap_keras.visualization.image_figures import GREY
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -40,17 +39,10 @@ class Cell(NamedTuple):
 
 
 def as_photo(image: np.ndarray, low: float | None = None, high: float | None = None) -> np.ndarray:
-    """An image of any channels as a photo: of 1 grey, of 3 RGB, of 4 RGB and opacity, over white.
+    """An image, (H, W, C), as a photo, uint8, (H, W, 3): of 1 channel grey, of 3 RGB, of 4 RGB over white.
 
-    Of any other number of channels it is the mean, in grey.
-
-    Args:
-        image: real numbers, (H, W, C).
-        low: what becomes black; without it the smallest value.
-        high: what becomes white; without it the largest value.
-
-    Returns:
-        uint8, (H, W, 3); grey where all values are equal.
+    Of any other number of channels it is the mean, in grey. `low` becomes black and `high` white, by default the
+    smallest and the largest value; where all values are equal it is grey.
     """
     values = image.astype(np.float64)
     if image.shape[-1] not in (1, 3, 4):
@@ -65,15 +57,7 @@ def as_photo(image: np.ndarray, low: float | None = None, high: float | None = N
 
 
 def curves(values: np.ndarray, relevance: np.ndarray) -> tuple[np.ndarray, np.ndarray, str]:
-    """What is drawn of a series: its channels, or of more than `CURVES` the mean, with their relevance summed up.
-
-    Args:
-        values: (T, C).
-        relevance: (T, C).
-
-    Returns:
-        Values and relevance, (T, channels that are drawn), and a note for the title, "" where all are drawn.
-    """
+    """What is drawn of a series, (T, C), its relevance, and a note for the title: of many channels the mean."""
     count = values.shape[1]
     if count <= CURVES:
         return values, relevance, ""
@@ -82,11 +66,9 @@ def curves(values: np.ndarray, relevance: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 def segments(curve: np.ndarray) -> np.ndarray:
-    """A curve, (T,), in one piece per step, so that each step can have the colour of its own relevance.
+    """A curve, (T,), in one piece per step, (T, 3, 2), so that each step can have the colour of its own relevance.
 
-    Returns:
-        The points (x, y) of each piece, (T, 3, 2): half a step before it, at it and half a step behind. The curve
-        ends level.
+    The points (x, y) of a piece are half a step before it, at it and half a step behind. The curve ends level.
     """
     steps = np.arange(len(curve), dtype=float)
     padded = np.concatenate([curve[:1], curve, curve[-1:]]).astype(float)
@@ -96,26 +78,21 @@ def segments(curve: np.ndarray) -> np.ndarray:
 
 
 def strongest(relevance: np.ndarray, count: int) -> np.ndarray:
-    """The places along the first axis where the sum of |relevance| is largest, at most `count`, in their order."""
+    """At most `count` indices along the first axis, in order, where the sum of |relevance| is largest."""
     sums = np.abs(relevance.astype(np.float64)).reshape(len(relevance), -1).sum(axis=1)
     return np.sort(np.argsort(-sums, kind="stable")[:count])
 
 
 def colours(relevance: np.ndarray, limit: float, style: Style) -> np.ndarray:
-    """Colours of relevance, floats in [0, 1], (N, 3), for (N,); +limit and -limit are the darkest."""
+    """Colours of relevance, (N,), as floats in [0, 1], (N, 3)."""
     return style.colours(relevance, limit) / 255
 
 
 def stacked(cells: Sequence[Sequence[Cell]], style: Style) -> Figure:
-    """Cells below and beside each other, each drawn by how many axes its sample has.
+    """Cells below and beside each other, row by row, each with a colour bar of its own.
 
-    Args:
-        cells: row by row. Samples of 1 axis are vectors, of 2 series, of 3 images and of 4 volumes and videos;
-            those of more are cut into slices along all axes except the last three.
-        style: of the figure; `overlay` is for images on their own.
-
-    Returns:
-        The figure; every cell has its own colour bar.
+    Samples of 1 axis are vectors, of 2 series, of 3 images and of 4 volumes and videos; those of more are cut into
+    slices along all axes except the last three. `style.overlay` is for images on their own.
     """
     from matplotlib.figure import Figure
 
@@ -126,7 +103,7 @@ def stacked(cells: Sequence[Sequence[Cell]], style: Style) -> Figure:
     for number, row in enumerate(cells):
         for column, cell in enumerate(row):
             _draw(figure, grid[number, column], cell, style)
-    figure.supxlabel(note_of(style.scale, style.absolute), fontsize=style.font_size, color=GREY)
+    figure.supxlabel(style.note(), fontsize=style.font_size, color=GREY)
     return figure
 
 
@@ -161,11 +138,13 @@ def _vector(figure: Any, values: np.ndarray, relevance: np.ndarray, style: Style
     note = f"{len(shown)} of {len(values)} features, of the largest |relevance|" * (len(shown) < len(values))
     limit = style.limit(relevance)
     bars, strip = figure.subplots(2, 1, height_ratios=[8, 1], sharex=True)
-    places = np.arange(len(shown))
-    bars.bar(places, values[shown], color=colours(relevance[shown], limit, style), edgecolor="0.5", linewidth=0.4)
+    positions = np.arange(len(shown))
+    bars.bar(
+        positions, values[shown], color=colours(relevance[shown], limit, style), edgecolor="0.5", linewidth=0.4
+    )
     strip.imshow(style.colours(relevance[np.newaxis, shown], limit), aspect="auto")
     strip.set(yticks=[])
-    strip.set_xticks(places, [str(number) for number in shown], rotation=90 if len(shown) > 16 else 0)
+    strip.set_xticks(positions, [str(number) for number in shown], rotation=90 if len(shown) > 16 else 0)
     small = _small(style)
     bars.tick_params(labelsize=small, labelbottom=False)
     strip.tick_params(labelsize=small if len(shown) <= 32 else small - 2)
@@ -197,7 +176,7 @@ def _series(figure: Any, values: np.ndarray, relevance: np.ndarray, style: Style
 def _image(figure: Any, values: np.ndarray, relevance: np.ndarray, style: Style) -> tuple[float, str]:
     summed = style.shown(heatmap(relevance))
     limit = style.limit(summed)
-    _pictures(figure.subplots(1, 2), [as_photo(values), style.colours(summed, limit)])
+    _images(figure.subplots(1, 2), [as_photo(values), style.colours(summed, limit)])
     return limit, channels_note(values.shape[-1])
 
 
@@ -208,8 +187,8 @@ def _volume(figure: Any, values: np.ndarray, relevance: np.ndarray, style: Style
     means = values if values.shape[-1] in (1, 3, 4) else values.mean(axis=-1, keepdims=True, dtype=np.float64)
     low, high = float(means.min()), float(means.max())
     axes = figure.subplots(2, len(shown), squeeze=False)
-    _pictures(axes[0], [as_photo(means[number], low, high) for number in shown])
-    _pictures(axes[1], [style.colours(maps[number], limit) for number in shown])
+    _images(axes[0], [as_photo(means[number], low, high) for number in shown])
+    _images(axes[1], [style.colours(maps[number], limit) for number in shown])
     for number, upper in zip(shown, axes[0]):
         upper.set_title(str(number), fontsize=_small(style), pad=2)
     count = f"{len(shown)} of {len(values)} slices, of the largest |relevance|" * (len(shown) < len(values))
@@ -221,9 +200,9 @@ def channels_note(channels: int) -> str:
     return "" if channels in (1, 3, 4) else f"mean of {channels} channels"
 
 
-def _pictures(places: Any, pictures: Sequence[np.ndarray]) -> None:
-    for axes, picture in zip(places, pictures):
-        axes.imshow(picture, interpolation="nearest")
+def _images(places: Any, images: Sequence[np.ndarray]) -> None:
+    for axes, image in zip(places, images):
+        axes.imshow(image, interpolation="nearest")
         axes.set(xticks=[], yticks=[])
 
 
@@ -236,8 +215,7 @@ def _colour_bar(figure: Any, limit: float, style: Style) -> None:
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import ListedColormap, Normalize
 
-    low = 0.0 if style.absolute else -1.0
-    scale = ListedColormap(colours(np.linspace(low, 1, 201), 1.0, style))
-    values = ScalarMappable(Normalize(low * limit, limit), scale)
+    low = 0.0 if style.absolute else -limit
+    values = ScalarMappable(Normalize(low, limit), ListedColormap(style.ramp() / 255))
     bar = figure.colorbar(values, ax=figure.axes, pad=0.02, aspect=30)
     bar.ax.tick_params(labelsize=_small(style))
