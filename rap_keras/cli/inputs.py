@@ -68,7 +68,6 @@ def prepare(
         click.UsageError: An option is wrong. The quick checks come first.
     """
     from rap_keras.basics import whole_file
-    from rap_keras.engine.reading.flattening import predictor
     from rap_keras.explanation import class_names, maps
     from rap_keras.explanation.explainer import Explainer, analyzer_of, is_by_index
     from rap_keras.hosts import methods as known_methods
@@ -103,8 +102,7 @@ def prepare(
         click.echo(f"building {name} ...", err=True)
         with blaming(*(["--patterns"] if known_methods.needs_patterns(name) else ["--model", "--method"])):
             built[name] = analyzer_of(name, classifier, by_index, patterns, steps)
-    logits, probabilities = predictor(classifier.scores), classifier.probabilities()
-    return Explainer(classifier, logits, probabilities, built, numbers, other, names), where
+    return Explainer(classifier, classifier.values(), built, numbers, other, names), where
 
 
 def _require_map_for(classifier: Classifier, region: bool, against: bool) -> None:

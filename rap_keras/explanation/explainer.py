@@ -25,15 +25,13 @@ if TYPE_CHECKING:
 class Explainer(NamedTuple):
     """What is the same for all samples.
 
-    `logits` and `probabilities` are functions from one network input to those of each class, the latter None where
-    the network makes none. A target is None for the class with the largest logit, and for a map the class that is
-    the highest at most places. `against` is the class that targets are compared with, or None; `names` is None
-    where the classes have only numbers.
+    `values` is as `Classifier.values` gives it. A target is None for the class with the largest logit, and for a
+    map the class that is the highest at most places. `against` is the class that targets are compared with, or
+    None; `names` is None where the classes have only numbers.
     """
 
     classifier: Classifier
-    logits: Callable[[Inputs], np.ndarray]
-    probabilities: Callable[[Inputs], np.ndarray] | None
+    values: Callable[[Inputs], tuple[np.ndarray, np.ndarray | None]]
     analyzers: Mapping[str, Any]
     targets: Sequence[int | None]
     against: int | None
@@ -52,7 +50,7 @@ class Explainer(NamedTuple):
         """
         import numpy as np
 
-        logits = self.logits(sample.x)
+        logits, _ = self.values(sample.x)
         if self.classifier.map is not None:
             return questions.of_places(logits[0], self.targets, sample.region, self.names, sample.name)
         return questions.of_classes(np.ravel(logits), self.targets, self.against, self.names, sample.name)
@@ -64,7 +62,7 @@ class Explainer(NamedTuple):
             ValueError: as `questions` has it.
         """
         asked = self.questions(sample)
-        probabilities = self.probabilities(sample.x) if self.probabilities else None
+        _, probabilities = self.values(sample.x)
         return Explanations(
             self._answer(sample, question, method, probabilities)
             for question in asked
@@ -115,7 +113,7 @@ class Explainer(NamedTuple):
         if question.logit < 0 and method.startswith("deep_taylor") and not any(R.any() for R in arrays):
             reason = lrp_scale.of_negative(question.logit)
             warnings.warn(f"the heatmap of {sample.name} is zero everywhere: {reason}", stacklevel=2)
-        largest = np.abs(self.logits(sample.x)).max(keepdims=True)
+        largest = np.abs(self.values(sample.x)[0]).max(keepdims=True)
         (factor,) = lrp_scale.factors(arrays, np.array([question.logit]), largest.ravel())
         if factor != 1:
             kinds = [type(layer) for layer in self.classifier.model._flatten_layers()]

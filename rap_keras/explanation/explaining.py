@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import tensorflow as tf
 from PIL import Image
 from tensorflow import keras
 
@@ -15,7 +16,6 @@ from rap_keras import models
 from rap_keras.basics.wording import counted
 from rap_keras.datasets import images
 from rap_keras.datasets.array_files import is_array_file
-from rap_keras.engine.reading.flattening import predictor
 from rap_keras.explanation import class_names, maps
 from rap_keras.explanation.answers import Explanation, Explanations
 from rap_keras.explanation.classifiers import Classifier, PhotoClassifier, classifier_of, warn_of_preprocessing
@@ -119,12 +119,12 @@ def explain(
             )
             for name in methods
         }
-        logits, probabilities = keep(
+        values = keep(
             (chosen, "values"),
-            lambda: (predictor(classifier.scores), classifier.probabilities()),
+            classifier.values,
             lambda: classifier,
         )
-        found = Explainer(classifier, logits, probabilities, analyzers, numbers, other, names).answers(one)
+        found = Explainer(classifier, values, analyzers, numbers, other, names).answers(one)
     is_one = isinstance(method, str) and (target is None or isinstance(target, (int, str, np.integer)))
     return found[0] if is_one else found
 
@@ -135,8 +135,11 @@ def _copied_for_logits(whole: keras.Model) -> str | None:
 
 
 def _copied(method: str, whole: keras.Model, patterns: Any) -> tuple[Any, ...]:
-    """Digests of what an analyzer may copy or compare when it is made: weights, except RAP, and patterns."""
-    if method in RAP_METHODS:
+    """Digests of what an analyzer may copy or compare when it is made: weights, except RAP, and patterns.
+
+    With eager execution on, all analyzers are native, and these read all weights in every call.
+    """
+    if method in RAP_METHODS or (tf.executing_eagerly() and not needs_patterns(method)):
         return ()
     if patterns is None or not needs_patterns(method):
         return (weights_digest(whole),)
