@@ -43,6 +43,15 @@ class Classifier:
         """The network up to the logits that are explained."""
         return self.model if self.map is None else self.map
 
+    def places(self, option: str) -> tuple[int, ...]:
+        """The places of its map; raises ValueError, with the option that asks for them, if it has none."""
+        if self.map is None:
+            raise ValueError(
+                f"{option} is for networks whose output is a map, with scores at every place, and this one has "
+                f"one score for each class: leave {option} out"
+            )
+        return maps.places_of(self.map)
+
     def values(self) -> Callable[[Inputs], tuple[np.ndarray, np.ndarray | None]]:
         """A function from one network input to its logits and to the probability of each class.
 

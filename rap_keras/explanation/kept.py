@@ -59,10 +59,7 @@ def _built(key: Any, build: Callable[[], Any], made_of: Any = None) -> Any:
 def at_home(model: Any) -> Iterator[Callable[..., Any]]:
     """The graph and the session of a model for the time of one explanation, if eager execution is off.
 
-    A model from a file has new ones, which are freed with all that was built in them.
-
-    Args:
-        model: the model, or the name of one that is loaded within.
+    A model that is loaded by its name has new ones, which are freed with all that was built in them.
 
     Yields:
         A function that is given what to build, as `_Kept.keep`.
