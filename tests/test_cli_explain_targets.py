@@ -103,7 +103,10 @@ def test_a_photo_whose_first_choice_is_the_class_itself_is_skipped(example):
     ("arguments", "message"),
     [
         (["--method", "rap", "--against", "star"], "rap is not one: give --method rap.contrastive"),
-        (["--target", "star", "--against", "star"], "star is the class to explain: give another one"),
+        (
+            ["--target", "star", "--against", "star"],
+            "star is explained, and cannot be compared with itself: give another class",
+        ),
         (["--target", "star", "--against", "stra"], "unknown class 'stra': did you mean 'star'"),
     ],
 )

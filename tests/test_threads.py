@@ -173,7 +173,6 @@ def twin_of(model: Any) -> Any:
     return twin
 
 
-@pytest.mark.plugin
 @pytest.mark.parametrize("units", [1, 3])
 def test_explain_sees_other_weights_and_other_layers(units):
     """A network of one unit is explained with copies of its weights."""
@@ -192,7 +191,6 @@ def test_explain_sees_other_weights_and_other_layers(units):
         before = found
 
 
-@pytest.mark.plugin
 @pytest.mark.filterwarnings("ignore:layer .* has a rule of yours", "ignore:the relevance of sample 0 does not sum")
 def test_explain_sees_a_new_layer_and_a_new_rule():
     class Doubled(layers.Layer):
@@ -257,7 +255,6 @@ def test_explain_in_a_loop_leaves_nothing_behind(given, method, tmp_path):
     assert objects < 150  # Keras notes in layers of the user's model that their outputs were used once more
 
 
-@pytest.mark.plugin
 def test_explain_warns_in_every_call():
     model = keras.Sequential(
         [keras.Input((5, 5, 2)), layers.Lambda(lambda x: 2 * x), layers.Conv2D(2, 2), layers.Flatten()]

@@ -14,7 +14,7 @@ import click
 from rap_keras.basics.wording import counted, listed
 from rap_keras.cli import completion
 from rap_keras.cli.explain import start_tensorflow
-from rap_keras.cli.given import require_no_photo_options
+from rap_keras.cli.given import are_arrays
 from rap_keras.cli.grouped_help import GroupedCommand
 from rap_keras.cli.inputs import (
     NOISE_LENGTH,
@@ -150,11 +150,9 @@ def _input(
 
     from rap_keras import models
     from rap_keras.datasets import images
-    from rap_keras.datasets.array_files import is_array_file
     from rap_keras.explanation.photos_and_arrays import own_size
 
-    if photo is not None and is_array_file(photo):
-        require_no_photo_options(preprocessing)
+    if photo is not None and are_arrays((photo,), preprocessing=preprocessing):
         with blaming("--input"):
             return _sample(photo, analyzer.model)
     how = preprocessing_of(model_name, preprocessing)
@@ -221,20 +219,11 @@ def _random_values(analyzer: RAP) -> list[np.ndarray]:
 
 def _table(layers: list[LayerCheck]) -> Iterator[str]:
     rows = [("layer", "kind", "rule", "arriving", "given back", "excess")]
-    rows += [
-        (
-            layer.name,
-            layer.kind,
-            layer.rule,
-            f"{layer.arriving[0]:.6g}",
-            f"{layer.given_back[0]:.6g}",
-            f"{layer.excess:.2g}",
-        )
-        for layer in layers
-    ]
+    for layer in layers:
+        sums = f"{layer.arriving[0]:.6g}", f"{layer.given_back[0]:.6g}", f"{layer.excess:.2g}"
+        rows.append((layer.name, layer.kind, layer.rule, *sums))
     widths = [max(map(len, column)) for column in zip(*rows)]
-    marks = ["", *(_mark(layer) for layer in layers)]
-    for cells, mark in zip(rows, marks):
+    for cells, mark in zip(rows, ["", *map(_mark, layers)]):
         words = [cell.ljust(width) for cell, width in zip(cells[:3], widths)]
         numbers = [cell.rjust(width) for cell, width in zip(cells[3:], widths[3:])]
         yield "  ".join([*words, *numbers]) + mark
@@ -247,18 +236,15 @@ def _mark(layer: LayerCheck) -> str:
 
 
 def _summary(found: Check, quantity: str) -> Iterator[str]:
-    score, heatmap, layers = found.score[0], found.heatmap[0], counted(len(found.layers), "layer")
+    score, layers = found.score[0], counted(len(found.layers), "layer")
+    heatmap = f"the sum of the heatmap{{}} {found.heatmap[0]:.6g} (excess {found.excess:.2g})"
     if any(layer.in_head for layer in found.layers):
         yield (
             f"{layers}; the score is {score:.6g}: {found.seed[0]:.6g} of it goes to the input, "
-            f"{found.of_biases[0]:.6g} comes from the head's biases; the sum of the heatmap is {heatmap:.6g} "
-            f"(excess {found.excess:.2g})"
+            f"{found.of_biases[0]:.6g} comes from the head's biases; {heatmap.format(' is')}"
         )
     else:
-        yield (
-            f"{layers}; the {quantity} is {score:.6g}, the sum of the heatmap {heatmap:.6g} "
-            f"(excess {found.excess:.2g})"
-        )
+        yield f"{layers}; the {quantity} is {score:.6g}, {heatmap.format('')}"
     not_finite = found.not_finite()
     not_conserved = [name for name in found.not_conserved() if name not in not_finite]
     if not_conserved:

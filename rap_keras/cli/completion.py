@@ -7,37 +7,13 @@ from collections.abc import Iterable
 import click
 from click.shell_completion import CompletionItem
 
-METHODS = (
-    "rap",
-    "rap.contrastive",
-    "gradient",
-    "input_t_gradient",
-    "input_t_gradient.contrastive",
-    "integrated_gradients",
-    "smoothgrad",
-    "guided_backprop",
-    "deconvnet",
-    "grad_cam",
-    "grad_cam.contrastive",
-    "deep_taylor",
-    "pattern.net",
-    "pattern.attribution",
-    "lrp.z",
-    "lrp.epsilon",
-    "lrp.w_square",
-    "lrp.flat",
-    "lrp.alpha_1_beta_0",
-    "lrp.alpha_1_beta_0.contrastive",
-    "lrp.alpha_1_beta_0_IB",
-    "lrp.alpha_2_beta_1",
-    "lrp.alpha_2_beta_1.contrastive",
-    "lrp.alpha_2_beta_1_IB",
-    "lrp.sequential_preset_a",
-    "lrp.sequential_preset_a_flat",
-    "lrp.sequential_preset_b",
-    "lrp.sequential_preset_b_flat",
-    "input",
-    "random",
+METHODS = tuple(
+    "rap rap.contrastive gradient input_t_gradient input_t_gradient.contrastive integrated_gradients smoothgrad "
+    "guided_backprop deconvnet grad_cam grad_cam.contrastive deep_taylor pattern.net pattern.attribution "
+    "lrp.z lrp.epsilon lrp.w_square lrp.flat lrp.alpha_1_beta_0 lrp.alpha_1_beta_0.contrastive "
+    "lrp.alpha_1_beta_0_IB lrp.alpha_2_beta_1 lrp.alpha_2_beta_1.contrastive lrp.alpha_2_beta_1_IB "
+    "lrp.sequential_preset_a lrp.sequential_preset_a_flat lrp.sequential_preset_b lrp.sequential_preset_b_flat "
+    "input random".split()
 )
 """The methods that need no options of their own and exist in both hosts."""
 

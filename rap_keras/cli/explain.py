@@ -9,6 +9,7 @@ import io
 import logging
 import os
 import warnings
+from collections.abc import Callable
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,16 @@ import click
 from rap_keras.cli import completion
 from rap_keras.cli.given import are_arrays, read, require_kept
 from rap_keras.cli.grouped_help import GroupedCommand
-from rap_keras.cli.inputs import blaming, know_custom_objects, network_of, network_of_arrays, prepare
+from rap_keras.cli.inputs import (
+    as_option,
+    blaming,
+    blaming_options,
+    embedded_patterns,
+    know_custom_objects,
+    network_of,
+    network_of_arrays,
+    require_map_of_region,
+)
 from rap_keras.cli.options import custom_objects_option, figure_options, output_option, photo_options, separated
 from rap_keras.cli.results import Look, free_name, lines, write
 from rap_keras.hosts import startup
@@ -28,11 +38,41 @@ if TYPE_CHECKING:
 
     from rap_keras.explanation.answers import Explanations
     from rap_keras.explanation.classifiers import Classifier
-    from rap_keras.explanation.explainer import Explainer
+    from rap_keras.explanation.explainer import Asked, Explainer
     from rap_keras.explanation.photos_and_arrays import Sample
 
+_EMBEDDED = "shapes-vgg"  # without --model
 _SHAPES = 5
 _OPACITY = 0.8  # of --overlay
+
+
+_HELP = """Explain what a network's decision on each IMAGE rests on.
+
+IMAGE is a photo or a folder of photos. For each photo, NAME.png shows the photo and the heatmap of each method
+side by side: red is relevant, blue is irrelevant. NAME.npz holds the relevance of each method, float32,
+(H, W, 3), with input_size, target, logit, probability and methods. If the logit is negative, red and blue
+change places, except for contrastive methods. With several targets the figure has a row for each class, and
+the numbers are in NAME-CLASS.npz, where CLASS is the number of the class. The time of the first photo includes
+preparing the network.
+
+Networks for other samples than photos take a .npy or .npz file as IMAGE. It holds one sample in the shape of
+the input, such as (H, W, channels), (time, channels), (features) or (depth, H, W, channels), or a batch of
+samples. A last axis of length 1 may be missing. For several inputs, the .npz file has an array for each input,
+by its name, and NAME.npz has their relevance as METHOD/INPUT. The network gets the arrays as they are. The
+samples of a batch are written as NAME-0, NAME-1 and so on.
+
+A regression has no classes: its outputs are explained, and their values take the place of logits.
+
+Some networks give a map, with scores of all classes at every place. There the sum of a class's logits over a
+region is explained: the places where the class has the highest score, or those of --region. Without --target,
+it is the class that has the highest score at most places. NAME.npz has the region too.
+
+Without IMAGE and --model, the command explains images that come with this package, by a network trained on
+them.
+
+Exit status: 0 if all samples were explained; 1 if some were skipped or have a heatmap that is not finite;
+2 for wrong usage.
+"""
 
 
 @click.command(
@@ -51,7 +91,7 @@ _OPACITY = 0.8  # of --overlay
         --target cat --target dog
     rap-keras explain series.npy --model lstm.h5 --format pdf --width 3.3
     """,
-    short_help="Explain what a network's decision on each IMAGE rests on.",
+    help=_HELP,
 )
 @click.argument("images", nargs=-1, type=click.Path(exists=True, path_type=Path), metavar="[IMAGE]...")
 @click.option(
@@ -134,115 +174,90 @@ _OPACITY = 0.8  # of --overlay
     help="The folder for the files. Files of the same name are overwritten.",
 )
 @click.pass_context
-def explain(
-    context: click.Context,
-    images: tuple[Path, ...],
-    model_name: str | None,
-    custom_objects: str | None,
-    preprocessing: str | None,
-    resize: int | None,
-    crop: int | None,
-    output_layer: str | None,
-    methods: tuple[str, ...],
-    patterns: Path | None,
-    steps: int | None,
-    targets: tuple[str, ...],
-    against: str | None,
-    region: Path | None,
-    classes: str | None,
-    layers: str | None,
-    file_format: str,
-    dpi: int,
-    width: float | None,
-    overlay: bool,
-    scale: str,
-    output: Path,
-) -> None:
-    """Explain what a network's decision on each IMAGE rests on.
-
-    IMAGE is a photo or a folder of photos. For each photo, NAME.png shows the photo and the heatmap of each method
-    side by side: red is relevant, blue is irrelevant. NAME.npz holds the relevance of each method, float32,
-    (H, W, 3), with input_size, target, logit, probability and methods. If the logit is negative, red and blue
-    change places, except for contrastive methods. With several targets the figure has a row for each class, and
-    the numbers are in NAME-CLASS.npz, where CLASS is the number of the class. The time of the first photo includes
-    preparing the network.
-
-    Networks for other samples than photos take a .npy or .npz file as IMAGE. It holds one sample in the shape of
-    the input, such as (H, W, channels), (time, channels), (features) or (depth, H, W, channels), or a batch of
-    samples. A last axis of length 1 may be missing. For several inputs, the .npz file has an array for each input,
-    by its name, and NAME.npz has their relevance as METHOD/INPUT. The network gets the arrays as they are. The
-    samples of a batch are written as NAME-0, NAME-1 and so on.
-
-    A regression has no classes: its outputs are explained, and their values take the place of logits.
-
-    Some networks give a map, with scores of all classes at every place. There the sum of a class's logits over a
-    region is explained: the places where the class has the highest score, or those of --region. Without --target,
-    it is the class that has the highest score at most places. NAME.npz has the region too.
-
-    Without IMAGE and --model, the command explains images that come with this package, by a network trained on
-    them.
-
-    Exit status: 0 if all samples were explained; 1 if some were skipped or have a heatmap that is not finite;
-    2 for wrong usage.
-    """
-    embedded = not images and model_name is None
-    if not embedded and (not images or model_name is None):
+def explain(context: click.Context, images: tuple[Path, ...], **given: Any) -> None:
+    """Explains images as the options, by their names, say; its help is `_HELP`."""
+    embedded = not images and given["model_name"] is None
+    if not embedded and (not images or given["model_name"] is None):
         raise click.UsageError(
             "Give at least one IMAGE and the network with --model, or neither, for images of the package."
         )
-    targets = tuple(dict.fromkeys(targets))
-    methods = methods or (() if embedded else _default_methods(targets, against))
-    if layers is not None and methods and "rap" not in methods:
+    methods = given["methods"] or (() if embedded else _default_methods(given))
+    if given["layers"] is not None and methods and "rap" not in methods:
         raise click.UsageError("--layers is for --method rap only.")
-    others = [name for name in methods if not name.endswith(".contrastive")]
-    if against and (others or (embedded and not methods)):
-        raise click.UsageError(
-            f"--against is for contrastive methods, but {others[0] if others else 'rap'} is not one: give "
-            "--method rap.contrastive, or leave --method out."
-        )
     start_tensorflow()
-    know_custom_objects(custom_objects)
+    know_custom_objects(given["custom_objects"])
+    from rap_keras.basics import whole_file
     from rap_keras.datasets.images import expand
+    from rap_keras.engine.reading.flattening import reading_once
+    from rap_keras.explanation import maps
     from rap_keras.hosts.titles import TITLES
 
-    if embedded:
-        methods = methods or tuple(TITLES)
+    output, overlay = given["output"], given["overlay"]
     with blaming("IMAGE...", way_out="For arrays, give the files: FOLDER/*.npy"):
         paths = expand(images)
     require_kept(paths, output)
-    name, arrays = model_name or "shapes-vgg", are_arrays(images, preprocessing, resize, crop)
+    asked = _asked(methods or tuple(TITLES), given)
+    with blaming("--region"):
+        region = None if given["region"] is None else maps.read_region(given["region"])
+    with reading_once():
+        classifier = _network(images, given)
+        if region is not None:
+            require_map_of_region(classifier)
+        with blaming("--output"):
+            whole_file.require_writable(output)
+        explainer = asked.explainer(classifier, given["model_name"] or _EMBEDDED, _make)
+        look = Look(
+            given["file_format"],
+            given["dpi"],
+            {"scale": given["scale"], "width": given["width"], "overlay": _OPACITY if overlay else None},
+        )
+        shown = None if given["layers"] is None else _matching(classifier, given["layers"])
+        if overlay:
+            _require_images(classifier)
+        if embedded:
+            paths = _write_shapes(output / "images")
+        context.exit(_run(explainer, region, shown, paths, output, look))
 
-    def build() -> Classifier:
-        if arrays:
-            return network_of_arrays(name, output_layer)
-        return network_of(name, preprocessing, resize, crop, output_layer, grey=True)
 
-    explainer, where = prepare(
-        name,
-        build,
-        methods=methods,
-        patterns=patterns,
-        targets=targets,
-        against=against,
-        region=region,
-        classes=classes,
-        steps=steps,
-        output=output,
+def _asked(methods: tuple[str, ...], given: dict[str, Any]) -> Asked:
+    """What is asked of the network; what can be checked without it is checked."""
+    from rap_keras.explanation.explainer import Asked, Spelling
+    from rap_keras.hosts.methods import needs_patterns
+
+    targets = [None if text == "max" else text for text in dict.fromkeys(given["targets"])]
+    spelling = Spelling(as_option, "--target max", blaming_options)
+    asked = Asked(
+        methods, targets, given["against"], given["classes"], given["patterns"], given["steps"], spelling
     )
-    options: dict[str, Any] = {"scale": scale, "width": width, "overlay": _OPACITY if overlay else None}
-    look = Look(file_format, dpi, options)
-    shown = None if layers is None else _matching(explainer.classifier, layers)
-    if overlay:
-        _require_images(explainer.classifier)
-    if embedded:
-        paths = _write_shapes(output / "images")
-    context.exit(_run(explainer, where, shown, paths, output, look))
+    asked.require_methods()
+    if asked.patterns is None and any(map(needs_patterns, methods)):
+        asked = asked._replace(patterns=embedded_patterns(given["model_name"] or _EMBEDDED))
+    return asked
 
 
-def _default_methods(targets: tuple[str, ...], against: str | None) -> tuple[str, ...]:
-    if against:
+def _network(images: tuple[Path, ...], given: dict[str, Any]) -> Classifier:
+    name, output_layer = given["model_name"] or _EMBEDDED, given["output_layer"]
+    photos = {option: given[option] for option in ("preprocessing", "resize", "crop")}
+    if are_arrays(images, **photos):
+        return network_of_arrays(name, output_layer)
+    return network_of(name, **photos, output_layer=output_layer, grey=True)
+
+
+def _make(key: tuple[Any, ...], build: Callable[[], Any]) -> Any:
+    """Builds an analyzer, the key of which begins with the method's name, or what predicts."""
+    from rap_keras.hosts.methods import needs_patterns
+
+    if key == ("values",):
+        return build()
+    click.echo(f"building {key[0]} ...", err=True)
+    with blaming(*(["--patterns"] if needs_patterns(key[0]) else ["--model", "--method"])):
+        return build()
+
+
+def _default_methods(given: dict[str, Any]) -> tuple[str, ...]:
+    if given["against"]:
         return ("rap.contrastive",)
-    return ("rap", "rap.contrastive") if len(targets) > 1 else ("rap",)
+    return ("rap", "rap.contrastive") if len(set(given["targets"])) > 1 else ("rap",)
 
 
 def _write_shapes(folder: Path) -> list[Path]:

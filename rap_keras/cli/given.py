@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from rap_keras.explanation.photos_and_arrays import Sample
 
 
-def are_arrays(paths: tuple[Path, ...], preprocessing: str | None, resize: int | None, crop: int | None) -> bool:
-    """Whether files of arrays are given, and not photos.
+def are_arrays(paths: tuple[Path, ...], **photo_options: object) -> bool:
+    """Whether files of arrays are given.
 
     Raises:
-        click.UsageError: both are given, or options of photos with arrays.
+        click.UsageError: photos are given, too, or options of photos.
     """
     from rap_keras.datasets.array_files import is_array_file
 
@@ -30,7 +30,12 @@ def are_arrays(paths: tuple[Path, ...], preprocessing: str | None, resize: int |
         raise click.UsageError(
             f"{arrays[0]} is a file of arrays, but {other} is not: explain photos and arrays in separate commands."
         )
-    require_no_photo_options(preprocessing, resize, crop)
+    for name, value in photo_options.items():
+        if value is not None:
+            raise click.UsageError(
+                f"--{name} is for photos, and arrays are fed to the network as they are: leave --{name} out, and "
+                "save the arrays as the network takes them."
+            )
     return True
 
 
@@ -43,25 +48,10 @@ def require_kept(paths: list[Path], output: Path) -> None:
             )
 
 
-def require_no_photo_options(
-    preprocessing: str | None, resize: int | None = None, crop: int | None = None
-) -> None:
-    """Raises click.UsageError if an option of photos is given with arrays."""
-    for option, value in (("--preprocessing", preprocessing), ("--resize", resize), ("--crop", crop)):
-        if value is not None:
-            raise click.UsageError(
-                f"{option} is for photos, and arrays are fed to the network as they are: leave {option} out, and "
-                "save the arrays as the network takes them."
-            )
-
-
 def read(classifier: Classifier, path: Path, region: np.ndarray | None) -> list[Sample]:
     """The samples in a file: a photo is one, a file of arrays may have several.
 
-    Args:
-        classifier: what takes them.
-        path: of the file.
-        region: what is asked about, in the area of the whole photo; None if nothing is.
+    The region is what is asked about, in the area of the whole photo, or None.
 
     Raises:
         OSError: the file cannot be opened.

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from rap_keras.datasets.images import Preprocessing
     from rap_keras.explanation.classifiers import Classifier, PhotoClassifier
-    from rap_keras.explanation.explainer import Explainer
 
 
 NOISE_LENGTH = 224
@@ -33,15 +32,23 @@ def blaming(*parameters: str, way_out: str = "") -> Iterator[None]:
         raise
     except (ValueError, OSError, NotImplementedError, NotAnalyzeableModelException) as error:
         message = " ".join(f"{error}. {way_out}".split() if way_out else str(error).split())
+        if message.startswith("--"):  # it begins with the option's name
+            raise click.UsageError(f"{message}.") from error
         raise click.BadParameter(message, param_hint=list(parameters)) from error
 
 
-def know_custom_objects(module: str | None) -> None:
-    """Imports what --custom-objects names, and makes it known to Keras.
+def blaming_options(*names: str) -> AbstractContextManager[None]:
+    """As `blaming`, for options without their dashes."""
+    return blaming(*map(as_option, names))
 
-    Raises:
-        click.UsageError: there is no such module, or it fails.
-    """
+
+def as_option(name: str, value: str = "") -> str:
+    """An option of a command, with its value if it has one."""
+    return f"--{name} {value}".strip()
+
+
+def know_custom_objects(module: str | None) -> None:
+    """Makes what --custom-objects names known to Keras; raises click.UsageError if there is no such module."""
     from rap_keras.models import user_code
 
     if module is not None:
@@ -49,85 +56,15 @@ def know_custom_objects(module: str | None) -> None:
             user_code.make_known(module)
 
 
-def prepare(
-    model_name: str,
-    build: Callable[[], Classifier],
-    *,
-    methods: tuple[str, ...],
-    patterns: Path | None,
-    targets: tuple[str, ...],
-    against: str | None,
-    region: Path | None,
-    classes: str | None,
-    steps: int | None,
-    output: Path,
-) -> tuple[Explainer, np.ndarray | None]:
-    """The network, which `build` makes, with its analyzers, and the region asked about.
-
-    Raises:
-        click.UsageError: An option is wrong. The quick checks come first.
-    """
-    from rap_keras.basics import whole_file
-    from rap_keras.engine.reading.flattening import predictor
-    from rap_keras.explanation import class_names, maps
-    from rap_keras.explanation.explainer import Explainer, analyzer_of, is_by_index
-    from rap_keras.hosts import methods as known_methods
-
-    with blaming("--method"):
-        for name in methods:
-            known_methods.find(name)
-    with blaming("--steps"):
-        if steps is not None:
-            known_methods.require_steps(methods)
+def require_map_of_region(classifier: Classifier) -> None:
+    """Raises click.UsageError unless --region can be laid over what a network gives."""
     with blaming("--region"):
-        where = None if region is None else maps.read_region(region)
-    if patterns is None and any(map(known_methods.needs_patterns, methods)):
-        patterns = embedded_patterns(model_name)
-    classifier = build()
-    _require_map_for(classifier, where is not None, against is not None)
-    count = maps.count_classes(classifier.scores)
-    with blaming("--classes"):
-        names = class_names.given_names(classes, model_name, count, classifier.is_regression)
-    with blaming("--target"):
-        numbers = [None if text == "max" else class_names.find_class(text, names, count) for text in targets]
-        numbers = list(dict.fromkeys(numbers))
-    with blaming("--against"):
-        other = None if against is None else class_names.find_class(against, names, count)
-        if other is not None and other in numbers:
-            raise ValueError(f"{against} is the class to explain: give another one")
-    with blaming("--output"):
-        whole_file.require_writable(output)
-    built: dict[str, Any] = {}
-    by_index = is_by_index(classifier, numbers, other)
-    for name in methods:
-        click.echo(f"building {name} ...", err=True)
-        with blaming(*(["--patterns"] if known_methods.needs_patterns(name) else ["--model", "--method"])):
-            built[name] = analyzer_of(name, classifier, by_index, patterns, steps)
-    logits, probabilities = predictor(classifier.scores), classifier.probabilities()
-    return Explainer(classifier, logits, probabilities, built, numbers, other, names), where
-
-
-def _require_map_for(classifier: Classifier, region: bool, against: bool) -> None:
-    """Raises click.UsageError for --region with a network that it cannot be laid over, or --against with a map."""
-    from rap_keras.explanation import maps
-
-    if classifier.map is None:
-        if region:
-            raise click.UsageError(
-                "--region is for networks whose output is a map, with scores at every place of the photo, and "
-                "this one has one score for each class: leave --region out."
-            )
-        return
-    if region and len(maps.places_of(classifier.map)) != 2:
-        shape = tuple(classifier.map.outputs[0].shape)
+        places = classifier.places("--region")
+    if len(places) != 2:
+        shape = tuple(classifier.scores.outputs[0].shape)
         raise click.UsageError(
             f"--region is laid over a map of height and width, and this network's output, of shape {shape}, has "
             "no such places: leave --region out, and a class is explained where it is the highest of all."
-        )
-    if against:
-        raise click.UsageError(
-            "--against is for networks that have one score for each class, and this one's output is a map: leave "
-            "--against out. A contrastive method compares a class with all others at each place."
         )
 
 
@@ -142,14 +79,8 @@ def network_of(
 ) -> PhotoClassifier:
     """The network that the options describe, for photos; one with a single sigmoid unit has two logits.
 
-    Args:
-        model_name: what load_model takes.
-        preprocessing: as --preprocessing has it.
-        resize: likewise.
-        crop: likewise.
-        output_layer: likewise.
-        grey: whether the command makes photos grey for a network that takes them so.
-        other_samples: what to do with a network that takes no photos; without it, what `rap-keras explain` takes.
+    `grey` tells whether the command makes photos grey for a network that takes them so, and `other_samples` what
+    to do with a network that takes no photos; without it, what `rap-keras explain` takes is told.
 
     Raises:
         click.UsageError: an option is wrong.
@@ -160,9 +91,7 @@ def network_of(
     from rap_keras.explanation.classifiers import PhotoClassifier, warn_of_preprocessing
 
     how = preprocessing_of(model_name, preprocessing)
-    with blaming(model_parameter()):
-        loaded = models.load_model(model_name)
-    whole = chosen_output(loaded, output_layer)
+    whole = loaded(model_name, output_layer)
     save, file = saved_as_arrays(whole)
     arrays = f"Explain samples of any other kind as arrays: {save}, then `rap-keras explain {file} --model FILE`"
     with blaming(model_parameter(), way_out=other_samples or arrays):
@@ -181,11 +110,7 @@ def network_of(
 
 
 def size_of_batches(network: PhotoClassifier) -> tuple[int, int]:
-    """Height and width of all photos of a batch.
-
-    Raises:
-        click.UsageError: the network takes photos of any size, and no option gives one.
-    """
+    """Height and width of all photos of a batch; raises click.UsageError if no option gives it."""
     if network.size is None:
         raise click.UsageError(
             "The network takes photos of any size, and those of a batch must have one size: give it by --resize N."
@@ -204,16 +129,8 @@ def saved_as_arrays(model: keras.Model) -> tuple[str, str]:
 
 
 def network_of_arrays(model_name: str, output_layer: str | None = None) -> Classifier:
-    """The network for samples of any kind, fed as they are; of a single sigmoid unit as `network_of` has it.
-
-    Raises:
-        click.UsageError: an option is wrong.
-    """
-    from rap_keras import models
-
-    with blaming(model_parameter()):
-        loaded = models.load_model(model_name)
-    return _classifier_of(chosen_output(loaded, output_layer))
+    """The network for samples of any kind, fed as they are; raises click.UsageError for a wrong option."""
+    return _classifier_of(loaded(model_name, output_layer))
 
 
 def _classifier_of(whole: keras.Model) -> Classifier:
@@ -230,12 +147,17 @@ def model_parameter() -> str:
     return "MODEL" if is_argument else "--model"
 
 
-def chosen_output(model: keras.Model, output_layer: str | None) -> keras.Model:
-    """The model with the output that --output-layer names, or its only one.
+def loaded(model_name: str, output_layer: str | None) -> keras.Model:
+    """A network with the output that is explained; raises click.UsageError if an option is wrong."""
+    from rap_keras import models
 
-    Raises:
-        click.UsageError: there is no such output, or it must be said which of several.
-    """
+    with blaming(model_parameter()):
+        model = models.load_model(model_name)
+    return chosen_output(model, output_layer)
+
+
+def chosen_output(model: keras.Model, output_layer: str | None) -> keras.Model:
+    """The model with the output that --output-layer names, or its only one; raises click.UsageError for others."""
     from rap_keras.engine.keras_graph import output_names
     from rap_keras.models import one_output
 
@@ -245,11 +167,7 @@ def chosen_output(model: keras.Model, output_layer: str | None) -> keras.Model:
 
 
 def embedded_patterns(model_name: str) -> Path:
-    """The patterns of a network of this package.
-
-    Raises:
-        click.UsageError: it is another network, whose patterns have to be computed first.
-    """
+    """The patterns of a network of this package; raises click.UsageError for another one."""
     from rap_keras import models, shapes
 
     if model_name.lower() not in models.EMBEDDED:
@@ -261,10 +179,7 @@ def embedded_patterns(model_name: str) -> Path:
 
 
 def preprocessing_of(model_name: str, given: str | None) -> Preprocessing | None:
-    """What is done to photos: what --preprocessing says, else what a network known by name does itself.
-
-    Returns:
-        None for a model file, if --preprocessing was not given.
+    """What --preprocessing says, else what a network known by name has itself; None for a model file.
 
     Raises:
         click.UsageError: there is no such preprocessing.
@@ -300,12 +215,9 @@ def network_input(photos: np.ndarray, how: Preprocessing, model: keras.Model) ->
 
     with blaming("--preprocessing"):
         batch = images.preprocess(photos, how)
-    with blaming("--preprocessing", way_out=_AS_THEY_ARE):
+    with blaming("--preprocessing", way_out="For photos as they are: --preprocessing raw"):
         valid_samples(batch, model)
     return batch
-
-
-_AS_THEY_ARE = "For photos as they are: --preprocessing raw"
 
 
 def _geometry(

@@ -73,6 +73,11 @@ def nodes(model: keras.Model) -> list[Node] | None:
     ]
 
 
+def is_graph(layer: Any) -> bool:
+    """Whether a layer is a model whose nodes are known."""
+    return isinstance(layer, keras.Model) and bool(getattr(_graph(layer), "_nodes_by_depth", None))
+
+
 def is_chain(layer: Any) -> bool:
     """Whether a layer is a Sequential made without an input shape, which has no graph even if a model calls it."""
     return isinstance(layer, keras.Sequential) and not getattr(_graph(layer), "_nodes_by_depth", None)

@@ -17,8 +17,55 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+class _Pictured:
+    """What is shown in one figure."""
+
+    def figure(self, **options: Any) -> Figure:
+        """The photo or sample and its relevance as a `matplotlib.figure.Figure`; options as `save` takes them.
+
+        Several explanations have a row for each class and a column for each method.
+        """
+        return _figure_of(_each(self), **options)
+
+    def show(self, **options: Any) -> None:
+        """Shows the figure in a notebook, or else in the viewer for pictures; options as for `save`."""
+        from rap_keras.visualization import display
+
+        display.display(self.figure(**options))
+
+    def save(self, path: str | Path, dpi: float = 300, **options: Any) -> None:
+        """Writes the figure to a file.
+
+        Examples:
+            >>> explanation.save("figure.pdf", width=3.3)  # one column of a paper, 8 pt, fonts embedded
+
+        Args:
+            path: Ends in .pdf, .svg, .png, or another format of matplotlib. Missing folders are made.
+            dpi: Dots per inch of pictures.
+            **options: scale, absolute, overlay, colormap, width and font_size, as `visualization.picture` has
+                them.
+
+        Raises:
+            OSError: The file cannot be written.
+            TypeError: There is no such option.
+            ValueError: There is no such format, an option is out of range, or relevance is not finite.
+        """
+        from rap_keras import visualization
+
+        visualization.save(self.figure(**options), path, dpi)
+
+    def _repr_html_(self) -> str:
+        import html
+
+        from rap_keras.visualization import display
+
+        answers = _each(self)
+        text = "<br>".join(html.escape(repr(answer)[1:-1]) for answer in answers)
+        return f"<div>{display.as_html(self.figure(), repr(Explanations(answers)))}<br><small>{text}</small></div>"
+
+
 @dataclass(frozen=True, repr=False, eq=False)
-class Explanation:
+class Explanation(_Pictured):
     """Why a network scores one class as it does, by one method.
 
     Attributes:
@@ -94,38 +141,6 @@ class Explanation:
         """Whether all relevance is 0."""
         return not any(values.any() for values in self.relevances.values())
 
-    def figure(self, **options: Any) -> Figure:
-        """The photo or sample and its relevance as a `matplotlib.figure.Figure`; options as `save` takes them."""
-        return Explanations([self]).figure(**options)
-
-    def show(self, **options: Any) -> None:
-        """Shows the figure in a notebook, or else in the viewer for pictures; options as for `save`."""
-        from rap_keras.visualization import display
-
-        display.display(self.figure(**options))
-
-    def save(self, path: str | Path, dpi: float = 300, **options: Any) -> None:
-        """Writes the figure to a file.
-
-        Examples:
-            >>> explanation.save("figure.pdf", width=3.3)  # one column of a paper, 8 pt, fonts embedded
-
-        Args:
-            path: Ends in .pdf, .svg, .png, or another format of matplotlib. Missing folders are made.
-            dpi: Dots per inch of pictures.
-            **options: scale, absolute, overlay, colormap, width and font_size, as `visualization.picture` has
-                them.
-
-        Raises:
-            OSError: The file cannot be written.
-            TypeError: There is no such option.
-            ValueError: There is no such format, an option is out of range, or relevance is not finite.
-        """
-        Explanations([self]).save(path, dpi, **options)
-
-    def _repr_html_(self) -> str:
-        return Explanations([self])._repr_html_()
-
     def __repr__(self) -> str:
         probability = "" if self.probability is None else f", probability {self.probability:.4g}"
         against = "" if self.against is None else f" against {self.against!r}"
@@ -141,32 +156,8 @@ class Explanation:
         )
 
 
-class Explanations(tuple[Explanation, ...]):
+class Explanations(_Pictured, tuple[Explanation, ...]):
     """Explanations of one sample by several methods or of several classes, with one figure for all."""
-
-    def figure(self, **options: Any) -> Figure:
-        """A row for each class and a column for each method; options as `Explanation.save` takes them."""
-        return _figure_of(self, **options)
-
-    def show(self, **options: Any) -> None:
-        """Shows the figure in a notebook, or else in the viewer for pictures; options as for `save`."""
-        from rap_keras.visualization import display
-
-        display.display(self.figure(**options))
-
-    def save(self, path: str | Path, dpi: float = 300, **options: Any) -> None:
-        """Writes the figure to a file; arguments and errors as `Explanation.save` has them."""
-        from rap_keras import visualization
-
-        visualization.save(self.figure(**options), path, dpi)
-
-    def _repr_html_(self) -> str:
-        import html
-
-        from rap_keras.visualization import display
-
-        text = "<br>".join(html.escape(repr(answer)[1:-1]) for answer in self)
-        return f"<div>{display.as_html(self.figure(), repr(self))}<br><small>{text}</small></div>"
 
     def __getattr__(self, name: str) -> Any:
         hint = ""
@@ -178,6 +169,10 @@ class Explanations(tuple[Explanation, ...]):
         return f"<{counted(len(self), 'explanation')}: " + ", ".join(repr(answer)[1:-1] for answer in self) + ">"
 
 
+def _each(answers: Any) -> Sequence[Explanation]:
+    return [answers] if isinstance(answers, Explanation) else answers
+
+
 def by_target(answers: Sequence[Explanation]) -> list[list[Explanation]]:
     """The answers about each class, in their order."""
     targets = dict.fromkeys(answer.target for answer in answers)
@@ -187,11 +182,7 @@ def by_target(answers: Sequence[Explanation]) -> list[list[Explanation]]:
 def _figure_of(answers: Sequence[Explanation], **options: Any) -> Figure:
     """A row for each class and a column for each method, beside the photo or in the shape of the sample.
 
-    A heatmap that is not finite is drawn empty.
-
-    Args:
-        answers: about one sample, every class by the same methods.
-        **options: those of `visualization.colours.Style`.
+    A heatmap that is not finite is drawn empty. The options are those of `visualization.colours.Style`.
 
     Raises:
         TypeError: there is no such option.
@@ -217,21 +208,12 @@ def _figure_of(answers: Sequence[Explanation], **options: Any) -> Figure:
             is_turned=any(map(_is_turned, answers)),
         )
     require_no_overlay(style)
-    cells = []
-    for row in rows:
-        for name, batch in sample.inputs.items():
-            of_input = [name] if len(sample.inputs) > 1 else []
-            cells.append(
-                [
-                    Cell(
-                        ", ".join([title(a.method), *of_input, _label_of([a], in_one_line=True)]),
-                        batch[0],
-                        np.asarray(a.relevances[name]),
-                    )
-                    for a in row
-                ]
-            )
-    return stacked(cells, style)
+
+    def cell(answer: Explanation, name: str) -> Cell:
+        words = [title(answer.method), *[name] * (len(sample.inputs) > 1), _label_of([answer], in_one_line=True)]
+        return Cell(", ".join(words), sample.inputs[name][0], np.asarray(answer.relevances[name]))
+
+    return stacked([[cell(answer, name) for answer in row] for row in rows for name in sample.inputs], style)
 
 
 def _heatmap(answer: Explanation) -> np.ndarray:

@@ -36,13 +36,10 @@ def read_names(file: Path, count: int) -> list[str]:
 def given_names(
     classes: str | Path | Sequence[str] | None, network: object, count: int, is_regression: bool = False
 ) -> list[str] | None:
-    """The class names that were asked for, else those of the network.
+    """The class names that were asked for, else those of the network; `network` is as `own_names` takes it.
 
-    Args:
-        classes: a text file with a name on each line, "imagenet", or the names themselves; None for the network's.
-        network: as `own_names` takes it.
-        count: the number of classes.
-        is_regression: whether the network has outputs in place of classes, unless their names are given.
+    `classes` is a text file with a name on each line, "imagenet", or the names themselves. A regression has
+    outputs in place of classes, unless their names are given.
 
     Raises:
         ConnectionError: ImageNet's names cannot be downloaded.
@@ -68,11 +65,9 @@ def given_names(
 
 
 def own_names(network: object, count: int) -> list[str] | None:
-    """The class names of a network that is known by its name; None for any other.
+    """The class names of a network that was given by its name; None for any other network.
 
-    Args:
-        network: what was given as the model; anything except a name is a network whose classes are not known.
-        count: its number of classes. Networks of keras.applications have ImageNet's 1000.
+    Networks of keras.applications have ImageNet's if they have 1000 classes.
     """
     from rap_keras import models
     from rap_keras.shapes import CLASSES

@@ -43,26 +43,37 @@ class Classifier:
         """The network up to the logits that are explained."""
         return self.model if self.map is None else self.map
 
-    def probabilities(self) -> Callable[[Inputs], np.ndarray] | None:
-        """A function from one network input to the probability of each class.
+    def places(self, option: str) -> tuple[int, ...]:
+        """The places of its map; raises ValueError, with the option that asks for them, if it has none."""
+        if self.map is None:
+            raise ValueError(
+                f"{option} is for networks whose output is a map, with scores at every place, and this one has "
+                f"one score for each class: leave {option} out"
+            )
+        return maps.places_of(self.map)
 
-        It is None where the network makes no probabilities, or makes them for each place of a map.
+    def values(self) -> Callable[[Inputs], tuple[np.ndarray, np.ndarray | None]]:
+        """A function from one network input to its logits and to the probability of each class.
+
+        The probabilities are None where the network makes none, or makes them for each place of a map.
         """
         import numpy as np
 
-        from rap_keras.engine.reading.flattening import predictor
+        from rap_keras.engine.reading.flattening import predictors
 
         if self.activation is None or self.map is not None:
-            return None
-        predict = predictor(self.whole)
+            predict = predictors(self.scores)
+            return lambda x: (predict(x)[0], None)
+        predict = predictors(self.scores, self.whole)
 
-        def probabilities(x: Inputs) -> np.ndarray:
-            given = np.ravel(predict(x)).astype(float)
+        def values(x: Inputs) -> tuple[np.ndarray, np.ndarray]:
+            logits, output = predict(x)
+            given = np.ravel(output).astype(float)
             if self.activation == "log_softmax":
                 given = np.exp(given)
-            return np.array([1 - given[0], given[0]]) if len(given) == 1 < self.classes else given
+            return logits, np.array([1 - given[0], given[0]]) if len(given) == 1 < self.classes else given
 
-        return probabilities
+        return values
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import tensorflow as tf
 from PIL import Image
 from tensorflow import keras
 
@@ -15,14 +15,12 @@ from rap_keras import models
 from rap_keras.basics.wording import counted
 from rap_keras.datasets import images
 from rap_keras.datasets.array_files import is_array_file
-from rap_keras.engine.reading.flattening import predictor
-from rap_keras.explanation import class_names, maps
 from rap_keras.explanation.answers import Explanation, Explanations
 from rap_keras.explanation.classifiers import Classifier, PhotoClassifier, classifier_of, warn_of_preprocessing
-from rap_keras.explanation.explainer import Explainer, analyzer_of, is_by_index
+from rap_keras.explanation.explainer import Asked
 from rap_keras.explanation.kept import at_home
 from rap_keras.explanation.photos_and_arrays import Sample, arrays_of, load_arrays, of_arrays, of_photo
-from rap_keras.hosts.methods import needs_patterns, require_steps
+from rap_keras.hosts.methods import needs_patterns
 from rap_keras.hosts.titles import RAP_METHODS
 from rap_keras.patterns.stored import Patterns, digest_of, weights_digest
 
@@ -47,38 +45,33 @@ def explain(
     """Explains a network's decision about one photo, or about one sample of any other kind.
 
     A final softmax or sigmoid is removed; a network of one sigmoid unit has two classes. A regression has outputs
-    in place of classes, see `rap_keras.models.is_regression`. For many samples build an
-    analyzer once, with `rap_keras.create_analyzer`.
+    in place of classes, see `rap_keras.models.is_regression`. For many samples use `rap_keras.create_analyzer`.
 
     Examples:
-        >>> explanation = rap_keras.explain(model, "photo.jpg", preprocessing="caffe")
-        >>> explanation.show()
+        >>> rap_keras.explain(model, "photo.jpg", preprocessing="caffe").show()
         >>> both = rap_keras.explain(model, "photo.jpg", ["rap", "gradient"], [281, 207], preprocessing="caffe")
         >>> both.save("figure.pdf", width=3.3)
 
     Args:
-        model: A Keras model, or what `rap_keras.models.load_model` takes: the name of a network or a file.
-        sample: With `preprocessing` a photo: a path, an image of Pillow, or RGB, uint8, (H, W, 3). Without it, the
+        model: A Keras model, or the name of a network or file, as `rap_keras.models.load_model` takes it.
+        sample: With `preprocessing` a photo: a path, an image of Pillow, or RGB, uint8, (H, W, 3). Without it the
             network's input, with or without a batch axis: an array, a .npy or .npz file, and for several inputs a
             list or a dict by their names.
-        method: The name of a method, or several: "rap", "rap.contrastive", "gradient", "lrp.alpha_1_beta_0" and
-            all others of `rap_keras.methods.names()`.
+        method: The name of a method, or several, of `rap_keras.methods.names()`, such as "rap.contrastive".
         target: The number or the name of the class to explain, or several. None is the class with the largest
             logit, and for a map the class that is the highest at most places.
         preprocessing: What the network was trained with: "caffe" (VGG, ResNet), "tf" (MobileNet, Inception),
             "torch", "unit" (0 to 1), "raw" (0 to 255, where the network scales photos itself), a function from
-            RGB, float32, (N, H, W, 3), 0 to 255, to the network's input, or "MODULE:FUNCTION". A network
-            given by its name has its own, and so has an image task of keras_hub: it prepares photos, and arrays
-            from 0 to 255. The photo is resized to the network's input.
+            RGB, float32, (N, H, W, 3), 0 to 255, to the network's input, or "MODULE:FUNCTION". Networks given by
+            name and image tasks of keras_hub have their own. Photos are resized to the network's input.
         against: The class to compare with, for contrastive methods.
-        region: For networks whose output is a map, such as segmentation: boolean, (H, W), True where the class is
-            explained; for classes of each time step (steps,). The default is where it is the highest of all.
-        classes: The names of the classes, or a text file with one on each line; or "imagenet". Networks given by
+        region: Where a network whose output is a map is explained: boolean, (H, W), or for classes of each time
+            step (steps,). The default is where the class is the highest of all.
+        classes: The names of the classes, a text file with one on each line, or "imagenet". Networks given by
             name have theirs.
         output: The output to explain, by name or number, of a model that has several.
         patterns: What "pattern.attribution" and "pattern.net" need.
-        steps: The number of steps of "integrated_gradients"; None for its default of 64. More steps take longer
-            and make the sum more exact; a warning says how many are needed.
+        steps: The number of steps of "integrated_gradients", 64 by default. A warning says how many are needed.
 
     Returns:
         An `Explanation`; with several methods or targets, `Explanations`, a tuple of them.
@@ -93,40 +86,41 @@ def explain(
         ValueError: There is no such method, class or output; the sample does not fit the network, or is several
             samples; a photo has no preprocessing; or an option does not fit the network.
     """
-    methods, targets = _several(method), _several(target)
-    if steps is not None:
-        require_steps(methods)
-    with at_home(model) as keep:
-        loaded = models.load_model(model) if isinstance(model, (str, Path)) else model
-        chosen = repr(output)
-        whole = keep(chosen, lambda: models.one_output(loaded, output))
-        if preprocessing is None and isinstance(model, (str, Path)) and (_is_photo(sample) or _is_uint8(sample)):
-            preprocessing = models.own_preprocessing(str(model))
-        _refuse_text(loaded, sample)
-        classifier = keep((chosen, "logits"), lambda: classifier_of(whole), lambda: _copied_for_logits(whole))
-        one = _prepared(classifier, loaded, sample, preprocessing, region)
-        count = maps.count_classes(classifier.scores)
-        names = class_names.given_names(classes, model, count, classifier.is_regression)
-        numbers = [None if one is None else _number(one, names, count) for one in targets]
-        other = None if against is None else _number(against, names, count)
-        _require_contrast(other, methods, classifier)
-        by_index = is_by_index(classifier, numbers, other)
-        analyzers = {
-            name: keep(
-                (chosen, name, by_index, steps),
-                partial(analyzer_of, name, classifier, by_index, patterns, steps),
-                lambda name=name: (classifier, _copied(name, whole, patterns)),
-            )
-            for name in methods
-        }
-        logits, probabilities = keep(
-            (chosen, "values"),
-            lambda: (predictor(classifier.scores), classifier.probabilities()),
-            lambda: classifier,
-        )
-        found = Explainer(classifier, logits, probabilities, analyzers, numbers, other, names).answers(one)
+    asked = Asked(_several(method), _several(target), against, classes, patterns, steps)
+    found = _answers(asked, model, sample, preprocessing, region, output)
     is_one = isinstance(method, str) and (target is None or isinstance(target, (int, str, np.integer)))
     return found[0] if is_one else found
+
+
+def _answers(
+    asked: Asked,
+    model: Any,
+    given: Any,
+    preprocessing: Preprocessing | None,
+    region: Any,
+    output: str | int | None,
+) -> Explanations:
+    asked.require_methods()
+    with at_home(model) as keep:
+        is_name = isinstance(model, (str, Path))
+        loaded = models.load_model(model) if is_name else model
+        chosen = repr(output)
+        whole = keep(chosen, lambda: models.one_output(loaded, output))
+        if preprocessing is None and is_name and (_is_photo(given) or _is_uint8(given)):
+            preprocessing = models.own_preprocessing(str(model))
+        _refuse_text(loaded, given)
+        classifier = keep((chosen, "logits"), lambda: classifier_of(whole), lambda: _copied_for_logits(whole))
+        sample = _prepared(classifier, loaded, given, preprocessing, region)
+
+        def make(key: tuple[Any, ...], build: Callable[[], Any]) -> Any:
+            is_method = key[0] in asked.methods
+            return keep(
+                (chosen, *key),
+                build,
+                lambda: (classifier, *(_copied(key[0], whole, asked.patterns) if is_method else ())),
+            )
+
+        return asked.explainer(classifier, model, make).answers(sample)
 
 
 def _copied_for_logits(whole: keras.Model) -> str | None:
@@ -135,8 +129,11 @@ def _copied_for_logits(whole: keras.Model) -> str | None:
 
 
 def _copied(method: str, whole: keras.Model, patterns: Any) -> tuple[Any, ...]:
-    """Digests of what an analyzer may copy or compare when it is made: weights, except RAP, and patterns."""
-    if method in RAP_METHODS:
+    """Digests of what an analyzer may copy or compare when it is made: weights, except RAP, and patterns.
+
+    With eager execution on, all analyzers are native, and these read all weights in every call.
+    """
+    if method in RAP_METHODS or (tf.executing_eagerly() and not needs_patterns(method)):
         return ()
     if patterns is None or not needs_patterns(method):
         return (weights_digest(whole),)
@@ -240,11 +237,14 @@ def _sample(
     if isinstance(given, (list, tuple)) and any(map(_is_photo, given)):
         raise ValueError(
             f"a list of {counted(len(given), 'photo')}, and one is explained at a time: call explain for each "
-            "of them, or "
-            "give them to the command `rap-keras explain`"
+            "of them, or give them to the command `rap-keras explain`"
         )
     if is_path and is_array_file(Path(given)):
-        _require_none(preprocessing)
+        if preprocessing is not None:
+            raise ValueError(
+                "preprocessing is for photos, and arrays are fed to the network as they are: leave "
+                "preprocessing out"
+            )
         return _one(*load_arrays(Path(given), classifier.model), region, str(given))
     name = str(given) if is_path else "the photo"
     if preprocessing is None:
@@ -260,16 +260,9 @@ def _sample(
     how = images.find_preprocessing(preprocessing) if isinstance(preprocessing, str) else preprocessing
     taking = PhotoClassifier(**vars(classifier), preprocessing=how, size=size, short_side=None)
     found = of_photo(taking, photo, region, name, Path(name).stem)
-    arrays_of(next(iter(found.inputs.values())), classifier.model)  # refused where the network cannot take it
+    arrays_of(found.x, classifier.model)  # refused where the network cannot take it
     warn_of_preprocessing(classifier.whole, how)
     return found
-
-
-def _require_none(preprocessing: Preprocessing | None) -> None:
-    if preprocessing is not None:
-        raise ValueError(
-            "preprocessing is for photos, and arrays are fed to the network as they are: leave preprocessing out"
-        )
 
 
 def _one(arrays: dict[str, np.ndarray], is_batch: bool, region: np.ndarray | None, name: str) -> Sample:
@@ -314,9 +307,7 @@ def _mask(region: Any, classifier: Classifier) -> np.ndarray | None:
     """The region, if there is one and the network can be asked about it."""
     if region is None:
         return None
-    if classifier.map is None:
-        raise ValueError("region is for networks whose output is a map, with scores at every place: leave it out")
-    mask, places = np.asarray(region), maps.places_of(classifier.map)
+    mask, places = np.asarray(region), classifier.places("region")
     if mask.dtype != bool or mask.ndim != len(places):
         wanted = "(H, W)" if len(places) == 2 else f"with {len(places)} axes, such as {places}"
         raise ValueError(
@@ -325,25 +316,3 @@ def _mask(region: Any, classifier: Classifier) -> np.ndarray | None:
     if not mask.any():
         raise ValueError("region is False everywhere: set the places to explain to True")
     return mask
-
-
-def _number(target: Any, names: list[str] | None, count: int) -> int:
-    if isinstance(target, (bool, np.bool_)) or not isinstance(target, (str, int, np.integer)):
-        raise ValueError(f"{target!r} as the class: give its number, from 0 to {count - 1}, or its name")
-    if target == "max" and not (names and "max" in names):
-        raise ValueError("'max' as the class: give target=None for the class with the largest logit")
-    by_name = isinstance(target, str) or class_names.quantity_of(names) == "value"
-    return class_names.find_class(str(target), names if by_name else None, count)
-
-
-def _require_contrast(against: int | None, methods: Sequence[str], classifier: Classifier) -> None:
-    if against is None:
-        return
-    if classifier.map is not None:
-        raise ValueError("against is for networks with one score for each class, not for maps: leave against out")
-    others = [name for name in methods if not name.endswith(".contrastive")]
-    if others:
-        raise ValueError(
-            f"against is for contrastive methods, but {others[0]} is not one: use method='rap.contrastive', or "
-            "leave against out"
-        )

@@ -68,13 +68,9 @@ def read_region(path: Path) -> np.ndarray:
 
 
 def on_input(region: np.ndarray, photo: np.ndarray, size: tuple[int, int], short_side: int | None) -> np.ndarray:
-    """A region of a whole photo, boolean, (H, W), as one of what the network sees of it.
+    """A region of a whole photo, boolean, (H, W), of any size, as one of what the network sees of it.
 
-    Args:
-        region: of any size.
-        photo: the whole photo, (H, W, 3).
-        size: as `images.fit` takes it.
-        short_side: likewise.
+    `size` and `short_side` are as `images.fit` takes them.
     """
     import numpy as np
     from PIL import Image

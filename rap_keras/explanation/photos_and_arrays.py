@@ -46,14 +46,9 @@ class Sample(NamedTuple):
 def of_photo(
     classifier: PhotoClassifier, whole: np.ndarray, region: np.ndarray | None, name: str, stem: str
 ) -> Sample:
-    """A photo in the network's size, in grey where the network takes grey photos.
+    """A photo, RGB, uint8, (H, W, 3), in the network's size, in grey where the network takes grey photos.
 
-    Args:
-        classifier: what takes it.
-        whole: RGB, uint8, (H, W, 3).
-        region: what is asked about, boolean, (H, W) in the area of the whole photo, or None.
-        name: of the sample.
-        stem: of its files.
+    The region is what is asked about, boolean, (H, W) in the area of the whole photo, or None.
 
     Raises:
         ValueError: the preprocessing fails; or the photo is large and the network takes any size.
@@ -90,15 +85,7 @@ def own_size(photo: np.ndarray, name: str) -> tuple[int, int]:
 def of_arrays(
     arrays: dict[str, np.ndarray], region: np.ndarray | None, name: str, stem: str, numbered: bool
 ) -> list[Sample]:
-    """Every sample of a batch.
-
-    Args:
-        arrays: by the name of the input, (N, ...).
-        region: what is asked about of each, boolean, (H, W), or None.
-        name: what they have in common.
-        stem: of their files.
-        numbered: whether names and stems have the number of the sample behind them.
-    """
+    """Every sample of a batch, (N, ...) by the name of the input; `numbered` adds its number to name and stem."""
     from rap_keras.visualization.sample_pictures import as_photo, channels_note
 
     count = len(next(iter(arrays.values())))
@@ -138,9 +125,7 @@ def load_arrays(path: Path, model: keras.Model) -> tuple[dict[str, np.ndarray], 
 def arrays_of(given: Any, model: keras.Model) -> tuple[dict[str, np.ndarray], bool]:
     """Arrays in memory as `load_arrays` gives those of a file.
 
-    Args:
-        given: an array, for several inputs a list of them or a dict by the names of the inputs.
-        model: what takes them.
+    That is an array, and for several inputs a list of them or a dict by the names of the inputs.
 
     Raises:
         TypeError: one is not an array.

@@ -34,14 +34,7 @@ def of_classes(
     names: Sequence[str] | None,
     sample: str,
 ) -> list[Question]:
-    """Questions about a network with one score for each class, each class once.
-
-    Args:
-        logits: of the sample, (classes,).
-        targets: classes; None is the class with the largest logit.
-        against: the class to compare with, or None.
-        names: of the classes, or None.
-        sample: what errors call the sample.
+    """Questions about the logits of a sample, (classes,), each class once; None is the class of the largest.
 
     Raises:
         ValueError: a class is to be compared with itself.
@@ -50,17 +43,19 @@ def of_classes(
     found = []
     for target in dict.fromkeys(first if target is None else target for target in targets):
         if target == against:
-            name = name_of(target, names)
-            raise ValueError(
-                f"{sample}: {name} is explained, and cannot be compared with itself: give another class to "
-                "compare with"
-            )
+            raise ValueError(f"{sample}: {of_itself(target, names)}")
         choice: dict[str, Any] = {"neuron_selection": target}
         if against is not None:
             choice["against"] = against
         score = _log_odds(logits, target) if against is None else float(logits[target]) - float(logits[against])
         found.append(Question(target, float(logits[target]), score, None, choice))
     return found
+
+
+def of_itself(target: int, names: Sequence[str] | None) -> str:
+    """Why a class cannot be compared with itself."""
+    name = name_of(target, names)
+    return f"{name} is explained, and cannot be compared with itself: give another class to compare with"
 
 
 def of_places(
@@ -72,12 +67,8 @@ def of_places(
 ) -> list[Question]:
     """Questions about a map: each class in the region, or where it is the highest of all.
 
-    Args:
-        logits: of the sample, in the shape of the network's output.
-        targets: classes; None is the class that is the highest at most places.
-        region: boolean, with an axis for each of the map's, such as (H, W), in any size; or None.
-        names: of the classes, or None.
-        sample: what errors call the sample.
+    The logits of the sample are in the shape of the network's output. A target of None is the class that is the
+    highest at most places. The region is boolean, with an axis for each of the map's, such as (H, W), in any size.
 
     Raises:
         ValueError: there is no place to explain a class at.

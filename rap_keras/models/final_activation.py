@@ -127,10 +127,15 @@ _BY_NAME = {
 }
 
 
+_OF_KERAS = {"linear": None, "relu": None, "softmax": "softmax", "sigmoid": "sigmoid"}
+"""What functions of Keras' own are, which need not be tried."""
+
+
 def _function_kind(function: Callable) -> str | None:
     """Which of `NAMES` a function of tensors is, by its values on up to four axes of different lengths."""
-    if function is keras.activations.linear or function is keras.activations.relu:
-        return None
+    for own, kind in _OF_KERAS.items():
+        if function is getattr(keras.activations, own, None):
+            return kind
     random = np.random.default_rng(0).normal(size=(2, 3, 4, 5)).astype(np.float32)
     for rank in (4, 2, 3):
         x = random[(0,) * (4 - rank)]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import replace
 from typing import Any
 
@@ -12,9 +14,9 @@ from tensorflow import keras
 
 from rap_keras.engine import keras_graph
 from rap_keras.engine.errors import NotAnalyzeableModelException
-from rap_keras.engine.execution import compiled
+from rap_keras.engine.execution import BUILDING, compiled
 from rap_keras.engine.keras_graph import Node
-from rap_keras.engine.reading import at_inference, batch_axis, masks, opened_layers, wrappers
+from rap_keras.engine.reading import at_inference, batch_axis, masks, model_state, opened_layers, wrappers
 from rap_keras.engine.reading.calls import Call, Ref, map_leaves
 from rap_keras.engine.reading.network import Network, as_float, specs
 from rap_keras.engine.reading.opened_layers import CannotBeOpenedError, Opened
@@ -25,7 +27,8 @@ def flatten(model: keras.Model, closed: Collection[str] = ()) -> Network:
     """The layer calls between a model's inputs and its outputs; nested models are replaced by their calls.
 
     With Keras 3, so are layers that are made of layers, see `opened_layers`. The model is only read: it does not
-    change, and none of its layers gets a new node.
+    change, and none of its layers gets a new node. It is read again only after it has changed. A model with Python
+    code of the user's, which may depend on anything, is read again unless `reading_once` says otherwise.
 
     Args:
         model: the model.
@@ -35,7 +38,46 @@ def flatten(model: keras.Model, closed: Collection[str] = ()) -> Network:
         NotAnalyzeableModelException: the model, or a model in it, is neither functional nor a built
             Sequential, so its layers are unknown.
     """
-    return _Flattening(closed).network(model)
+    if not isinstance(model, keras.Model):
+        return _Flattening(closed).network(model)
+    with BUILDING:
+        known, state = vars(model).get(_READ), model_state.state(model)
+        if known is None or not known.holds(state):
+            lasts = model_state.is_of_libraries(model)
+            known = vars(model)[_READ] = _Read(state, None if lasts else _together.get(), lasts)
+        key = frozenset(closed)
+        if key not in known.networks:
+            known.networks[key] = _Flattening(closed).network(model)
+        return known.networks[key]
+
+
+@contextmanager
+def reading_once() -> Iterator[None]:
+    """A time in which user code in models is taken to stay the same, so that every model is read only once."""
+    token = _together.set(_together.get() or object())
+    try:
+        yield
+    finally:
+        _together.reset(token)
+
+
+_READ = "_read_by_rap_keras"  # an attribute, since layers lead to their model: a weak key would never go
+_together: ContextVar[object | None] = ContextVar("reading_once", default=None)
+
+
+class _Read:
+    """What was read of a model in one state; no tuple, in which Keras would look for layers to save."""
+
+    def __init__(self, state: list[Any], together: object | None, lasts: bool) -> None:
+        self.networks: dict[frozenset[str], Network] = {}
+        self._state = state
+        self._together = together
+        self._lasts = lasts
+
+    def holds(self, state: list[Any]) -> bool:
+        """Whether a model in this state still gives the same networks."""
+        within = self._together is not None and self._together is _together.get()
+        return (self._lasts or within) and model_state.is_same(self._state, state)
 
 
 def graph_within(node: Node) -> Opened | None:
@@ -65,13 +107,20 @@ def predictor(model: keras.Model) -> Callable[[Any], np.ndarray]:
 
     Keras 2 itself, with eager execution off, leaves augmentation layers switched on when a model predicts.
     """
-    network = flatten(model)
+    predict = predictors(model)
+    return lambda x: predict(x)[0]
 
-    def output(*tensors: tf.Tensor) -> tf.Tensor:
-        return network.values(map(as_float, tensors))[network.outputs[0]]
 
-    function = compiled(output, specs(model))
-    return lambda x: np.asarray(function(x if isinstance(x, list) else [x]))
+def predictors(*models: keras.Model) -> Callable[[Any], list[np.ndarray]]:
+    """As `predictor`, for several models of the same inputs: the outputs of all."""
+    networks = list(map(flatten, models))
+
+    def outputs(*tensors: tf.Tensor) -> list[tf.Tensor]:
+        xs = list(map(as_float, tensors))
+        return [network.values(xs)[network.outputs[0]] for network in networks]
+
+    function = compiled(outputs, specs(models[0]))
+    return lambda x: list(map(np.asarray, function(x if isinstance(x, list) else [x])))
 
 
 class _Flattening:
