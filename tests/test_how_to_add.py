@@ -15,6 +15,7 @@ from rap_keras import methods
 from rap_keras.cli.commands import main
 from rap_keras.engine import registered_rules
 from rap_keras.engine.equations import lrp
+from rap_keras.engine.keras_graph import KERAS_3
 from rap_keras.hosts import titles
 from rap_keras.hosts.native import BEYOND_INNVESTIGATE, creation, lrp_methods
 
@@ -157,6 +158,24 @@ def test_rules_of_layers_and_of_maps_are_one_mechanism():
     for rules in ([("last", doubled)], [("bounded", doubled)]):
         with pytest.raises(ValueError, match=r"cannot be for '(last|bounded)': name the layer or give its class"):
             rap_keras.RAP(model, rules=rules)
+
+
+@pytest.mark.skipif(not KERAS_3, reason="Keras 2 does not take layers apart")
+def test_a_rule_for_a_class_keeps_its_layers_whole():
+    class Twice(layers.Layer):
+        def call(self, x):
+            return x + x
+
+    def halved(Xs, Ys, Rs, state):
+        return [Rs[0] / 2]
+
+    x = tf.keras.Input((4,))
+    model = tf.keras.Model(x, layers.Dense(3)(Twice(name="twice")(layers.Dense(5)(x))))
+    assert "twice" not in [call.name for call in rap_keras.RAP(model).network.calls]
+    analyzer = rap_keras.RAP(model, rules=[(Twice, halved)])
+    assert [p.call.name for p in analyzer.plan if p.kind.own] == ["twice"]
+    with pytest.raises(ValueError, match=r"the rule for .*Conv2D.* is not used: no layer of the network"):
+        rap_keras.RAP(model, rules=[(layers.Conv2D, halved)])
 
 
 METHODS = ("rap", "lrp.z", "lrp.alpha_1_beta_0", "deep_taylor", "gradient", "input_t_gradient", "guided_backprop")

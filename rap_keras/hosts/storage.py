@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,15 @@ def save_npz(path: str | Path, class_name: str, state: dict[str, Any]) -> None:
 
     Raises:
         OSError: the file cannot be written.
-        ValueError: a rule in the state is not a function that can be imported from a module.
+        ValueError: a rule in the state is not a function that can be imported from a module, or the rules are a
+            composite.
     """
     rest = {**state, "keras": keras_graph.version()}
     weights = rest.pop("model_weights")
+    if not isinstance(rest["rules"], Mapping):
+        raise ValueError(
+            "an analyzer with a composite of rules cannot be saved: give its rules by names of layers"
+        )
     rest["rules"] = {name: _address(rule) for name, rule in rest["rules"].items()}
     arrays = {_WEIGHT.format(index): weight for index, weight in enumerate(weights)}
     whole_file.write_npz(path, {"class_name": class_name, "state": json.dumps(rest, default=_plain), **arrays})

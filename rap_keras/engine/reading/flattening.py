@@ -23,7 +23,7 @@ from rap_keras.engine.reading.opened_layers import CannotBeOpenedError, Opened
 from rap_keras.engine.reading.trial import Trial
 
 
-def flatten(model: keras.Model, closed: Collection[str] = ()) -> Network:
+def flatten(model: keras.Model, closed: Collection[str | type] = ()) -> Network:
     """The layer calls between a model's inputs and its outputs; nested models are replaced by their calls.
 
     With Keras 3, so are layers that are made of layers, see `opened_layers`. The model is only read: it does not
@@ -32,7 +32,7 @@ def flatten(model: keras.Model, closed: Collection[str] = ()) -> Network:
 
     Args:
         model: the model.
-        closed: names of calls of layers made of layers that should stay one call because they have rules.
+        closed: layers made of layers that stay one call because they have rules: names of calls, or classes.
 
     Raises:
         NotAnalyzeableModelException: the model, or a model in it, is neither functional nor a built
@@ -69,7 +69,7 @@ class _Read:
     """What was read of a model in one state; no tuple, in which Keras would look for layers to save."""
 
     def __init__(self, state: list[Any], together: object | None, lasts: bool) -> None:
-        self.networks: dict[frozenset[str], Network] = {}
+        self.networks: dict[frozenset[str | type], Network] = {}
         self._state = state
         self._together = together
         self._lasts = lasts
@@ -126,10 +126,11 @@ def predictors(*models: keras.Model) -> Callable[[Any], list[np.ndarray]]:
 class _Flattening:
     """Numbers tensors and names calls while the models are walked."""
 
-    def __init__(self, closed: Collection[str] = ()) -> None:
+    def __init__(self, closed: Collection[str | type] = ()) -> None:
         self._tensors = 0
         self._names: set[str] = set()
-        self._closed = {name.split("#")[0] for name in closed}
+        self._closed = {name.split("#")[0] for name in closed if isinstance(name, str)}
+        self._closed_classes = tuple(kind for kind in closed if isinstance(kind, type))
         self._within_opened = False
         self._batch: int | None = None
         self._trial = Trial()
@@ -184,7 +185,8 @@ class _Flattening:
             at_inference.require_stateless(node.layer, name)
             if self._within_opened or not keras_graph.KERAS_3:
                 at_inference.require_inference(node, name)
-            if opened_layers.can_be_opened(node.layer) and name not in self._closed:
+            stays = name in self._closed or isinstance(node.layer, self._closed_classes)
+            if opened_layers.can_be_opened(node.layer) and not stays:
                 made = len(self._trial.calls)
                 try:
                     inner, ys = self._opened(node, xs, name, graph.second)

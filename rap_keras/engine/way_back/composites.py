@@ -74,7 +74,7 @@ def split(
     Raises:
         KeyError: a name in a dict is not one of the network's layers.
         TypeError: a rule is not a function, or `rules` is neither a dict nor a list of pairs.
-        ValueError: a condition is invalid or names a layer that does not exist.
+        ValueError: a condition is invalid or holds for no layer.
     """
     if isinstance(rules, LinearRule) or callable(rules):
         return {}, rules
@@ -106,7 +106,7 @@ def split(
             raise ValueError(
                 f"a rule of (Xs, Ys, Rs, state) cannot be for {condition!r}: name the layer or give its class"
             )
-    first, found = _first(network), {}
+    first, found, used = _first(network), {}, set()
     for call in network.calls if whole else ():
         places = {"first": call.name in first, "last": False, "bounded": False, "any": True}
         for condition, rule in pairs:
@@ -114,10 +114,22 @@ def split(
                 continue
             if not is_of_map(rule):
                 found[call.name] = rule
+                used.add(rule)
             elif not _takes_linear_rule(call, kind_of(call)):
                 continue
             break
+    for condition, rule in whole:
+        if rule not in used:
+            raise ValueError(f"the rule for {condition!r} is not used: no layer of the network is left for it")
     return found, [(condition, rule) for condition, rule in pairs if is_of_map(rule)]
+
+
+def closed_by(rules: Mapping[str, Any] | AnyRule | Composite | None) -> list[str | type]:
+    """The names and classes of layers with rules of whole layers: these stay as they are, see `flatten`."""
+    if isinstance(rules, LinearRule) or callable(rules):
+        return []
+    pairs = rules.items() if isinstance(rules, Mapping) else [pair for pair in rules or () if len(pair) == 2]
+    return [one for one, rule in pairs if isinstance(one, (str, type)) and not is_of_map(rule)]
 
 
 def _takes_linear_rule(call: Call, kind: Kind | None) -> bool:

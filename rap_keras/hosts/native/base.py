@@ -52,7 +52,7 @@ class Analyzer:
     network: Network
     name = "this method"
     """What warnings call it; `create_analyzer` sets the name of the method."""
-    _with_rules: Collection[str] = ()
+    _with_rules: Collection[str | type] = ()
     _contrast: str | None = None
     _reason_for_zeros = (
         "the logit is 0, or it comes only from biases, since no unit that the input reaches is active. It says "

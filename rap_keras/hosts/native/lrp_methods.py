@@ -21,7 +21,7 @@ from rap_keras.engine.equations.shares import sum_shares
 from rap_keras.engine.rules import unweighted
 from rap_keras.engine.rules.rule import Rule, Tensors, titled
 from rap_keras.engine.rules.weighted import LinearRule, Step
-from rap_keras.engine.way_back.composites import AnyRule, Composite, linear_rules, split
+from rap_keras.engine.way_back.composites import AnyRule, Composite, closed_by, linear_rules, split
 from rap_keras.engine.way_back.plan import plan
 from rap_keras.engine.way_back.propagation import Relevance, Rules, gradient
 from rap_keras.hosts.native import lrp_scale
@@ -88,9 +88,9 @@ class LRP(Layerwise):
         rule: the rule of weighted layers and BatchNormalization: a function of the linear map, its input, weights
             and bias, the relevance of its output, and whether its input is never below 0. Or a composite: a list
             of pairs of a condition and such a function; the first pair whose condition holds counts. A condition
-            is a layer class, the name of a layer as in `RAP.analyze_layers`, "first" for the layers that see only
-            the input, "last" for those that give the output, "any", or a function of the layer that tells whether
-            the condition holds.
+            is a layer class, the name of a layer as in `analyze_layers`, "first" for the layers that see only the
+            input, "last" for those that give the output, "any", or a function of the layer that tells whether the
+            condition holds. A composite may also have rules of whole layers, see `rap_keras.register_rule`.
         allow_lambda_layers: as in `rap_keras.RAP`.
         contrast: "log_odds" or "logit" to begin with the signed contributions of the network's head to a score,
             see `rap_keras.ContrastiveRAP`; the rule then holds for the layers below the head.
@@ -113,6 +113,7 @@ class LRP(Layerwise):
         contrast: str | None = None,
         **options: Any,
     ) -> None:
+        self._with_rules = closed_by(rule)
         super().__init__(model, **options)
         self._set_contrast(contrast)
         self._is_absurd = False

@@ -21,7 +21,7 @@ from rap_keras.engine.equations.shares import sum_shares
 from rap_keras.engine.keras_graph import input_names
 from rap_keras.engine.rules.weighted import rules_of_rap
 from rap_keras.engine.way_back import input_bounds
-from rap_keras.engine.way_back.composites import AnyRule, Composite, linear_rules, split
+from rap_keras.engine.way_back.composites import AnyRule, Composite, closed_by, linear_rules, split
 from rap_keras.engine.way_back.input_bounds import InputRule
 from rap_keras.engine.way_back.plan import plan
 from rap_keras.engine.way_back.propagation import Rules
@@ -99,7 +99,7 @@ class RAP(Layerwise):
         allow_lambda_layers: bool = False,
         disable_model_checks: bool = False,
     ) -> None:
-        self._with_rules = [name for name in dict(rules or ()) if isinstance(name, str)]
+        self._with_rules = closed_by(rules)
         super().__init__(model, neuron_selection_mode, output, disable_model_checks)
         requirements.require_choice("variant", variant, ("paper", "reference"))
         requirements.require_choice("batch_norm", batch_norm, ("identity", "fold"))
