@@ -138,7 +138,7 @@ def test_rules_of_layers_and_of_maps_are_one_mechanism():
     model, x = network(), samples()
 
     def doubled(Xs, Ys, Rs, state):
-        return [2 * R for R in Rs]
+        return [2 * tf.reshape(Rs[0], tf.shape(Xs[0]))]
 
     plain = rap_keras.RAP(model).analyze(x)
     for rules in (
