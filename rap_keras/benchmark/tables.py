@@ -279,8 +279,8 @@ def images_of(summary: Summary) -> Iterator[str]:
     total = summary.used + sum(summary.left_out.loc[summary.left_out["method"] == "", "images"])
     yield f"{summary.model} on {summary.dataset}: {counted(total, 'image')}, {summary.used} used."
     for what, names in left_out(summary):
-        listed = "" if what.startswith("Misclassified") else f": {shortened(names, _NAMED)}"
-        yield f"{what}, {len(names)} {'image' if len(names) == 1 else 'images'}{listed}."
+        which = "" if what.startswith("Misclassified") else f": {shortened(names, _NAMED)}"
+        yield f"{what}, {counted(len(names), 'image')}{which}."
 
 
 def reading(summary: Summary) -> Iterator[str]:
