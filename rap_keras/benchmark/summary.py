@@ -238,14 +238,9 @@ def _interval(data: tuple[np.ndarray, ...], statistic: Callable[..., Any]) -> tu
 
 
 def share_interval(share: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """The bootstrap 95 % percentile interval of shares, without resampling.
+    """The bootstrap 95 % percentile interval of shares of `count` images, without resampling.
 
-    How often something is met in a resample of `count` images has a binomial distribution, whose percentiles are
-    known.
-
-    Args:
-        share: of the images, in [0, 1], any shape.
-        count: how many images there are.
+    How often something is met in a resample has a binomial distribution, whose percentiles are known.
     """
     low, high = (stats.binom.ppf(quantile, count, share) / count for quantile in (0.025, 0.975))
     # scipy 1.9 has 0 as the low percentile of what is always met.
