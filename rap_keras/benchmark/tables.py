@@ -11,7 +11,6 @@ from typing import Any, Callable, NamedTuple
 
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from rap_keras.basics.wording import counted, listed
 from rap_keras.benchmark import heatmap_kinds as kinds
@@ -227,7 +226,7 @@ def filled(template: str, summary: Summary, escape: Callable[[str], str] | None 
     if escape is not None:  # braces mean something else in LaTeX
 
         def finalize(value: Any) -> str:
-            return value if isinstance(value, Markup) else escape(str(value))
+            return value if hasattr(value, "__html__") else escape(str(value))  # not what is called safe
 
         environment = environment.overlay("<%", "%>", "<<", ">>", finalize=finalize)
     groups = [(group, list(together)) for group, together in groupby(rows(summary), lambda row: row.group)]
