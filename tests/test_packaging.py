@@ -109,7 +109,8 @@ def test_the_wheel_has_the_package_and_nothing_else(in_the_wheel: set[str]) -> N
     package = {name for name in in_the_wheel if not name.startswith(metadata)}
     assert package == files_of("rap_keras")
     assert {"rap_keras/py.typed", "rap_keras/models/weights/vgg.h5"} <= package
-    assert "rap_keras/benchmark/templates/report.html" in package
+    for template in ("report.html", "table.md", "table.tex"):
+        assert f"rap_keras/benchmark/templates/{template}" in package
     assert any(name.startswith(metadata) and name.endswith("LICENSE") for name in in_the_wheel)
 
 

@@ -282,13 +282,9 @@ def heatmaps(analyzer: Any, x: np.ndarray, targets: np.ndarray | None = None) ->
 
 
 def relevances(analyzer: Any, x: np.ndarray, targets: np.ndarray | None = None) -> np.ndarray:
-    """Relevance by an analyzer of either host, of the shape of the inputs.
+    """Relevance by an analyzer of either host, of the shape of the inputs; `targets` for one that takes an index.
 
-    Args:
-        analyzer: gets all inputs at once, or one at a time where it makes a batch of each, as Integrated Gradients
-            of iNNvestigate does.
-        x: network inputs, (N, ...).
-        targets: the classes to explain, (N,), for an analyzer with neuron_selection_mode="index".
+    It gets all inputs at once, or one by one if it makes a batch of each, as iNNvestigate's Integrated Gradients.
     """
     size = 1 if explains_single_images(analyzer) else len(x)
     found = []

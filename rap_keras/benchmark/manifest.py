@@ -34,13 +34,7 @@ _OF_ANALYZERS = ("methods", _BESIDE, _UNABLE, "patterns")
 
 
 def describe(benchmark: Benchmark, model: str, command: str = "") -> dict[str, Any]:
-    """The manifest of a run: everything that the results depend on, and the machine, the time and the command.
-
-    Args:
-        benchmark: what is evaluated.
-        model: the network's name in the tables.
-        command: as the user gave it.
-    """
+    """The manifest of a run: everything that the results depend on, and the machine, the time and the command."""
     manifest = {
         "model": model,
         "model_fingerprint": weights_digest(benchmark.model),

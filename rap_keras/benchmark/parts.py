@@ -65,15 +65,7 @@ def remove_leftovers(output: Path) -> None:
 
 
 def read(output: Path, count: int) -> Iterator[pd.DataFrame]:
-    """The rows of batches 0 to `count` - 1 in this order, whatever the order in which they were evaluated.
-
-    Yields:
-        The rows of a batch.
-
-    Raises:
-        OSError: a batch is not done yet, or its file cannot be read.
-        ValueError: a file is damaged.
-    """
+    """The rows of batches 0 to `count` - 1 in this order; raises ValueError for a file that is damaged."""
     for number in range(count):
         file = _file(output, number)
         data = file.read_bytes()

@@ -98,15 +98,7 @@ class Attempts:
         yield from self._release()
 
     def failed(self, number: int, reason: str) -> Results:
-        """Takes a failure and its reason, in one line.
-
-        Yields:
-            Numbers and rows of batches that are set aside.
-
-        Raises:
-            RuntimeError: the first `tries` batches, or all if there are fewer, failed `tries` times each, and none
-                succeeded.
-        """
+        """Takes a failure and its reason; raises RuntimeError if no batch can be expected to succeed."""
         self._failures[number] += 1
         if self._failures[number] < self.tries:
             tell(f"batch {number} is tried again: {reason}")
@@ -161,11 +153,7 @@ def collect(results: Results, output: Path, total: int, missing: int) -> None:
 
 
 def finish(benchmark: Benchmark, output: Path, about: dict[str, Any]) -> Summary:
-    """Writes tables, curves, pictures and the report of a run of which all batches are done.
-
-    Raises:
-        RuntimeError: no image was used.
-    """
+    """Writes what is made of all batches; then raises RuntimeError if no image was used."""
     results = parts.read(output, benchmark.batches)
     summary = summarise(results, about["model"], benchmark.dataset.name)
     pictures = {}

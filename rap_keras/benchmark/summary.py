@@ -60,7 +60,7 @@ def summarise(parts: Iterable[pd.DataFrame], model: str, dataset: str) -> Summar
     """The summary of results per image.
 
     The same rows in the same order give the same summary to the last digit, however they are divided into parts.
-    A row takes some 250 bytes of memory while it runs.
+    A row takes some 550 bytes of memory while it runs.
 
     Args:
         parts: tables of one row for each image and heatmap, read one after the other, with the columns that
@@ -72,6 +72,7 @@ def summarise(parts: Iterable[pd.DataFrame], model: str, dataset: str) -> Summar
         ValueError: an image has two rows of one method, or lists differ in length.
     """
     images: dict[str, int] = {}
+    methods: dict[str, int] = {}
     unused: dict[tuple[str, str], list[str]] = {}
     totals: _Totals = {}
     reduced = []
@@ -82,21 +83,36 @@ def summarise(parts: Iterable[pd.DataFrame], model: str, dataset: str) -> Summar
             unused.setdefault((status, "" if status == "misclassified" else reason), []).append(name)
         rows = part[is_used & part["method"].notna().to_numpy(bool)]
         if len(rows):
-            numbers = [images.setdefault(name, len(images)) for name in rows["image"]]
-            reduced.append(_reduced(rows, totals).assign(image=numbers))
-    found = pd.concat(reduced, ignore_index=True) if reduced else pd.DataFrame({"method": []})
-    by_method = {name: found[found["method"] == name] for name in kinds.in_order(found["method"].unique())}
+            numbers = {
+                "image": [images.setdefault(name, len(images)) for name in rows["image"]],
+                "method": [methods.setdefault(name, len(methods)) for name in rows["method"]],
+            }
+            reduced.append(_reduced(rows, totals).assign(**numbers))
+    found = pd.concat(reduced, ignore_index=True) if reduced else pd.DataFrame()
     names = list(images)
-    _refuse_twice(by_method, names)
-    table = ((model, dataset, *row) for row in _table(by_method, len(names)))
+    table: list[tuple] = []
+    curves: list[tuple] = []
+    times: list[tuple] = []
+    left_out = [
+        (status, "", "", "", reason, len(missing), tuple(missing))
+        for (status, reason), missing in sorted(unused.items(), key=lambda item: item[0][0] != "misclassified")
+    ]
+    for method in kinds.in_order(methods):
+        rows = found[found["method"] == methods[method]]
+        _refuse_twice(method, rows, names)
+        table += _table(method, rows, len(names))
+        curves += _curve_rows(method, totals)
+        left_out += _left_out(method, rows, names)
+        known = rows["seconds"].dropna()
+        times += [(method, float(np.median(known)), len(known))] if len(known) else []
     return Summary(
         model,
         dataset,
         len(names),
-        pd.DataFrame(table, columns=TABLE),
-        pd.DataFrame(_curve_rows(by_method, totals), columns=_CURVES),
-        pd.DataFrame(_left_out(unused, by_method, names), columns=_LEFT_OUT),
-        pd.DataFrame(_times(by_method), columns=_TIMES),
+        pd.DataFrame([(model, dataset, *row) for row in table], columns=TABLE),
+        pd.DataFrame(curves, columns=_CURVES),
+        pd.DataFrame(left_out, columns=_LEFT_OUT),
+        pd.DataFrame(times, columns=_TIMES),
     )
 
 
@@ -107,7 +123,7 @@ _Totals = dict[tuple[str, str], np.ndarray]
 def _reduced(rows: pd.DataFrame, totals: _Totals) -> pd.DataFrame:
     """The rows with what the figures are estimated from, see `_keys`; curves are added to `totals`."""
     seconds = rows["seconds"].to_numpy(np.float64, na_value=np.nan) if "seconds" in rows else np.nan
-    found: dict[str, Any] = {"method": rows["method"].to_numpy(object), "flaw": rows["flaw"], "seconds": seconds}
+    found: dict[str, Any] = {"flaw": rows["flaw"], "seconds": seconds}
     for metric in METRICS.values():
         if metric.curve and set(metric.columns) <= set(rows.columns):
             where, curves = _curves(rows, metric, totals)
@@ -171,22 +187,20 @@ def _curves(rows: pd.DataFrame, metric: Metric, totals: _Totals) -> tuple[np.nda
     return where, [pairs[:, 0], pairs[:, 1]]
 
 
-def _refuse_twice(by_method: dict[str, pd.DataFrame], names: list[str]) -> None:
-    for method, rows in by_method.items():
-        counts = np.bincount(rows["image"])
-        if counts.max() > 1:
-            raise ValueError(
-                f"{names[counts.argmax()]} has {counts.max()} results of {method}: there must be one for "
-                "each method, so give every image a name of its own, or start again if several runs were mixed"
-            )
+def _refuse_twice(method: str, rows: pd.DataFrame, names: list[str]) -> None:
+    counts = np.bincount(rows["image"])
+    if counts.max() > 1:
+        raise ValueError(
+            f"{names[counts.argmax()]} has {counts.max()} results of {method}: there must be one for "
+            "each method, so give every image a name of its own, or start again if several runs were mixed"
+        )
 
 
-def _table(by_method: dict[str, pd.DataFrame], used: int) -> Iterator[tuple]:
-    """The rows of `Summary.table`, without model and dataset."""
-    for method, rows in by_method.items():
-        for figure, values in _figures(method, rows):
-            data = values[np.isfinite(values).all(axis=1)]
-            yield method, figure.name, figure.case, *_estimate(figure, data), len(data), used - len(data)
+def _table(method: str, rows: pd.DataFrame, used: int) -> Iterator[tuple]:
+    """A method's rows of `Summary.table`, without model and dataset."""
+    for figure, values in _figures(method, rows):
+        data = values[np.isfinite(values).all(axis=1)]
+        yield method, figure.name, figure.case, *_estimate(figure, data), len(data), used - len(data)
 
 
 def _estimate(figure: Figure, data: np.ndarray) -> tuple[float, float, float, float]:
@@ -224,52 +238,34 @@ def _interval(data: tuple[np.ndarray, ...], statistic: Callable[..., Any]) -> tu
 
 
 def share_interval(share: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """The bootstrap 95 % percentile interval of shares, without resampling.
+    """The bootstrap 95 % percentile interval of shares of `count` images, without resampling.
 
-    How often something is met in a resample of `count` images has a binomial distribution, whose percentiles are
-    known.
-
-    Args:
-        share: of the images, in [0, 1], any shape.
-        count: how many images there are.
+    How often something is met in a resample has a binomial distribution, whose percentiles are known.
     """
     low, high = (stats.binom.ppf(quantile, count, share) / count for quantile in (0.025, 0.975))
     # scipy 1.9 has 0 as the low percentile of what is always met.
     return np.where(share == 1, 1.0, low), high
 
 
-def _left_out(
-    unused: dict[tuple[str, str], list[str]], by_method: dict[str, pd.DataFrame], names: list[str]
-) -> Iterator[tuple]:
-    """The rows of `Summary.left_out`."""
-    for (status, reason), missing in sorted(unused.items(), key=lambda item: item[0][0] != "misclassified"):
-        yield status, "", "", "", reason, len(missing), tuple(missing)
-    for method, rows in by_method.items():
-        flawed = rows[rows["flaw"] != ""]
-        for flaw, group in flawed.groupby("flaw", sort=False):
-            yield flaw, method, "", "", "", len(group), tuple(names[image] for image in group["image"])
-        for figure, values in _figures(method, rows):
-            named = {*rows["image"][np.isfinite(values).all(axis=1)], *flawed["image"]}
-            missing = [name for image, name in enumerate(names) if image not in named]
-            if missing:
-                yield "undefined", method, figure.name, figure.case, "", len(missing), tuple(missing)
+def _left_out(method: str, rows: pd.DataFrame, names: list[str]) -> Iterator[tuple]:
+    """A method's rows of `Summary.left_out`."""
+    flawed = rows[rows["flaw"] != ""]
+    for flaw, group in flawed.groupby("flaw", sort=False):
+        yield flaw, method, "", "", "", len(group), tuple(names[image] for image in group["image"])
+    for figure, values in _figures(method, rows):
+        named = {*rows["image"][np.isfinite(values).all(axis=1)], *flawed["image"]}
+        missing = [name for image, name in enumerate(names) if image not in named]
+        if missing:
+            yield "undefined", method, figure.name, figure.case, "", len(missing), tuple(missing)
 
 
-def _curve_rows(by_method: dict[str, pd.DataFrame], totals: _Totals) -> Iterator[tuple]:
-    for method in by_method:
-        for order in METRICS:
-            if (method, order) in totals:
-                total = totals[method, order]
-                images = int(total[0, -1])
-                low, high = share_interval(total[0, :-1] / images, images)
-                for step, (correct, logit) in enumerate(total[:, :-1].T):
-                    means = float(correct / images), float(logit / images)
-                    yield method, order, step, *means, images, float(low[step]), float(high[step])
-
-
-def _times(by_method: dict[str, pd.DataFrame]) -> Iterator[tuple]:
-    """The rows of `Summary.times`."""
-    for method, rows in by_method.items():
-        known = rows["seconds"].dropna()
-        if len(known):
-            yield method, float(np.median(known)), len(known)
+def _curve_rows(method: str, totals: _Totals) -> Iterator[tuple]:
+    """A method's rows of `Summary.curves`."""
+    for order in METRICS:
+        if (method, order) in totals:
+            total = totals[method, order]
+            images = int(total[0, -1])
+            low, high = share_interval(total[0, :-1] / images, images)
+            for step, (correct, logit) in enumerate(total[:, :-1].T):
+                means = float(correct / images), float(logit / images)
+                yield method, order, step, *means, images, float(low[step]), float(high[step])

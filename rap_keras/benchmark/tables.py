@@ -11,7 +11,6 @@ from typing import Any, Callable, NamedTuple
 
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from rap_keras.basics.wording import counted, listed
 from rap_keras.benchmark import heatmap_kinds as kinds
@@ -227,7 +226,7 @@ def filled(template: str, summary: Summary, escape: Callable[[str], str] | None 
     if escape is not None:  # braces mean something else in LaTeX
 
         def finalize(value: Any) -> str:
-            return value if isinstance(value, Markup) else escape(str(value))
+            return value if hasattr(value, "__html__") else escape(str(value))  # not what is called safe
 
         environment = environment.overlay("<%", "%>", "<<", ">>", finalize=finalize)
     groups = [(group, list(together)) for group, together in groupby(rows(summary), lambda row: row.group)]
@@ -279,8 +278,8 @@ def images_of(summary: Summary) -> Iterator[str]:
     total = summary.used + sum(summary.left_out.loc[summary.left_out["method"] == "", "images"])
     yield f"{summary.model} on {summary.dataset}: {counted(total, 'image')}, {summary.used} used."
     for what, names in left_out(summary):
-        listed = "" if what.startswith("Misclassified") else f": {shortened(names, _NAMED)}"
-        yield f"{what}, {len(names)} {'image' if len(names) == 1 else 'images'}{listed}."
+        which = "" if what.startswith("Misclassified") else f": {shortened(names, _NAMED)}"
+        yield f"{what}, {counted(len(names), 'image')}{which}."
 
 
 def reading(summary: Summary) -> Iterator[str]:

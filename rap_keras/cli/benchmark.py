@@ -203,26 +203,8 @@ def benchmark(
     if engine == "local" and any(value not in (None, 0) for value in for_ray.values()):
         raise click.UsageError("--address, --workers, --gpus-per-worker and --threads are for --engine ray.")
     start_tensorflow()
-    from rap_keras.benchmark import DEFAULT_METRICS, PAIR_METRICS, Options
-    from rap_keras.models import is_network_name
-
-    know_custom_objects(given["custom_objects"])  # which may add metrics
-    with blaming("--metrics"):
-        wanted = _names(metrics) or (PAIR_METRICS if (dataset or "").endswith("-pairs") else DEFAULT_METRICS)
-        numbers = {name: given.pop(name) for name in ("foreground", "batch_size", "pixels", "steps", "fill")}
-        options = Options(wanted, **numbers)
     model = model_name or _MODEL
-    is_name = is_network_name(model) or not os.path.exists(model)
-    # Absolute, since workers may run in another folder.
-    given.update({name: given[name].resolve() for name in ("root", "patterns") if given[name]})
-    settings = {
-        **given,
-        "model_name": model if is_name else str(Path(model).resolve()),
-        "dataset": dataset or _DATASET,
-        "methods": _methods(model, methods, given["patterns"]),
-        "all_needed": methods is not None,
-        "options": options,
-    }
+    settings = _settings(model, dataset or _DATASET, methods, metrics, given)
     evaluate = None
     if engine == "ray":
         from rap_keras.benchmark.ray_engine import leave_gpus_to_workers
@@ -234,6 +216,31 @@ def benchmark(
     except KeyboardInterrupt:
         raise KeyboardInterrupt("interrupted; give the same command again to continue") from None
     context.exit(_tell(summary, output))
+
+
+def _settings(
+    model: str, dataset: str, methods: str | None, metrics: str | None, given: dict[str, Any]
+) -> dict[str, Any]:
+    """What `open_benchmark` takes, from the options of the command; `given` are those that it does not change."""
+    from rap_keras.benchmark import DEFAULT_METRICS, PAIR_METRICS, Options
+    from rap_keras.models import is_network_name
+
+    know_custom_objects(given["custom_objects"])  # which may add metrics
+    with blaming("--metrics"):
+        wanted = _names(metrics) or (PAIR_METRICS if dataset.endswith("-pairs") else DEFAULT_METRICS)
+        numbers = {name: given.pop(name) for name in ("foreground", "batch_size", "pixels", "steps", "fill")}
+        options = Options(wanted, **numbers)
+    is_name = is_network_name(model) or not os.path.exists(model)
+    # Absolute, since workers may run in another folder.
+    given.update({name: given[name].resolve() for name in ("root", "patterns") if given[name]})
+    return {
+        **given,
+        "model_name": model if is_name else str(Path(model).resolve()),
+        "dataset": dataset,
+        "methods": _methods(model, methods, given["patterns"]),
+        "all_needed": methods is not None,
+        "options": options,
+    }
 
 
 def _run(

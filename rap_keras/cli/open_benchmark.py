@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Callable
+from typing import TYPE_CHECKING, Any, Callable
 
 import click
 
 from rap_keras.cli.inputs import blaming, embedded_patterns, know_custom_objects, network_of, size_of_batches
 
 if TYPE_CHECKING:
+    from tensorflow import keras
+
     from rap_keras.benchmark import Benchmark, Options
 
 
@@ -21,10 +23,6 @@ def open_benchmark(
     *,
     model_name: str,
     custom_objects: str | None,
-    preprocessing: str | None,
-    resize: int | None,
-    crop: int | None,
-    output_layer: str | None,
     dataset: str,
     root: Path | None,
     limit: int | None,
@@ -33,6 +31,7 @@ def open_benchmark(
     patterns: Path | None,
     options: Options,
     before_building: Callable[[Benchmark], None] | None = None,
+    **of_network: Any,
 ) -> Benchmark:
     """The benchmark that the command's options describe, with its analyzers.
 
@@ -44,21 +43,20 @@ def open_benchmark(
     """
     from rap_keras.benchmark import Benchmark
     from rap_keras.datasets import open_dataset
-    from rap_keras.engine.errors import NotAnalyzeableModelException
-    from rap_keras.hosts import methods as analyzers
+    from rap_keras.hosts.methods import needs_patterns
 
     with blaming("--dataset", "--root"):
         examples = open_dataset(dataset, root)
     if limit:
         examples = examples.first(limit)
     know_custom_objects(custom_objects)
-    network = network_of(model_name, preprocessing, resize, crop, output_layer)
+    network = network_of(model_name, **of_network)
     if examples.classes is not None and examples.classes != network.classes:
         raise click.UsageError(
             f"The network has {network.classes} classes, the data set {dataset} has {examples.classes}: give a "
             "network that was trained on these classes, in their official order."
         )
-    if patterns is None and any(map(analyzers.needs_patterns, methods)):
+    if patterns is None and any(map(needs_patterns, methods)):
         patterns = embedded_patterns(model_name)
     with blaming("--metrics", "--pixels", "--steps"):
         size = size_of_batches(network)
@@ -67,16 +65,28 @@ def open_benchmark(
         )
     if before_building:
         before_building(benchmark)
-    built, unable = {}, {}
     mode = "index" if examples.pairs else "max_activation"
+    built, unable = _analyzers(network.model, methods, mode, patterns, all_needed)
+    return replace(benchmark, analyzers=built, unable=unable)
+
+
+def _analyzers(
+    model: keras.Model, methods: tuple[str, ...], mode: str, patterns: Path | None, all_needed: bool
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """The analyzers of methods, and why those that are left out cannot explain the network."""
+    from rap_keras.engine.errors import NotAnalyzeableModelException
+    from rap_keras.hosts.methods import create, needs_patterns
+
+    built: dict[str, Any] = {}
+    unable: dict[str, str] = {}
     for name in methods:
         click.echo(f"building {name} ...", err=True)
-        with blaming(*(["--patterns"] if analyzers.needs_patterns(name) else ["--model", "--methods"])):
+        with blaming(*(["--patterns"] if needs_patterns(name) else ["--model", "--methods"])):
             try:
-                built[name] = analyzers.create(name, network.model, mode, patterns=patterns)
+                built[name] = create(name, model, mode, patterns=patterns)
             except NotAnalyzeableModelException as error:
                 if all_needed:
                     raise
                 unable[name] = str(error)
                 click.echo(f"without {name}: {error}", err=True)
-    return replace(benchmark, analyzers=built, unable=unable)
+    return built, unable

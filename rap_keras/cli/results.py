@@ -41,19 +41,9 @@ def write(
 ) -> None:
     """Writes what was found out about a sample into the folder `output`.
 
-    That is one figure, with a row for each target; and for each target the numbers and its layers, if there are
-    any.
-
-    Args:
-        answers: about one sample.
-        layers: for each target the relevance layer by layer, as `RAP.analyze_layers` gives it, of the layers that
-            are shown; empty if none are.
-        output: the folder.
-        name: what the files' names begin with.
-        look: of the figures.
-
-    Raises:
-        OSError: a file cannot be written.
+    That is one figure, with a row for each target; and for each target the numbers, and a strip of its layers if
+    there are any. `layers` has the relevance layer by layer for each target, as `RAP.analyze_layers` gives it.
+    The names of the files begin with `name`.
     """
     from rap_keras import visualization
     from rap_keras.explanation.answers import by_target

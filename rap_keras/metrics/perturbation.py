@@ -39,16 +39,14 @@ def region_perturbation(
     """Correctness and logit of images while more and more of their pixels are set to a constant.
 
     If the least relevant pixels go first, the better heatmap keeps images correct for longer. If the most relevant
-    go first, it makes the logit fall faster. Only the order of a heatmap's values counts. Compare methods on the
-    same network and the same correctly classified images, with the same `pixels` and `fill`. A random order shows
-    what the removal alone does.
+    go first, it makes the logit fall faster. A random order shows what the removal alone does. Compare methods on
+    the same network and the same correctly classified images.
 
     Source: Samek et al., Evaluating the visualization of what a deep neural network has learned, IEEE TNNLS 28,
     2017; with single pixels instead of their regions and a constant instead of their noise, as in the RAP paper.
 
     Args:
-        predict: maps inputs (N, H, W, C) to logits (N, classes). It gets all images at once, in an array that it
-            may change.
+        predict: maps inputs (N, H, W, C), which it may change, to logits (N, classes).
         x: network inputs, (N, H, W, C); they are not changed.
         heatmaps: relevance, (N, H, W), of the class in `targets`.
         targets: one class per image, int (N,).
@@ -57,9 +55,8 @@ def region_perturbation(
         pixels: how many pixels are removed per step.
         steps: number of steps.
         fill: what removed pixels are set to, a number or one per channel, in units of the network's input.
-        seeds: seeds of the random order, one integer per image, (N,); 0 to N - 1 if not given. An image's order
-            depends only on its seed. So give the image's number in the data set: the result then does not depend
-            on the batch size.
+        seeds: of the random order, one integer per image, (N,); 0 to N - 1 if not given. Give the image's number
+            in the data set: the result then does not depend on the batch size.
 
     Raises:
         ValueError: there is no such order; shapes do not fit; a target is no class; more pixels would be removed
