@@ -103,7 +103,9 @@ def check(
     know_custom_objects(custom_objects)
     from rap_keras import RAP, ContrastiveRAP
     from rap_keras.engine.checks import conservation, influence
+    from rap_keras.engine.reading.flattening import reading_once
 
+    context.with_resource(reading_once())
     model, quantity = _load(model_name, output_layer)
     with blaming("MODEL"):
         analyzer = RAP(model) if method == "rap" else ContrastiveRAP(model)

@@ -88,7 +88,7 @@ def network_of(
     import numpy as np
 
     from rap_keras import models
-    from rap_keras.explanation.classifiers import PhotoClassifier, warn_of_preprocessing
+    from rap_keras.explanation.classifiers import PhotoClassifier, classifier_of, warn_of_preprocessing
 
     how = preprocessing_of(model_name, preprocessing)
     whole = loaded(model_name, output_layer)
@@ -96,7 +96,8 @@ def network_of(
     arrays = f"Explain samples of any other kind as arrays: {save}, then `rap-keras explain {file} --model FILE`"
     with blaming(model_parameter(), way_out=other_samples or arrays):
         fixed = models.photo_size(whole, grey=grey)
-    classifier = _classifier_of(whole)
+    with blaming(model_parameter()):
+        classifier = classifier_of(whole)
     how = require_preprocessing(how)
     size, short_side = _geometry(fixed, resize, crop)
     found = PhotoClassifier(**vars(classifier), preprocessing=how, size=size, short_side=short_side)
@@ -130,12 +131,9 @@ def saved_as_arrays(model: keras.Model) -> tuple[str, str]:
 
 def network_of_arrays(model_name: str, output_layer: str | None = None) -> Classifier:
     """The network for samples of any kind, fed as they are; raises click.UsageError for a wrong option."""
-    return _classifier_of(loaded(model_name, output_layer))
-
-
-def _classifier_of(whole: keras.Model) -> Classifier:
     from rap_keras.explanation.classifiers import classifier_of
 
+    whole = loaded(model_name, output_layer)
     with blaming(model_parameter()):
         return classifier_of(whole)
 
