@@ -14,10 +14,10 @@ import click
 from rap_keras.basics.wording import counted, listed
 from rap_keras.cli import completion
 from rap_keras.cli.explain import start_tensorflow
-from rap_keras.cli.given import are_arrays
 from rap_keras.cli.grouped_help import GroupedCommand
 from rap_keras.cli.inputs import (
     NOISE_LENGTH,
+    are_arrays,
     blaming,
     chosen_output,
     know_custom_objects,

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rap_keras.cli import completion
-from rap_keras.cli.given import are_arrays, read, require_kept
 from rap_keras.cli.grouped_help import GroupedCommand
 from rap_keras.cli.inputs import (
+    are_arrays,
     as_option,
     blaming,
     blaming_options,
@@ -27,6 +27,8 @@ from rap_keras.cli.inputs import (
     know_custom_objects,
     network_of,
     network_of_arrays,
+    read,
+    require_kept,
     require_map_of_region,
 )
 from rap_keras.cli.options import custom_objects_option, figure_options, output_option, photo_options, separated
