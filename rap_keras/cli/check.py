@@ -14,10 +14,10 @@ import click
 from rap_keras.basics.wording import counted, listed
 from rap_keras.cli import completion
 from rap_keras.cli.explain import start_tensorflow
-from rap_keras.cli.given import are_arrays
 from rap_keras.cli.grouped_help import GroupedCommand
 from rap_keras.cli.inputs import (
     NOISE_LENGTH,
+    are_arrays,
     blaming,
     chosen_output,
     know_custom_objects,
@@ -103,7 +103,9 @@ def check(
     know_custom_objects(custom_objects)
     from rap_keras import RAP, ContrastiveRAP
     from rap_keras.engine.checks import conservation, influence
+    from rap_keras.engine.reading.flattening import reading_once
 
+    context.with_resource(reading_once())
     model, quantity = _load(model_name, output_layer)
     with blaming("MODEL"):
         analyzer = RAP(model) if method == "rap" else ContrastiveRAP(model)

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rap_keras.cli import completion
-from rap_keras.cli.given import are_arrays, read, require_kept
 from rap_keras.cli.grouped_help import GroupedCommand
 from rap_keras.cli.inputs import (
+    are_arrays,
     as_option,
     blaming,
     blaming_options,
@@ -27,6 +27,8 @@ from rap_keras.cli.inputs import (
     know_custom_objects,
     network_of,
     network_of_arrays,
+    read,
+    require_kept,
     require_map_of_region,
 )
 from rap_keras.cli.options import custom_objects_option, figure_options, output_option, photo_options, separated
@@ -199,24 +201,24 @@ def explain(context: click.Context, images: tuple[Path, ...], **given: Any) -> N
     asked = _asked(methods or tuple(TITLES), given)
     with blaming("--region"):
         region = None if given["region"] is None else maps.read_region(given["region"])
-    with reading_once():
-        classifier = _network(images, given)
-        if region is not None:
-            require_map_of_region(classifier)
-        with blaming("--output"):
-            whole_file.require_writable(output)
-        explainer = asked.explainer(classifier, given["model_name"] or _EMBEDDED, _make)
-        look = Look(
-            given["file_format"],
-            given["dpi"],
-            {"scale": given["scale"], "width": given["width"], "overlay": _OPACITY if overlay else None},
-        )
-        shown = None if given["layers"] is None else _matching(classifier, given["layers"])
-        if overlay:
-            _require_images(classifier)
-        if embedded:
-            paths = _write_shapes(output / "images")
-        context.exit(_run(explainer, region, shown, paths, output, look))
+    context.with_resource(reading_once())
+    classifier = _network(images, given)
+    if region is not None:
+        require_map_of_region(classifier)
+    with blaming("--output"):
+        whole_file.require_writable(output)
+    explainer = asked.explainer(classifier, given["model_name"] or _EMBEDDED, _make)
+    look = Look(
+        given["file_format"],
+        given["dpi"],
+        {"scale": given["scale"], "width": given["width"], "overlay": _OPACITY if overlay else None},
+    )
+    shown = None if given["layers"] is None else _matching(classifier, given["layers"])
+    if overlay:
+        _require_images(classifier)
+    if embedded:
+        paths = _write_shapes(output / "images")
+    context.exit(_run(explainer, region, shown, paths, output, look))
 
 
 def _asked(methods: tuple[str, ...], given: dict[str, Any]) -> Asked:
@@ -382,19 +384,16 @@ def _tell(answers: Explanations) -> int:
     """Prints what was found out about a sample; how many of its heatmaps are not finite."""
     for line in lines(answers):
         click.echo(line)
-    not_finite = [answer for answer in answers if not answer.is_finite()]
-    for answer in not_finite:
-        click.echo(f"the heatmap of {answer.method} for {answer.sample.name} is not finite", err=True)
     for answer in answers:
+        of = f"of {answer.method} for {answer.sample.name}"
+        if not answer.is_finite():
+            click.echo(f"the heatmap {of} is not finite", err=True)
         if answer.lost_at:
             click.echo(
-                f"the relevance of {answer.method} for {answer.sample.name} does not sum to what it shares out: "
-                f"{answer.lost_at} cannot pass it on, as only biases speak there, or by a rule of yours",
+                f"the relevance {of} does not sum to what it shares out: {answer.lost_at} cannot pass it on, as "
+                "only biases speak there, or by a rule of yours",
                 err=True,
             )
         if answer.is_empty():
-            click.echo(
-                f"the heatmap of {answer.method} for {answer.sample.name} is zero everywhere, so it says nothing",
-                err=True,
-            )
-    return len(not_finite)
+            click.echo(f"the heatmap {of} is zero everywhere, so it says nothing", err=True)
+    return sum(not answer.is_finite() for answer in answers)

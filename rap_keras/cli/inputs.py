@@ -1,4 +1,4 @@
-"""What `rap-keras explain` needs before the first photo; here wrong options are found."""
+"""What the commands are given: networks, photos and files of arrays. Here wrong options are found."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from rap_keras.datasets.images import Preprocessing
     from rap_keras.explanation.classifiers import Classifier, PhotoClassifier
+    from rap_keras.explanation.photos_and_arrays import Sample
 
 
 NOISE_LENGTH = 224
@@ -68,6 +69,59 @@ def require_map_of_region(classifier: Classifier) -> None:
         )
 
 
+def are_arrays(paths: tuple[Path, ...], **photo_options: object) -> bool:
+    """Whether files of arrays are given.
+
+    Raises:
+        click.UsageError: photos are given, too, or options of photos.
+    """
+    from rap_keras.datasets.array_files import is_array_file
+
+    arrays = [path for path in paths if is_array_file(path) and not path.is_dir()]
+    if not arrays:
+        return False
+    if len(arrays) < len(paths):
+        other = next(path for path in paths if path not in arrays)
+        raise click.UsageError(
+            f"{arrays[0]} is a file of arrays, but {other} is not: explain photos and arrays in separate commands."
+        )
+    for name, value in photo_options.items():
+        if value is not None:
+            raise click.UsageError(
+                f"--{name} is for photos, and arrays are fed to the network as they are: leave --{name} out, and "
+                "save the arrays as the network takes them."
+            )
+    return True
+
+
+def require_kept(paths: list[Path], output: Path) -> None:
+    """Raises click.UsageError if what is written into a folder could overwrite one of the files given."""
+    for path in paths:
+        if path.suffix.lower() in (".npz", ".png") and path.resolve().parent == output.resolve():
+            raise click.UsageError(
+                f"{path} lies in the folder of --output, where it could be overwritten: give another folder."
+            )
+
+
+def read(classifier: Classifier, path: Path, region: np.ndarray | None) -> list[Sample]:
+    """The samples in a file: a photo is one, a file of arrays may have several.
+
+    The region is what is asked about, in the area of the whole photo, or None.
+
+    Raises:
+        OSError: the file cannot be opened.
+        ValueError: it is no photo, or no array of the network's shape.
+    """
+    from rap_keras.datasets import images
+    from rap_keras.explanation.classifiers import PhotoClassifier
+    from rap_keras.explanation.photos_and_arrays import load_arrays, of_arrays, of_photo
+
+    if isinstance(classifier, PhotoClassifier):
+        return [of_photo(classifier, images.load_photo(path), region, str(path), path.stem)]
+    arrays, is_batch = load_arrays(path, classifier.model)
+    return of_arrays(arrays, region, str(path), path.stem, is_batch)
+
+
 def network_of(
     model_name: str,
     preprocessing: str | None,
@@ -88,7 +142,7 @@ def network_of(
     import numpy as np
 
     from rap_keras import models
-    from rap_keras.explanation.classifiers import PhotoClassifier, warn_of_preprocessing
+    from rap_keras.explanation.classifiers import PhotoClassifier, classifier_of, warn_of_preprocessing
 
     how = preprocessing_of(model_name, preprocessing)
     whole = loaded(model_name, output_layer)
@@ -96,7 +150,8 @@ def network_of(
     arrays = f"Explain samples of any other kind as arrays: {save}, then `rap-keras explain {file} --model FILE`"
     with blaming(model_parameter(), way_out=other_samples or arrays):
         fixed = models.photo_size(whole, grey=grey)
-    classifier = _classifier_of(whole)
+    with blaming(model_parameter()):
+        classifier = classifier_of(whole)
     how = require_preprocessing(how)
     size, short_side = _geometry(fixed, resize, crop)
     found = PhotoClassifier(**vars(classifier), preprocessing=how, size=size, short_side=short_side)
@@ -130,12 +185,9 @@ def saved_as_arrays(model: keras.Model) -> tuple[str, str]:
 
 def network_of_arrays(model_name: str, output_layer: str | None = None) -> Classifier:
     """The network for samples of any kind, fed as they are; raises click.UsageError for a wrong option."""
-    return _classifier_of(loaded(model_name, output_layer))
-
-
-def _classifier_of(whole: keras.Model) -> Classifier:
     from rap_keras.explanation.classifiers import classifier_of
 
+    whole = loaded(model_name, output_layer)
     with blaming(model_parameter()):
         return classifier_of(whole)
 

@@ -48,7 +48,6 @@ def explain(
     in place of classes, see `rap_keras.models.is_regression`. For many samples use `rap_keras.create_analyzer`.
 
     Examples:
-        >>> rap_keras.explain(model, "photo.jpg", preprocessing="caffe").show()
         >>> both = rap_keras.explain(model, "photo.jpg", ["rap", "gradient"], [281, 207], preprocessing="caffe")
         >>> both.save("figure.pdf", width=3.3)
 
@@ -106,36 +105,29 @@ def _answers(
         loaded = models.load_model(model) if is_name else model
         chosen = repr(output)
         whole = keep(chosen, lambda: models.one_output(loaded, output))
-        if preprocessing is None and is_name and (_is_photo(given) or _is_uint8(given)):
+        if preprocessing is None and is_name and (_is_photo(given) or getattr(given, "dtype", None) == np.uint8):
             preprocessing = models.own_preprocessing(str(model))
         _refuse_text(loaded, given)
-        classifier = keep((chosen, "logits"), lambda: classifier_of(whole), lambda: _copied_for_logits(whole))
+        classifier = keep((chosen, "logits"), lambda: classifier_of(whole), lambda: _copied("logits", whole, None))
         sample = _prepared(classifier, loaded, given, preprocessing, region)
 
         def make(key: tuple[Any, ...], build: Callable[[], Any]) -> Any:
-            is_method = key[0] in asked.methods
-            return keep(
-                (chosen, *key),
-                build,
-                lambda: (classifier, *(_copied(key[0], whole, asked.patterns) if is_method else ())),
-            )
+            return keep((chosen, *key), build, lambda: (classifier, *_copied(key[0], whole, asked.patterns)))
 
         return asked.explainer(classifier, model, make).answers(sample)
 
 
-def _copied_for_logits(whole: keras.Model) -> str | None:
-    """A digest of the weights, if `classifier_of` may copy some of them: those of one unit or channel."""
-    return weights_digest(whole) if 1 in tuple(whole.outputs[0].shape)[1:] else None
+def _copied(key: Any, whole: keras.Model, patterns: Any) -> tuple[Any, ...]:
+    """Digests of what an analyzer, or a network up to its logits, may copy or compare when it is made.
 
-
-def _copied(method: str, whole: keras.Model, patterns: Any) -> tuple[Any, ...]:
-    """Digests of what an analyzer may copy or compare when it is made: weights, except RAP, and patterns.
-
-    With eager execution on, all analyzers are native, and these read all weights in every call.
+    Some analyzers of iNNvestigate copy weights; native ones read all weights in every call.
     """
-    if method in RAP_METHODS or (tf.executing_eagerly() and not needs_patterns(method)):
+    if key == "logits":  # those of one unit or channel are copied
+        return (weights_digest(whole),) * (1 in tuple(whole.outputs[0].shape)[1:])
+    with_patterns = patterns is not None and needs_patterns(key)
+    if key in RAP_METHODS or key == "values" or (tf.executing_eagerly() and not with_patterns):
         return ()
-    if patterns is None or not needs_patterns(method):
+    if not with_patterns:
         return (weights_digest(whole),)
     found = Patterns.load(patterns) if isinstance(patterns, (str, Path)) else patterns
     return weights_digest(whole), digest_of(found.arrays.values())
@@ -178,21 +170,17 @@ def _prepared(
 ) -> Sample:
     """The sample as the network takes it: prepared as said, or by the model's own preprocessor."""
     own = models.preprocessor_of(model)
-    photo = _photo_of(given) if own is not None and preprocessing in (None, own) else None
-    if photo is not None:
-        return _by_task(classifier, photo, own, region)
+    if own is not None and preprocessing in (None, own):
+        photo = given if _is_photo(given) or isinstance(given, (str, Path, dict)) else np.asarray(given)
+        if _is_photo(given) or (isinstance(photo, np.ndarray) and _has_pixels(photo)):
+            return _by_task(classifier, photo, own, region)
     sample = _sample(classifier, given, preprocessing, _mask(region, classifier))
-    if own is not None and preprocessing is None:
-        _require_prepared(sample)
+    if own is not None and preprocessing is None and any(map(_has_pixels, sample.inputs.values())):
+        raise ValueError(
+            f"{sample.name} has values like a photo's, from 0 to 255, and the model has a preprocessor of its "
+            "own, which prepares photos: give the photo as an image file, or as an array in memory"
+        )
     return sample
-
-
-def _photo_of(given: Any) -> Any:
-    """What is given, if it is a photo or an array with values of one; else None."""
-    if _is_photo(given) or isinstance(given, (str, Path, dict)):
-        return given if _is_photo(given) else None
-    values = np.asarray(given)
-    return values if _has_pixels(values) else None
 
 
 def _has_pixels(values: np.ndarray) -> bool:
@@ -215,19 +203,6 @@ def _by_task(classifier: Classifier, photo: Any, preprocessor: Any, region: Any)
     made = preprocessor(batch[np.newaxis] if batch.ndim == 3 else batch)
     found = _one(*arrays_of(made, classifier.model), None, name)
     return found._replace(prepared="prepared by the model's own preprocessor")
-
-
-def _require_prepared(sample: Sample) -> None:
-    """Raises ValueError if a task's preprocessor seems not to have been used."""
-    if any(map(_has_pixels, sample.inputs.values())):
-        raise ValueError(
-            f"{sample.name} has values like a photo's, from 0 to 255, and the model has a preprocessor of its "
-            "own, which prepares photos: give the photo as an image file, or as an array in memory"
-        )
-
-
-def _is_uint8(sample: Any) -> bool:
-    return isinstance(sample, np.ndarray) and sample.dtype == np.uint8
 
 
 def _sample(

@@ -41,10 +41,11 @@ def is_same(state: list[Any], other: list[Any]) -> bool:
 
 def is_of_libraries(model: keras.Model) -> bool:
     """Whether no Python code of the user's runs in a model, which may depend on what `state` does not see."""
-    return not any(
-        type(part) in RULES or any(map(_is_own, (part, *filter(callable, vars(part).values()))))
-        for part in _parts(model)
-    )
+    for part in _parts(model):
+        functions = () if keras_graph.is_graph(part) else filter(callable, vars(part).values())
+        if type(part) in RULES or any(map(_is_own, (part, *functions))):
+            return False
+    return True
 
 
 def _is_own(thing: Any) -> bool:
