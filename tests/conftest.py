@@ -6,6 +6,7 @@ for the native host there too. Elsewhere they run in the native host, with eager
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +28,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason=reason))
 
 
+def pytest_collection_finish() -> None:
+    """Python's search for garbage skips TensorFlow's modules and comes less often, as graphs have many objects."""
+    gc.freeze()
+    gc.set_threshold(30_000, 10, 10)
+
+
 @pytest.fixture(autouse=True)
 def fresh_graph() -> Iterator[None]:
     """A graph, session and name counter of its own for every test."""
@@ -38,9 +45,16 @@ def fresh_graph() -> Iterator[None]:
 
 
 @pytest.fixture
-def double_precision(fresh_graph: None) -> None:
-    """Models of float64; `fresh_graph` goes back to float32."""
+def double_precision(fresh_graph: None) -> Iterator[None]:
+    """Models of float64; `fresh_graph` goes back to float32.
+
+    TensorFlow runs their graphs as they are: to improve each takes a quarter of such a test.
+    """
     tf.keras.backend.set_floatx("float64")
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    yield
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
 
 
 @pytest.fixture

@@ -90,54 +90,59 @@ def test_lrp_of_attention_equals_a_derivation_by_hand():
 def transformer(**options):
     """One block as in a vision transformer, with the mean in place of a class token."""
     x = keras.Input((6, 4))
+    return random_weights(keras.Model(x, layers.Dense(3)(block(x, **options))))
+
+
+def block(x, **options):
     normed = layers.LayerNormalization()(x)
-    y = layers.Add()([x, layers.MultiHeadAttention(2, 3, name="attention")(normed, normed, **options)])
+    y = layers.Add()([x, layers.MultiHeadAttention(2, 3)(normed, normed, **options)])
     z = layers.Dense(8, activation="gelu")(layers.LayerNormalization()(y))
     y = layers.Add()([y, layers.Dense(4)(z)])
-    return random_weights(keras.Model(x, layers.Dense(3)(layers.GlobalAveragePooling1D()(y))))
+    return layers.GlobalAveragePooling1D()(y)
 
 
-NETWORKS = {
-    "self": lambda: transformer(),
-    "causal": lambda: transformer(use_causal_mask=True),
-    "additive": lambda: on_one_input(layers.AdditiveAttention()),
-    "scaled": lambda: on_one_input(layers.Attention(use_scale=True)),
-    "by concatenation": lambda: on_one_input(layers.Attention(score_mode="concat")),
-    "by hand": lambda: by_hand(),
-    "over two axes": lambda: over_two_axes(),
+# One network has a branch for each, with a Dense layer and an output of its own.
+BRANCHES = {
+    "self": lambda x: block(x),
+    "causal": lambda x: block(x, use_causal_mask=True),
+    "additive": lambda x: of_dense(layers.AdditiveAttention(), x),
+    "scaled": lambda x: of_dense(layers.Attention(use_scale=True), x),
+    "by concatenation": lambda x: of_dense(layers.Attention(score_mode="concat"), x),
+    "by hand": lambda x: by_hand(x),
+    "over two axes": lambda x: over_two_axes(x),
 }
 
 
-def on_one_input(layer):
-    x = keras.Input((6, 4))
-    y = layer([layers.Dense(4)(x), layers.Dense(4)(x)])
-    return random_weights(keras.Model(x, layers.Dense(3)(layers.Flatten()(y))))
+def of_dense(layer, x):
+    return layers.Flatten()(layer([layers.Dense(4)(x), layers.Dense(4)(x)]))
 
 
-def by_hand():
-    x = keras.Input((6, 4))
+def by_hand(x):
     q, k, v = (layers.Dense(3)(x) for _ in range(3))
     weights = ops.softmax(ops.matmul(q, ops.transpose(k, (0, 2, 1))) / 3.0)
-    return random_weights(keras.Model(x, layers.Dense(3)(layers.Flatten()(ops.matmul(weights, v)))))
+    return layers.Flatten()(ops.matmul(weights, v))
 
 
-def over_two_axes():
-    x = keras.Input((6, 4))
+def over_two_axes(x):
     image = layers.Reshape((3, 2, 4))(x)
-    y = layers.MultiHeadAttention(2, 3, attention_axes=(1, 2))(image, image)
-    return random_weights(keras.Model(x, layers.Dense(3)(layers.Flatten()(y))))
+    return layers.Flatten()(layers.MultiHeadAttention(2, 3, attention_axes=(1, 2))(image, image))
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-def test_relevance_is_conserved(name):
-    model, x = NETWORKS[name](), tokens(shape=(6, 4))
-    analyzer = RAP(model)
-    R = analyzer.analyze(x)
-    np.testing.assert_allclose(R.sum((1, 2)), model.predict_on_batch(x).max(1), rtol=1e-8)
-    assert check(analyzer, x).passed()
-    np.testing.assert_allclose(RAP(model).analyze(x[1:2]), R[1:2], rtol=1e-8, atol=1e-11)
+def test_relevance_is_conserved():
+    inputs = [keras.Input((6, 4)) for _ in BRANCHES]
+    parts = [layers.Dense(1)(branch(x)) for x, branch in zip(inputs, BRANCHES.values())]
+    model = random_weights(keras.Model(inputs, layers.Concatenate()(parts)))
+    X = [tokens(shape=(6, 4), seed=seed) for seed in range(len(inputs))]
+    analyzer = create_natively("rap", model, neuron_selection_mode="all")
+    found, logits = analyzer.analyze(X), model.predict_on_batch(X)
+    for number, (name, R) in enumerate(zip(BRANCHES, found)):
+        np.testing.assert_allclose(R.sum((1, 2)), logits[:, number], rtol=1e-8, err_msg=name)
+    assert check(analyzer, X).passed()
+    for R, alone in zip(found, analyzer.analyze([x[1:2] for x in X])):
+        np.testing.assert_allclose(alone, R[1:2], rtol=1e-8, atol=1e-11)
     for method in ("rap.contrastive", "lrp.epsilon", "lrp.alpha_1_beta_0", "gradient"):
-        assert np.isfinite(create_natively(method, model).analyze(x)).all()
+        for R in create_natively(method, model).analyze(X):
+            assert np.isfinite(R).all()
 
 
 def test_attention_by_hand_is_attention():

@@ -239,7 +239,7 @@ def test_killed_at_random_moments_and_continued_it_gives_the_same_table(tmp_path
         "--batch-size",
         "1",
         "--methods",
-        "rap,gradient",
+        "input_t_gradient,gradient",
         "--steps",
         "10",
     ]

@@ -27,8 +27,8 @@ def here(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
-def lstm() -> keras.Model:
-    return keras.Sequential([keras.Input((6, 2)), layers.LSTM(4), layers.Dense(3, activation="softmax")])
+def recurrent() -> keras.Model:
+    return keras.Sequential([keras.Input((6, 2)), layers.SimpleRNN(4), layers.Dense(3, activation="softmax")])
 
 
 def volumes() -> keras.Model:
@@ -42,7 +42,7 @@ def linear(*shape: int | None, end: str | None = "softmax") -> keras.Model:
 
 def two_inputs() -> keras.Model:
     series, facts = keras.Input((6, 2), name="series"), keras.Input((5,), name="facts")
-    joined = layers.Concatenate()([layers.LSTM(3)(series), layers.Dense(3, activation="relu")(facts)])
+    joined = layers.Concatenate()([layers.SimpleRNN(3)(series), layers.Dense(3, activation="relu")(facts)])
     return keras.Model([series, facts], layers.Dense(3)(joined))
 
 
@@ -64,7 +64,7 @@ def logits_of(model: keras.Model, x) -> np.ndarray:
 
 @pytest.mark.parametrize("ending", FORMATS)
 def test_a_series(ending):
-    model = lstm()
+    model = recurrent()
     model.save(f"net.{ending}")
     x = RANDOM.normal(size=(6, 2))
     np.save("x.npy", x)
@@ -258,7 +258,7 @@ def test_an_array_is_not_overwritten():
 
 
 def test_check_with_a_sample():
-    model = lstm()
+    model = recurrent()
     model.save("net.h5")
     x = RANDOM.normal(size=(2, 6, 2)).astype("float32")
     np.save("x.npy", x)

@@ -24,18 +24,19 @@ OPTIONS = {
 }
 
 
-def application(name, **options):
-    return getattr(keras.applications, name)(
-        weights=None, input_shape=(64, 64, 3), classifier_activation=None, **options
-    )
-
-
+# The last layer of what is examined: later blocks are like the earlier ones, up to sizes.
 NETWORKS = {
-    "VGG16": lambda: application("VGG16"),
-    "ResNet50": lambda: application("ResNet50"),
-    "MobileNetV2": lambda: application("MobileNetV2"),
-    "EfficientNetB0": lambda: application("EfficientNetB0"),
+    "VGG16": "block2_pool",
+    "ResNet50": "conv3_block2_out",
+    "MobileNetV2": "block_5_add",
+    "EfficientNetB0": "block3b_add",
 }
+
+
+def beginning_of(name):
+    network = getattr(keras.applications, name)(weights=None, include_top=False, input_shape=(64, 64, 3))
+    y = keras.layers.GlobalAveragePooling2D()(network.get_layer(NETWORKS[name]).output)
+    return keras.Model(network.input, keras.layers.Dense(5)(y))
 
 
 def without_kernel(name, model):
@@ -120,4 +121,4 @@ def test_recurrent_layers_and_attention(name):
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("name", ["rap", "lrp.alpha_1_beta_0"])
 def test_deep_networks(name, network):
-    assert without_kernel(name, NETWORKS[network]()) == set()
+    assert without_kernel(name, beginning_of(network)) == set()

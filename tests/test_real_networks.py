@@ -11,8 +11,8 @@ import rap_keras
 from rap_keras import to_logits as model_wo_softmax
 from rap_keras.engine.checks.conservation import check, excess
 
-PHOTOS = 16
-BATCH = 8
+PHOTOS = 8
+BATCH = 4
 
 
 def voc(shared):

@@ -47,8 +47,9 @@ KINDS = {
     "separable": lambda: pixels(layers.SeparableConv2D(3, 2, activation="relu")),
     "transposed": lambda: pixels(layers.Conv2DTranspose(3, 2, activation="relu")),
     "einsum": lambda: layers.EinsumDense("abc,cd->abd", (6, 3), bias_axes="d", activation="relu"),
-    "lstm": lambda: layers.LSTM(3),
-    "gru of two directions": lambda: layers.Bidirectional(layers.GRU(3)),
+    "two directions": lambda: layers.Bidirectional(
+        layers.GRU(3), backward_layer=layers.LSTM(3, go_backwards=True)
+    ),
     "over time": lambda: layers.TimeDistributed(layers.Dense(3, "relu")),
     "batch normalization": layers.BatchNormalization,
     "layer normalization": layers.LayerNormalization,

@@ -41,11 +41,11 @@ def test_time_steps_are_samples_of_their_own():
     np.testing.assert_allclose(found, expected.reshape(found.shape), rtol=1e-10, atol=1e-13)
 
 
-@pytest.mark.parametrize("make", [chain, inner_model, lambda: layers.Conv2D(3, 3)])
-def test_video_is_explained_by_every_method(make):
+def test_video_is_explained_by_every_method():
     x = keras.Input((4, 6, 6, 2))
-    y = layers.LSTM(4)(layers.TimeDistributed(layers.Flatten())(layers.TimeDistributed(make())(x)))
-    model = random_weights(keras.Model(x, layers.Dense(3)(y)))
+    each = [layers.TimeDistributed(inner)(x) for inner in (chain(), inner_model(), layers.Conv2D(3, 3))]
+    y = layers.Concatenate()([layers.TimeDistributed(layers.Flatten())(part) for part in each])
+    model = random_weights(keras.Model(x, layers.Dense(3)(layers.LSTM(4)(y))))
     X = frames()
     analyzer = RAP(model)
     R = analyzer.analyze(X)
@@ -79,26 +79,35 @@ def test_guided_backprop_guides_within():
     np.testing.assert_allclose(guided, np.stack(expected, 1), rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("mode", ["concat", "sum", "ave", "mul", None])
-@pytest.mark.parametrize("sequences", [False, True])
-def test_both_directions_are_two_layers(mode, sequences):
-    def two_layers(x, forward, backward):
-        a, b = forward(x), backward(x)
-        if sequences:
-            b = layers.Lambda(lambda t: t[:, ::-1])(b)
-        kinds = {"concat": layers.Concatenate, "sum": layers.Add, "ave": layers.Average, "mul": layers.Multiply}
-        return kinds[mode]()([a, b]) if mode else layers.Concatenate()([a, b])
+MERGED = {
+    "concat": layers.Concatenate,
+    "sum": layers.Add,
+    "ave": layers.Average,
+    "mul": layers.Multiply,
+    None: layers.Concatenate,
+}
 
-    x = keras.Input((5, 4))
-    wrapper = layers.Bidirectional(layers.LSTM(3, return_sequences=sequences), merge_mode=mode)
-    y = wrapper(x)
-    model = random_weights(keras.Model(x, y if mode else layers.Concatenate()(y)))
-    twin = keras.Model(x, two_layers(x, wrapper.forward_layer, wrapper.backward_layer))
-    X = frames(shape=(5, 4))
-    np.testing.assert_allclose(twin.predict_on_batch(X), model.predict_on_batch(X), rtol=1e-10)
-    R = np.random.default_rng(2).normal(size=model.predict_on_batch(X).shape)
-    (found,), (expected,) = back(model, [X], R), back(twin, [X], R, allow_lambda=True, rules=mirrored(twin))
-    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
+
+@pytest.mark.parametrize("sequences", [False, True])
+def test_both_directions_are_two_layers(sequences):
+    """One network has an input and a branch for every way to merge."""
+    inputs, merged, apart = [keras.Input((5, 4)) for _ in MERGED], [], []
+    for x, (mode, kind) in zip(inputs, MERGED.items()):
+        wrapper = layers.Bidirectional(layers.SimpleRNN(3, return_sequences=sequences), merge_mode=mode)
+        y = wrapper(x)
+        merged.append(y if mode else layers.Concatenate()(y))
+        b = wrapper.backward_layer(x)
+        b = layers.Lambda(lambda t: t[:, ::-1])(b) if sequences else b
+        apart.append(kind()([wrapper.forward_layer(x), b]))
+    model = random_weights(keras.Model(inputs, layers.Concatenate()(merged)))
+    twin = keras.Model(inputs, layers.Concatenate()(apart))
+    X = [frames(shape=(5, 4)) for _ in inputs]
+    y = model.predict_on_batch(X)
+    np.testing.assert_allclose(twin.predict_on_batch(X), y, rtol=1e-10)
+    R = np.random.default_rng(2).normal(size=y.shape)
+    expected = back(twin, X, R, allow_lambda=True, rules=mirrored(twin))
+    for mode, found, of_twin in zip(MERGED, back(model, X, R), expected):
+        np.testing.assert_allclose(found, of_twin, rtol=1e-9, atol=1e-12, err_msg=str(mode))
 
 
 def mirrored(model):
