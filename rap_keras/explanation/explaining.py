@@ -64,10 +64,9 @@ def explain(
             RGB, float32, (N, H, W, 3), 0 to 255, to the network's input, or "MODULE:FUNCTION". Networks given by
             name and image tasks of keras_hub have their own. Photos are resized to the network's input.
         against: The class to compare with, for contrastive methods.
-        region: Where a network whose output is a map is explained: boolean, (H, W), or for classes of each time
-            step (steps,). The default is where the class is the highest of all.
-        classes: The names of the classes, a text file with one on each line, or "imagenet". Networks given by
-            name have theirs.
+        region: Where a network whose output is a map is explained: boolean, (H, W) or (steps,), by default where
+            the class is the highest of all.
+        classes: The names of the classes, a text file with one on each line, or "imagenet".
         output: The output to explain, by name or number, of a model that has several.
         patterns: What "pattern.attribution" and "pattern.net" need.
         steps: The number of steps of "integrated_gradients", 64 by default. A warning says how many are needed.

@@ -106,9 +106,8 @@ def propagate(
         rules: their rules.
         inputs: the network's input tensors.
         begin: what relevance begins with, see `rap_keras.engine.way_back.beginning`.
-        bounds: lowest and highest value of each input, in shapes that broadcast to it; None for an input without
-            bounds.
-        finish: takes each tensor's number and complete relevance, and returns the relevance to go on with.
+        bounds: lowest and highest value of each input, in shapes that broadcast to it, or None.
+        finish: takes each tensor's number and relevance, and returns the relevance to go on with.
         given: as in `Network.values`.
         ends: the numbers of tensors at which relevance ends, before it reaches the inputs.
     """
@@ -145,14 +144,10 @@ def propagate(
     for number in (*network.inputs, *ends):
         complete(number)
     with tf.name_scope("unit"):
-        return Relevance(
-            network.inputs,
-            {number: R / _UNIT for number, R in tensors.items()},
-            {name: [R / _UNIT for R in back] for name, back in reversed(list(calls.items()))},
-            frozenset(beginning.calls),
-            beginning.amount(tf.shape(inputs[0])[0]),
-            values,
-        )
+        amount = beginning.amount(tf.shape(inputs[0])[0])
+        tensors = {number: R / _UNIT for number, R in tensors.items()}
+        calls = {name: [R / _UNIT for R in back] for name, back in reversed(list(calls.items()))}
+    return Relevance(network.inputs, tensors, calls, frozenset(beginning.calls), amount, values)
 
 
 class _Forward:
