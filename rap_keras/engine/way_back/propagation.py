@@ -124,8 +124,7 @@ def propagate(
         if number not in tensors:
             value = values[number]
             dtype = value.dtype if value.dtype.is_floating else keras.backend.floatx()
-            parts = [tf.cast(part, dtype) for part in arriving.get(number) or [tf.zeros_like(value)]]
-            R = parts[0] if len(parts) == 1 else tf.add_n(parts)
+            R = tf.add_n([tf.cast(part, dtype) for part in arriving.get(number) or [tf.zeros_like(value)]])
             tensors[number] = R if finish is None else finish(number, R / _UNIT) * _UNIT
         return tensors[number]
 
