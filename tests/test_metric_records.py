@@ -65,7 +65,7 @@ def test_one_record_puts_a_metric_wherever_metrics_are(tmp_path, monkeypatch):
     assert table.loc["gradient", "mean"] == pytest.approx(gradient.mean())
     printed = re.sub(r"\s+", " ", done.stdout)
     assert "mIOU ↑ Gini index ↑ ms per image" in printed
-    assert "Gini index: How few pixels have the relevance." in printed
+    assert "Gini index: how few pixels have the relevance." in printed
     page = (tmp_path / "out" / "report.html").read_text("utf-8")
     assert page.count("Gini index\N{NO-BREAK SPACE}↑</th>") == 2
     assert "<h3>How few pixels have the relevance</h3>" in page
@@ -83,8 +83,7 @@ def test_the_guide_has_every_metric():
     for name, metric in METRICS.items():
         arrows = {"higher": " ↑", "lower": " ↓", "": ""}
         figures = "; ".join(metric.label(figure) + arrows[figure.better] for figure in metric.figures)
-        heading = metric.heading[0].lower() + metric.heading[1:]
-        line = f"| `{name}` | {heading} | {figures} |"
+        line = f"| `{name}` | {metric.in_words} | {figures} |"
         assert line in page, f"docs/guide/benchmark.md needs the line: {line}"
 
 
@@ -111,7 +110,7 @@ def test_how_a_figure_is_summarised():
     assert "of the median for the outside-inside ratio and the half, whose tail is heavy" in tables.markdown(
         summary
     )
-    assert [row.meaning for row in tables.main_rows(summary)] == [("one", "Mine")]
+    assert [row.meaning for row in tables.main_rows(summary)] == [("one", "mine")]
 
 
 def test_a_main_figure_without_a_better_direction_is_shown_too():

@@ -125,7 +125,7 @@ def main_rows(summary: Summary) -> list[Row]:
         figure = metric.main
         column = "median" if figure.typical == "median" else "mean"
         label = figure.short or metric.label(figure)
-        meaning = figure.meaning or metric.heading
+        meaning = figure.meaning or metric.in_words
         own = [row._replace(meaning=(label, meaning)) for row in _row(summary, figure, column, "", label)]
         (shared if metric.is_shared else found).extend(own)
     return found or shared

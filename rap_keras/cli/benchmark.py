@@ -46,9 +46,7 @@ class _MetricsOption(click.Option):
         """The names of the option, and its help."""
         from rap_keras.metrics.records import DEFAULT_METRICS, METRICS, PAIR_METRICS
 
-        each = "; ".join(
-            f"{name} ({metric.heading[0].lower()}{metric.heading[1:]})" for name, metric in METRICS.items()
-        )
+        each = "; ".join(f"{name} ({metric.in_words})" for name, metric in METRICS.items())
         pairs = [name for name, metric in METRICS.items() if metric.needs == "pairs"]
         slow = [name for name, metric in METRICS.items() if metric.curve]
         self.help = (

@@ -161,6 +161,11 @@ class Metric:
         """The main figure."""
         return next((figure for figure in self.figures if figure.short), self.figures[0])
 
+    @property
+    def in_words(self) -> str:
+        """The heading within a sentence."""
+        return self.heading[0].lower() + self.heading[1:]
+
     def label(self, figure: Figure) -> str:
         """What tables call a figure: its title, and its case if there are several of its name."""
         is_alone = sum(figure.name == other.name for other in self.figures) == 1
