@@ -221,7 +221,9 @@ def test_masks_that_begin_elsewhere(name):
 def test_inputs_made_from_a_sample_have_its_masks():
     """The padding is -1: on the line from 0 it would not be masked, nor with noise."""
     x = keras.Input((STEPS, FEATURES))
-    model = random_weights(keras.Model(x, layers.Dense(2)(layers.SimpleRNN(3)(layers.Masking(mask_value=-1.0)(x)))))
+    model = random_weights(
+        keras.Model(x, layers.Dense(2)(layers.SimpleRNN(3)(layers.Masking(mask_value=-1.0)(x))))
+    )
     X = samples()
     padding = ~X.any(axis=-1)
     X[padding] = -1
