@@ -29,7 +29,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Python's search for garbage skips TensorFlow's modules and comes less often, as graphs have many objects."""
+    """Python looks for garbage less often, and not among TensorFlow's modules: graphs are many objects."""
     gc.freeze()
     gc.set_threshold(30_000, 10, 10)
 
@@ -45,16 +45,17 @@ def fresh_graph() -> Iterator[None]:
 
 
 @pytest.fixture
-def double_precision(fresh_graph: None) -> Iterator[None]:
-    """Models of float64; `fresh_graph` goes back to float32.
-
-    TensorFlow runs their graphs as they are: to improve each takes a quarter of such a test.
-    """
-    tf.keras.backend.set_floatx("float64")
+def as_built(fresh_graph: None) -> Iterator[None]:
+    """TensorFlow runs graphs as they are built. To improve each takes it a quarter of a test of large graphs."""
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     yield
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
+
+
+@pytest.fixture
+def double_precision(as_built: None) -> None:
+    """Models of float64; `fresh_graph` goes back to float32."""
+    tf.keras.backend.set_floatx("float64")
 
 
 @pytest.fixture

@@ -26,6 +26,8 @@ from rap_keras.engine.checks import conservation
 from rap_keras.engine.reading.flattening import predictor
 from rap_keras.models import load_model, own_preprocessing
 
+pytestmark = pytest.mark.usefixtures("as_built")
+
 NAME = "rap.contrastive"
 
 

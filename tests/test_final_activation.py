@@ -21,6 +21,8 @@ from rap_keras.hosts import methods
 from rap_keras.models import final_activation
 from rap_keras.models.final_activation import find, to_logits
 
+pytestmark = pytest.mark.usefixtures("as_built")
+
 
 class OwnSoftmax(layers.Layer):
     def call(self, x):

@@ -13,6 +13,8 @@ from rap_keras.engine.checks.conservation import lively_weights
 from rap_keras.engine.rules.unweighted import moved, unchanged
 from rap_keras.models import without_softmax
 
+pytestmark = pytest.mark.usefixtures("as_built")
+
 layers = keras.layers
 
 

@@ -21,6 +21,8 @@ from rap_keras.models.loading import load_model
 from rap_keras.models.outputs import is_regression, one_output, two_classes
 from rap_keras.patterns import PatternComputer
 
+pytestmark = pytest.mark.usefixtures("as_built")
+
 
 def separate():
     x = keras.Input((8,))

@@ -19,6 +19,8 @@ from rap_keras.engine.reading.calls import Call
 from rap_keras.hosts.native import NAMES, lrp_methods
 from rap_keras.patterns import PatternComputer
 
+pytestmark = pytest.mark.usefixtures("as_built")
+
 keras = tf.keras
 layers = keras.layers
 

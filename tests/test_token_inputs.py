@@ -19,6 +19,8 @@ from rap_keras.engine.reading.flattening import predictor
 from rap_keras.hosts import methods
 from rap_keras.hosts.native import BY_GRADIENT, WITHOUT_DEFAULTS
 
+pytestmark = pytest.mark.usefixtures("as_built")
+
 VOCABULARY, SIZE, LENGTH = 9, 4, 6
 GRADIENTS = ("gradient", "smoothgrad")
 PRODUCTS = ("input_t_gradient", "integrated_gradients", "guided_backprop", "deconvnet", "deep_taylor")

@@ -12,6 +12,8 @@ from tensorflow.keras import layers
 
 import rap_keras
 
+pytestmark = pytest.mark.usefixtures("as_built")
+
 
 def nested(*inner):
     def part(x):

@@ -18,6 +18,8 @@ from rap_keras.hosts.native import lrp_scale
 from rap_keras.models.shapes_networks import preprocess
 from rap_keras.shapes import generate
 
+pytestmark = pytest.mark.usefixtures("as_built")
+
 ABOUT_SUMS = "does not sum|is absurd"
 
 
