@@ -79,6 +79,20 @@ def test_an_analyzer_reads_a_network_once(readings):
     assert len(readings) == 1
 
 
+def test_a_network_that_is_used_stays_the_same(readings):
+    x = keras.Input((6, 3))
+    h = layers.Add()([x, layers.MultiHeadAttention(1, 2)(x, x)])
+    h = layers.Bidirectional(layers.GRU(2, return_sequences=True, dropout=0.5))(layers.LayerNormalization()(h))
+    model = keras.Model(x, layers.Dense(3)(layers.LSTM(2)(layers.SpatialDropout1D(0.5)(h))))
+    rap_keras.explain(model, X, "gradient")
+    model.predict_on_batch(X[None])
+    keras.Model(model.inputs, model.layers[1].output)
+    readings.clear()
+    rap_keras.explain(model, X, "gradient")
+    assert flatten(model) is flatten(model)
+    assert readings == []
+
+
 def replace_wrapped(model: Any) -> None:
     other = layers.Dense(4, activation="tanh")
     other.build((None, 3))

@@ -59,19 +59,18 @@ class Classifier:
         """
         import numpy as np
 
-        from rap_keras.engine.reading.flattening import predictors
+        from rap_keras.engine.reading.flattening import predictor
 
+        logits = predictor(self.scores)
         if self.activation is None or self.map is not None:
-            predict = predictors(self.scores)
-            return lambda x: (predict(x)[0], None)
-        predict = predictors(self.scores, self.whole)
+            return lambda x: (logits(x), None)
+        output = predictor(self.whole)  # not beside the logits in one graph, which would round them otherwise
 
         def values(x: Inputs) -> tuple[np.ndarray, np.ndarray]:
-            logits, output = predict(x)
-            given = np.ravel(output).astype(float)
+            given = np.ravel(output(x)).astype(float)
             if self.activation == "log_softmax":
                 given = np.exp(given)
-            return logits, np.array([1 - given[0], given[0]]) if len(given) == 1 < self.classes else given
+            return logits(x), np.array([1 - given[0], given[0]]) if len(given) == 1 < self.classes else given
 
         return values
 

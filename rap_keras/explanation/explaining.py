@@ -64,9 +64,9 @@ def explain(
             RGB, float32, (N, H, W, 3), 0 to 255, to the network's input, or "MODULE:FUNCTION". Networks given by
             name and image tasks of keras_hub have their own. Photos are resized to the network's input.
         against: The class to compare with, for contrastive methods.
-        region: Where a network whose output is a map is explained: boolean, (H, W) or (steps,), by default where
-            the class is the highest of all.
-        classes: The names of the classes, a text file with one on each line, or "imagenet".
+        region: Where a network whose output is a map is explained: boolean, (H, W), or for classes of each time
+            step (steps,). The default is where the class is the highest of all.
+        classes: The class names, a text file of them, or "imagenet". Networks given by name have theirs.
         output: The output to explain, by name or number, of a model that has several.
         patterns: What "pattern.attribution" and "pattern.net" need.
         steps: The number of steps of "integrated_gradients", 64 by default. A warning says how many are needed.
@@ -81,8 +81,8 @@ def explain(
         NotAnalyzeableModelException: A method cannot explain such a model.
         RuntimeError: Eager execution is off, and the model is of another thread's graph or was built with it on.
         TypeError: The photo is of another type.
-        ValueError: There is no such method, class or output; the sample does not fit the network, or is several
-            samples; a photo has no preprocessing; or an option does not fit the network.
+        ValueError: There is no such method, class or output, a photo has no preprocessing, there are several
+            samples, or the sample or an option does not fit the network.
     """
     asked = Asked(_several(method), _several(target), against, classes, patterns, steps)
     found = _answers(asked, model, sample, preprocessing, region, output)

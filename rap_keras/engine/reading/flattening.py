@@ -107,20 +107,13 @@ def predictor(model: keras.Model) -> Callable[[Any], np.ndarray]:
 
     Keras 2 itself, with eager execution off, leaves augmentation layers switched on when a model predicts.
     """
-    predict = predictors(model)
-    return lambda x: predict(x)[0]
+    network = flatten(model)
 
+    def output(*tensors: tf.Tensor) -> tf.Tensor:
+        return network.values(map(as_float, tensors))[network.outputs[0]]
 
-def predictors(*models: keras.Model) -> Callable[[Any], list[np.ndarray]]:
-    """As `predictor`, for several models of the same inputs: the outputs of all."""
-    networks = list(map(flatten, models))
-
-    def outputs(*tensors: tf.Tensor) -> list[tf.Tensor]:
-        xs = list(map(as_float, tensors))
-        return [network.values(xs)[network.outputs[0]] for network in networks]
-
-    function = compiled(outputs, specs(models[0]))
-    return lambda x: list(map(np.asarray, function(x if isinstance(x, list) else [x])))
+    function = compiled(output, specs(model))
+    return lambda x: np.asarray(function(x if isinstance(x, list) else [x]))
 
 
 class _Flattening:

@@ -11,8 +11,11 @@ from tensorflow import keras
 from rap_keras.engine import keras_graph
 from rap_keras.engine.registered_rules import RULES
 
-_USES = ("_called", "_inbound_nodes", "_outbound_nodes", "_inbound_nodes_value", "_outbound_nodes_value")
-"""Attributes of a layer that tell of its use, in other models, too."""
+_USES = set(
+    "_called _dropout_mask _inbound_nodes _inbound_nodes_value _outbound_nodes _outbound_nodes_value _parent_path "
+    "_recurrent_dropout_mask".split()
+)
+"""Attributes of a layer that only tell of its use, in other models, too."""
 
 _LIBRARIES = {"builtins", "keras", "keras_hub", "numpy", "rap_keras", "tensorflow", "weakref"}
 
