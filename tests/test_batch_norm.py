@@ -13,9 +13,7 @@ from rap_keras import RAP
 IMAGE, SERIES, VOLUME, VECTOR = (7, 6, 4), (8, 4), (4, 4, 4, 4), (6,)
 
 
-@pytest.fixture(autouse=True)
-def double():
-    keras.backend.set_floatx("float64")
+pytestmark = pytest.mark.usefixtures("double_precision")
 
 
 def by_output(axes):

@@ -17,6 +17,8 @@ from rap_keras.visualization import heatmap
 
 quantus = pytest.importorskip("quantus")
 
+pytestmark = pytest.mark.usefixtures("as_built")
+
 ROOT = Path(__file__).resolve().parent.parent
 IMAGES = 4
 QUIET = {"disable_warnings": True, "normalise": False}
@@ -39,24 +41,23 @@ def heatmaps(model, x, targets, method="rap"):
 
 
 def by_either_way(metric, model, samples, method="rap", **options):
-    """The scores of a metric that asks for heatmaps, and its scores when it is given them."""
+    """The scores of a metric that asks for heatmaps, its scores when it is given them, and these."""
     x = shapes.preprocess(samples.images)
     options["channel_first"] = False
     asked = {"explain_func": explain_func, "explain_func_kwargs": {"method": method}}
     logits = models.to_logits(model)
-    found = []
-    for a_batch, how in ((None, asked), (heatmaps(model, x, samples.labels, method), {})):
+    found, maps = [], heatmaps(model, x, samples.labels, method)
+    for a_batch, how in ((None, asked), (maps, {})):
         np.random.seed(3)
         found.append(metric(model=logits, x_batch=x, y_batch=samples.labels, a_batch=a_batch, **options, **how))
-    return np.array(found[0]), np.array(found[1])
+    return np.array(found[0]), np.array(found[1]), maps
 
 
 @pytest.mark.parametrize("method", ["rap", "gradient", "lrp.alpha_1_beta_0"])
 def test_relevance_mass_accuracy(method, network, samples):
     metric = quantus.RelevanceMassAccuracy(abs=True, **QUIET)
-    asked, given = by_either_way(metric, network, samples, method, s_batch=samples.masks[:, np.newaxis])
+    asked, given, maps = by_either_way(metric, network, samples, method, s_batch=samples.masks[:, np.newaxis])
     np.testing.assert_allclose(asked, given, rtol=1e-12)
-    maps = heatmaps(network, shapes.preprocess(samples.images), samples.labels, method)
     np.testing.assert_allclose(asked, mass_inside(np.abs(maps), samples.masks), rtol=1e-6)
     assert len(set(asked)) == IMAGES
 
@@ -64,9 +65,8 @@ def test_relevance_mass_accuracy(method, network, samples):
 def test_relevance_rank_accuracy(network, samples):
     """The share of the object's pixels among the pixels of highest relevance, as many as it has."""
     metric = quantus.RelevanceRankAccuracy(abs=False, **QUIET)
-    asked, given = by_either_way(metric, network, samples, s_batch=samples.masks[:, np.newaxis])
+    asked, given, maps = by_either_way(metric, network, samples, s_batch=samples.masks[:, np.newaxis])
     np.testing.assert_allclose(asked, given, rtol=1e-12)
-    maps = heatmaps(network, shapes.preprocess(samples.images), samples.labels)
     expected = []
     for relevance, mask in zip(maps, samples.masks):
         highest = np.argsort(relevance, axis=None)[-mask.sum() :]
@@ -75,11 +75,10 @@ def test_relevance_rank_accuracy(network, samples):
 
 
 def test_sparseness_is_a_gini_index(network, samples):
-    asked, given = by_either_way(quantus.Sparseness(abs=True, **QUIET), network, samples)
+    asked, given, maps = by_either_way(quantus.Sparseness(abs=True, **QUIET), network, samples)
     np.testing.assert_allclose(asked, given, rtol=1e-12)
-    maps = np.abs(heatmaps(network, shapes.preprocess(samples.images), samples.labels)).reshape(IMAGES, -1)
     # Half of the mean difference between two values, divided by their mean.
-    values = np.sort(maps, axis=1)
+    values = np.sort(np.abs(maps).reshape(IMAGES, -1), axis=1)
     ranks = np.arange(1, values.shape[1] + 1)
     expected = 2 * (ranks * values).sum(1) / (len(ranks) * values.sum(1)) - (len(ranks) + 1) / len(ranks)
     np.testing.assert_allclose(asked, expected, atol=1e-4)
@@ -87,7 +86,7 @@ def test_sparseness_is_a_gini_index(network, samples):
 
 def test_pixels_are_removed_in_the_order_of_our_heatmap(network, samples):
     metric = quantus.PixelFlipping(abs=False, features_in_step=96 * 96 // 4, perturb_baseline=0.0, **QUIET)
-    asked, given = by_either_way(metric, network, samples)
+    asked, given, _ = by_either_way(metric, network, samples)
     np.testing.assert_allclose(asked, given, rtol=1e-5)
     assert asked.shape == (IMAGES, 3 * 4)  # the channels of a pixel are removed one after the other
     assert np.ptp(asked[:, 0]) > 0
@@ -95,7 +94,7 @@ def test_pixels_are_removed_in_the_order_of_our_heatmap(network, samples):
 
 def test_faithfulness_correlation(network, samples):
     metric = quantus.FaithfulnessCorrelation(abs=False, nr_runs=10, subset_size=500, **QUIET)
-    asked, given = by_either_way(metric, network, samples)
+    asked, given, _ = by_either_way(metric, network, samples)
     np.testing.assert_allclose(asked, given, rtol=1e-4)
     assert np.isfinite(asked).all()
 
@@ -108,8 +107,10 @@ def test_one_analyzer_explains_all_perturbed_inputs(network, samples, monkeypatc
     metric = quantus.MaxSensitivity(nr_samples=5, abs=False, **QUIET)
     options = {"model": models.to_logits(network), "x_batch": x, "y_batch": samples.labels, "channel_first": False}
 
+    analyzer = create("rap", models.to_logits(network), "index")
+
     def own(model, inputs, targets):
-        return heatmaps(network, inputs, targets)[:, np.newaxis]
+        return heatmap(analyzer.analyze(inputs, neuron_selection=targets))[:, np.newaxis]
 
     np.random.seed(0)
     asked = metric(a_batch=None, explain_func=explain_func, **options)
@@ -241,7 +242,7 @@ def test_several_methods_by_evaluate(network, samples):
         call_kwargs={"the only one": {"channel_first": False}},
     )
     for method in wanted:
-        expected, _ = by_either_way(metrics["sparseness"], network, samples, method)
+        expected, *_ = by_either_way(metrics["sparseness"], network, samples, method)
         np.testing.assert_allclose(found[method]["sparseness"], expected, rtol=1e-6)
 
 

@@ -22,6 +22,8 @@ from rap_keras.engine.rules.unweighted import moved, unchanged
 from rap_keras.engine.way_back.plan import plan
 from rap_keras.engine.way_back.propagation import Rules
 
+pytestmark = pytest.mark.usefixtures("as_built")
+
 SIGN, ORDER, ABOVE, BOUNDED, RELU = "keeps_sign", "keeps_order", "nonnegative", "saturates", "is_relu"
 # What mathematics says of each function.
 FACTS = {

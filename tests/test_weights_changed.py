@@ -13,6 +13,7 @@ import rap_keras
 from rap_keras.engine import registered_rules
 from rap_keras.engine.rules.unweighted import unchanged
 
+pytestmark = pytest.mark.usefixtures("as_built")
 adapts = pytest.mark.skipif(PLUGIN, reason="Keras 2 cannot adapt layers with eager execution off")
 no_keras_2 = pytest.mark.skipif(not KERAS_3, reason="only Keras 3 has LoRA")
 
