@@ -13,7 +13,7 @@ from tensorflow import keras
 
 from rap_keras.engine import keras_graph
 from rap_keras.engine.reading import wrappers
-from rap_keras.engine.rules import records
+from rap_keras.engine.rules import layer_records
 from rap_keras.engine.rules.rule import title_of
 
 PAGE = Path(__file__).parent / "layers.md"
@@ -43,11 +43,11 @@ def _rule(layer: type) -> str:
         return _BY_NAME[name]
     if layer in wrappers._WRAPPERS:
         return "that of the wrapped layer"
-    return _text(records.LAYERS[layer]) if layer in records.LAYERS else "none"
+    return _text(layer_records.LAYERS[layer]) if layer in layer_records.LAYERS else "none"
 
 
 def _text(key: str) -> str:
-    kind = records.RECORDS[key].kind
+    kind = layer_records.RECORDS[key].kind
     if kind.maps:
         return "relative attribution (Eq. 7-9); Eq. 5 and 6 in front of the output, $z^B$ at the image"
     return title_of(kind.rule).format(x="\\|x\\|", linear="relative attribution (Eq. 7-9)")
@@ -56,7 +56,7 @@ def _text(key: str) -> str:
 def operations() -> dict[str, list[str]]:
     """Names of functional operations by their rule."""
     found: dict[str, list[str]] = {}
-    for name, key in records.OPERATIONS.items():
+    for name, key in layer_records.OPERATIONS.items():
         found.setdefault(_text(key), []).append(name)
     return found
 

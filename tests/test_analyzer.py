@@ -312,7 +312,7 @@ def test_within_a_wrapper_of_innvestigate():
 
 @pytest.mark.plugin
 def test_options_that_rap_does_not_have():
-    with pytest.raises(TypeError, match=r"rap has no option bias: it has .*variant, .*neuron_selection_mode"):
+    with pytest.raises(TypeError, match=r"RAP has no option bias: it has .*variant, .*neuron_selection_mode"):
         create_analyzer("rap", small_network(), bias=False)
 
 

@@ -40,7 +40,7 @@ def as_before(monkeypatch):
 
 
 def code() -> str:
-    section = PAGE.read_text("utf-8").partition("## How to add")[2]
+    section = PAGE.read_text("utf-8").partition("## How to add")[2].partition("### A data set")[0]
     return "\n\n".join(re.findall(r"```python\n(.*?)```", section, re.DOTALL))
 
 

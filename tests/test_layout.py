@@ -97,7 +97,7 @@ def test_a_circle_is_found() -> None:
     assert circle({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": set()}) == {"a", "b", "c"}
     assert circle({"a": {"b", "d"}, "b": {"c"}, "c": set(), "d": set()}) == set()
     uses = module_imports()
-    assert "rap_keras.engine.rules.records" in uses["rap_keras.engine.rules.kinds"]
+    assert "rap_keras.engine.rules.layer_records" in uses["rap_keras.engine.rules.kinds"]
     assert "rap_keras.hosts.native" in uses["rap_keras.hosts.methods"]  # within a function
 
 

@@ -17,7 +17,7 @@ from tensorflow import keras
 
 from rap_keras.engine.errors import QUANTIZED
 from rap_keras.engine.keras_graph import KERAS_3, version
-from rap_keras.engine.rules.records import is_known
+from rap_keras.engine.rules.layer_records import is_known
 
 _FUNCTIONS = "activations constraints initializers losses metrics regularizers".split()
 _CLASSES = (

@@ -14,9 +14,9 @@ from rap_keras.engine import keras_graph, registered_rules
 from rap_keras.engine.errors import NotAnalyzeableModelException
 from rap_keras.engine.reading.calls import Call, Ref
 from rap_keras.engine.rules import attention, recurrent, trials
+from rap_keras.engine.rules.layer_records import LAYERS, OF_APPLICATIONS, OF_ONE_TENSOR, OPERATIONS, RECORDS, Kind
 from rap_keras.engine.rules.linear_layers import Linear, dot_map
 from rap_keras.engine.rules.lookup import lookup
-from rap_keras.engine.rules.records import LAYERS, OF_APPLICATIONS, OF_ONE_TENSOR, OPERATIONS, RECORDS, Kind
 from rap_keras.engine.rules.unweighted import moved, moved_evenly, normalized, unchanged, with_constant
 from rap_keras.engine.rules.weighted import weighted
 

@@ -11,7 +11,7 @@ from tensorflow import keras
 from rap_keras.engine.reading.calls import Call
 from rap_keras.engine.reading.network import Network
 from rap_keras.engine.rules.kinds import kind_of
-from rap_keras.engine.rules.records import Kind
+from rap_keras.engine.rules.layer_records import Kind
 from rap_keras.engine.rules.weighted import LinearRule, linear_rule
 from rap_keras.engine.way_back.plan import PlannedCall
 
@@ -128,7 +128,11 @@ def closed_by(rules: Mapping[str, Any] | AnyRule | Composite | None) -> list[str
     """The names and classes of layers with rules of whole layers: these stay as they are, see `flatten`."""
     if isinstance(rules, LinearRule) or callable(rules):
         return []
-    pairs = rules.items() if isinstance(rules, Mapping) else [pair for pair in rules or () if len(pair) == 2]
+    pairs = (
+        rules.items()
+        if isinstance(rules, Mapping)
+        else [pair for pair in rules or () if isinstance(pair, (list, tuple)) and len(pair) == 2]
+    )
     return [one for one, rule in pairs if isinstance(one, (str, type)) and not is_of_map(rule)]
 
 

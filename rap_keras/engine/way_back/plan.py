@@ -16,8 +16,8 @@ from rap_keras.engine.reading.network import Network
 from rap_keras.engine.rules import batch_norm
 from rap_keras.engine.rules.kinds import fused_activation, kind_of, refuse_misplacing, require_followed
 from rap_keras.engine.rules.lambdas import by_trial
+from rap_keras.engine.rules.layer_records import KEEPS_ALL, Kind
 from rap_keras.engine.rules.linear_layers import Linear
-from rap_keras.engine.rules.records import KEEPS_ALL, Kind
 from rap_keras.engine.rules.rule import Rule, titled
 from rap_keras.engine.rules.unweighted import averaged, moved, moved_evenly, padded, unchanged
 

@@ -18,7 +18,7 @@ from rap_keras.engine.equations.shares import sum_shares
 from rap_keras.engine.reading.calls import Call
 from rap_keras.engine.reading.network import Network
 from rap_keras.engine.rules.kinds import fused_activation
-from rap_keras.engine.rules.records import Kind
+from rap_keras.engine.rules.layer_records import Kind
 from rap_keras.engine.rules.rule import Rule, Tensors, title_of, titled
 from rap_keras.engine.rules.unweighted import multiplied
 from rap_keras.engine.rules.weighted import Bounds, LinearRule, Step, forward
