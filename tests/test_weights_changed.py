@@ -234,3 +234,26 @@ def test_other_boundaries_need_a_new_analyzer():
     with pytest.raises(RuntimeError, match=r"other variables or tables.*adapt\(\): create the analyzer again"):
         analyzer.analyze(x_of(model))
     rap_keras.create_analyzer("gradient", model).analyze(x_of(model))
+
+
+@pytest.mark.skipif(not KERAS_3, reason="Keras 2 does not take layers apart")
+@pytest.mark.parametrize("method", ["rap", "gradient", "lrp.z"])
+def test_code_that_changed_is_refused(method):
+    factor = [2.0]
+
+    class Times(layers.Layer):
+        def call(self, x):
+            return x * factor[0]
+
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, layers.Dense(2, use_bias=False)(Times()(inputs)))
+    stays, changes = (rap_keras.create_analyzer(method, model) for _ in range(2))
+    X = x_of(model)
+    np.testing.assert_allclose(stays.analyze(X), rap_keras.create_analyzer(method, model).analyze(X))
+    factor[0] = -3.0
+    with pytest.raises(RuntimeError, match=r"does something else than .* create the analyzer again"):
+        changes.analyze(X)
+    found = rap_keras.create_analyzer(method, model).analyze(X)  # the way out
+    if method != "gradient":
+        expected = (X * factor[0] @ model.get_weights()[0]).max(1)
+        np.testing.assert_allclose(found.sum(1), expected, rtol=1e-3)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import tensorflow as tf
 from tensorflow import keras
 
 from rap_keras.engine import keras_graph
 from rap_keras.engine.reading import masks
-from rap_keras.engine.reading.calls import Call
+from rap_keras.engine.reading.calls import Call, Ref, map_leaves
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,17 @@ class Network:
             calls.append(replace(here, before=()) if self.masked else call)
         return values, replace(self, calls=tuple(calls), masked=False)
 
+    def is_like(self, other: Network) -> bool:
+        """Whether another network has the same calls, as far as their arguments can be compared."""
+
+        def told(network: Network) -> list[Any]:  # names of operations depend on how many there are
+            return [
+                (type(call.layer), call.inputs, call.outputs, map_leaves((call.args, call.kwargs), _plain))
+                for call in network.calls
+            ]
+
+        return told(self) == told(other)
+
     def consumers(self) -> dict[int, list[Call]]:
         """The calls that take each tensor, by the tensor's number."""
         found: dict[int, list[Call]] = {}
@@ -95,6 +107,11 @@ class Network:
                     open_tensors.discard(number)
             open_tensors.update(number for number in call.outputs if remaining.get(number))
         return found | open_tensors if len(open_tensors) == 1 else found
+
+
+def _plain(argument: Any) -> Any:
+    """An argument that is compared: a number or a word; of others only the type."""
+    return argument if isinstance(argument, (bool, int, float, str, Ref)) else type(argument)
 
 
 def as_float(x: tf.Tensor) -> tf.Tensor:

@@ -16,7 +16,7 @@ from tensorflow import keras
 from rap_keras.engine.equations.numerics import transposed
 from rap_keras.engine.equations.shares import sum_shares
 from rap_keras.engine.reading.calls import Call
-from rap_keras.engine.reading.network import Network
+from rap_keras.engine.reading.network import Network, as_float
 from rap_keras.engine.rules.kinds import fused_activation
 from rap_keras.engine.rules.layer_records import Kind
 from rap_keras.engine.rules.rule import Rule, Tensors, title_of, titled
@@ -133,11 +133,11 @@ def propagate(
             calls[call.name] = [R * _UNIT for R in beginning.calls[call.name]]
             continue
         if ends and (set(ends).issuperset(call.outputs) or arriving.keys().isdisjoint(call.outputs)):
-            calls[call.name] = [tf.zeros_like(values[number]) for number in call.inputs]
+            calls[call.name] = [tf.zeros_like(as_float(values[number])) for number in call.inputs]
             continue
         Rs = [complete(number) for number in call.outputs]
         with tf.name_scope(_scope("relevance", call.name)):
-            calls[call.name] = _back(passed, call, nid, values, Rs)
+            calls[call.name] = [as_float(R) for R in _back(passed, call, nid, values, Rs)]
         for number, R in zip(call.inputs, calls[call.name]):
             arriving.setdefault(number, []).append(R)
     for number in (*network.inputs, *ends):

@@ -27,6 +27,7 @@ from rap_keras.engine.checks.samples import (
 )
 from rap_keras.engine.equations import contrast, seed
 from rap_keras.engine.execution import BUILDING, compiled, here
+from rap_keras.engine.reading import model_state
 from rap_keras.engine.reading.flattening import flatten
 from rap_keras.engine.reading.network import Network, specs
 from rap_keras.engine.way_back.beginning import Begin, at_output, behind_head
@@ -109,6 +110,16 @@ class Analyzer:
             raise RuntimeError(
                 f"the layers of model '{self._model.name}' have other variables or tables than when this analyzer "
                 "was created, as after enable_lora(), quantize() or adapt(): create the analyzer again"
+            )
+
+    def _require_same_calls(self) -> None:
+        """Raises RuntimeError if code of the user's in a model calculates something else than when it was read."""
+        if self._functions or not keras_graph.KERAS_3 or model_state.is_of_libraries(self._model):
+            return
+        if not self.network.is_like(flatten(self._model, closed=self._with_rules)):
+            raise RuntimeError(
+                f"the code in model '{self._model.name}' does something else than when this analyzer was created: "
+                "create the analyzer again"
             )
 
     def _options(self) -> dict[str, Any]:
@@ -315,6 +326,7 @@ class Analyzer:
             TypeError: as in `analyze`.
         """
         self._require_same_variables()
+        self._require_same_calls()
         by_index = self._neuron_selection_mode == "index"
         if by_index and neuron_selection is None:
             raise ValueError("neuron_selection_mode='index' needs neuron_selection, the output to explain")
