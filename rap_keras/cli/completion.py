@@ -1,4 +1,4 @@
-"""What the shell completes: names of methods and networks, listed here so that TensorFlow is not imported."""
+"""What the shell completes: names of methods and networks, without an import of TensorFlow."""
 
 from __future__ import annotations
 
@@ -7,14 +7,9 @@ from collections.abc import Iterable
 import click
 from click.shell_completion import CompletionItem
 
-METHODS = tuple(
-    "rap rap.contrastive gradient input_t_gradient input_t_gradient.contrastive integrated_gradients smoothgrad "
-    "guided_backprop deconvnet grad_cam grad_cam.contrastive deep_taylor pattern.net pattern.attribution "
-    "lrp.z lrp.epsilon lrp.w_square lrp.flat lrp.alpha_1_beta_0 lrp.alpha_1_beta_0.contrastive "
-    "lrp.alpha_1_beta_0_IB lrp.alpha_2_beta_1 lrp.alpha_2_beta_1.contrastive lrp.alpha_2_beta_1_IB "
-    "lrp.sequential_preset_a lrp.sequential_preset_a_flat lrp.sequential_preset_b lrp.sequential_preset_b_flat "
-    "input random".split()
-)
+from rap_keras.hosts import titles
+
+METHODS = titles.names()
 """The methods that need no options of their own and exist in both hosts."""
 
 EMBEDDED = ("shapes-vgg", "shapes-resnet")

@@ -54,6 +54,11 @@ RAP_METHODS = ("rap", "rap.contrastive")
 """Our own methods, the same in both hosts."""
 
 
+def names() -> tuple[str, ...]:
+    """The names of all methods that need no options of their own and exist in both hosts."""
+    return (*TITLES, *_OTHERS)
+
+
 def title(name: str) -> str:
     """The title of a method in pictures; its name if it has none."""
     return TITLES.get(name) or _OTHERS.get(name, name)

@@ -292,7 +292,7 @@ class Analyzer:
             planned: the calls; those with weights or gates decide where a head begins.
         """
         if self._contrast is None:
-            return at_output(lambda output: self._seed(output, positions))
+            return at_output(lambda output: self.seed(output, positions))
         weighted = [p.call.name for p in planned if p.kind.linears]
         gated = [p.call.name for p in planned if p.kind.mixes and not p.kind.linears]
         return behind_head(lambda output: self._score_weights(output, positions), weighted, gated)
@@ -313,7 +313,13 @@ class Analyzer:
         given = tf.reshape(other[:, -1] >= 0, [-1] + [1] * (output.shape.rank - 1))
         return tf.where(given, chosen - seed.at_index(ones, tf.maximum(other, 0)), of_all)
 
-    def _seed(self, output: tf.Tensor, index: list[tf.Tensor]) -> tf.Tensor:
+    def seed(self, output: tf.Tensor, index: list[tf.Tensor]) -> tf.Tensor:
+        """The network's output at the selected neurons, 0 elsewhere, in its shape (N, ...).
+
+        Args:
+            output: the network's output.
+            index: the positions that follow the inputs among the tensors of `attributions`.
+        """
         if self._mode_of_graph == "index":
             return seed.at_index(output, index[0])
         return seed.max_activation(output) if self._mode_of_graph == "max_activation" else output

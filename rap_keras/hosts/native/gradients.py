@@ -93,7 +93,7 @@ class Gradient(Layerwise):
 
     def _at_output(self, output: tf.Tensor, positions: Tensors) -> tf.Tensor:
         """What begins at the output: 1 at the selected neurons, 0 elsewhere."""
-        return transposed(lambda y: self._seed(y, positions), [output], tf.ones_like(output))[0]
+        return transposed(lambda y: self.seed(y, positions), [output], tf.ones_like(output))[0]
 
 
 class InputTimesGradient(Gradient):
@@ -314,7 +314,7 @@ class GuidedBackprop(Gradient):
 
     def _at_output(self, output: tf.Tensor, positions: Tensors) -> tf.Tensor:
         # As in iNNvestigate, it begins with the selected logit, while the gradient begins with 1.
-        return self._seed(output, positions)
+        return self.seed(output, positions)
 
     _relu: Rule = staticmethod(guided)
 

@@ -250,8 +250,9 @@ class DeepTaylor(LRP):
     def _rule(self) -> AnyRule | Composite:
         return alpha_beta(1, 0, bias=False)
 
-    def _seed(self, output: tf.Tensor, index: list[tf.Tensor]) -> tf.Tensor:
-        return super()._seed(tf.nn.relu(output), index)
+    def seed(self, output: tf.Tensor, index: list[tf.Tensor]) -> tf.Tensor:
+        """As in `Analyzer`, of the positive part of the output."""
+        return super().seed(tf.nn.relu(output), index)
 
     def _why_zero(self, empty: np.ndarray, amounts: list[np.ndarray]) -> str:
         logits = amounts[0][empty]
@@ -265,7 +266,7 @@ class DeepTaylor(LRP):
         """The logit before its negative part is left out."""
         if self._contrast is not None:
             return super()._amount(relevance, output, positions)
-        seeds = tf.reshape(super()._seed(output, positions), [tf.shape(output)[0], -1])
+        seeds = tf.reshape(super().seed(output, positions), [tf.shape(output)[0], -1])
         return tf.reduce_sum(tf.cast(seeds, tf.float64), 1)
 
 
