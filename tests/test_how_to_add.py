@@ -116,7 +116,7 @@ def test_a_layer_with_weights():
 
 
 def test_the_commands_know_own_methods(tmp_path, monkeypatch):
-    (tmp_path / "own_methods.py").write_text(code(), "utf-8")
+    (tmp_path / "own_methods.py").write_text(code().replace("size = 8", "size = 32"), "utf-8")
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.chdir(tmp_path)
     options = ["benchmark", "--limit", "2", "--methods", "rap,occlusion", "--metrics", "outside-inside"]
