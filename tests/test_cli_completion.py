@@ -50,7 +50,7 @@ def completed(line: str) -> list[str]:
         ("rap-keras benchmark --model sh", "file,sh plain,shapes-vgg plain,shapes-resnet"),
         ("rap-keras benchmark --model ./m", "file,./m"),
         ("rap-keras benchmark --methods rap,grad_", "plain,rap,grad_cam plain,rap,grad_cam.contrastive"),
-        ("rap-keras speed --method pattern.", "plain,pattern.net plain,pattern.attribution"),
+        ("rap-keras speed --method pattern.", "plain,pattern.attribution plain,pattern.net"),
         ("rap-keras speed --network xc", "plain,xception"),
         ("rap-keras fit-patterns mobilenetv2", "file,mobilenetv2 plain,mobilenetv2"),
     ],
