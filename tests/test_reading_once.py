@@ -13,7 +13,7 @@ import pytest
 from host import KERAS_3, tf
 
 import rap_keras
-from rap_keras.engine.reading import flattening
+from rap_keras.engine.reading import flattening, walk
 from rap_keras.engine.reading.flattening import flatten, reading_once
 from rap_keras.engine.registered_rules import RULES
 
@@ -41,13 +41,13 @@ def network(activation: Any = None, units: int = 3) -> Any:
 def readings(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """The names of the models that are read."""
     names: list[str] = []
-    read = flattening._Flattening.network
+    read = walk.Walk.network
 
     def counted(self: Any, model: Any) -> Any:
         names.append(model.name)
         return read(self, model)
 
-    monkeypatch.setattr(flattening._Flattening, "network", counted)
+    monkeypatch.setattr(walk.Walk, "network", counted)
     return names
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from tensorflow.keras.layers import Layer
 
@@ -33,8 +33,6 @@ from rap_keras.engine.rules.unweighted import (
     with_constant,
 )
 from rap_keras.engine.rules.weighted import weighted
-
-Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
