@@ -1,6 +1,6 @@
 """One record for each kind of layer and operation: its rule, its linear maps, and what it does to values.
 
-This is the only place where a layer or an operation is added. What depends on a layer's options is in `kinds`.
+A layer or an operation is added here. What depends on a layer's options is in `kinds`.
 """
 
 from __future__ import annotations
