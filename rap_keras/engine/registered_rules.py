@@ -18,8 +18,8 @@ def register_rule(layer: type, rule: Callable[..., Any]) -> None:
     relevances of the outputs, and returns the relevances of the inputs in their order, each shaped as its input.
     `state["layer"]` is the layer, `state["call"].run(Xs)` gives its outputs for other inputs, and
     `state["reference"]` tells whether the authors' program is followed. Ready-made rules are in
-    `rap_keras.engine.rules.unweighted`: `unchanged`, `moved`, `averaged`, `added`, `multiplied`. Subclasses of the layer class
-    do not inherit the rule.
+    `rap_keras.engine.rules.unweighted`: `unchanged`, `moved`, `averaged`, `added`, `multiplied`. Subclasses
+    of the layer class do not inherit the rule.
 
     Examples:
         >>> def halved(Xs, Ys, Rs, state):
