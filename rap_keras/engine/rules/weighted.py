@@ -88,6 +88,8 @@ def forward(
         else:
             z = linear.function(x, w)
         b = linear.bias_along(z)
+        if linear.constant is not None:
+            b += linear.constant(x)
         steps.append(Step(here, linear.function, x, w, b, nonnegative, linear, sums, None if index else bounds))
         x, nonnegative = linear.preactivation(x, z), False
     return x, steps
@@ -108,6 +110,12 @@ def way(state: dict[str, Any]) -> Way:
     return Way(lambda *step_and_R: rule.back(Step(rule, *step_and_R[:4]), step_and_R[4]), state["shares"])
 
 
+def z_b_of(step: Step, bounds: Bounds, R: tf.Tensor) -> tf.Tensor:
+    """Eq. 10 at a map whose input has bounds."""
+    axis = step.linear.channel_axis if step.linear is not None and step.linear.adds_up else None
+    return equations.z_b(step.function, step.x, step.w, R, *bounds, axis)
+
+
 def rules_of_rap(reference: bool = False) -> list[tuple[str, LinearRule]]:
     """RAP as a composite of rules; `reference` follows the authors' program where it differs from the paper."""
 
@@ -121,10 +129,7 @@ def rules_of_rap(reference: bool = False) -> list[tuple[str, LinearRule]]:
         return equations.absolute_influence(step.function, step.x, step.w, R)
 
     def z_b(step: Step, R: tf.Tensor) -> tf.Tensor:
-        if step.bounds is None or step.linear is None:
-            return attribution(step, R)
-        axis = step.linear.channel_axis if step.linear.adds_up else None
-        return equations.z_b(step.function, step.x, step.w, R, *step.bounds, axis)
+        return attribution(step, R) if step.bounds is None else z_b_of(step, step.bounds, R)
 
     inner = LinearRule("relative attribution (Eq. 7-9)", attribution, halves=True)
     return [

@@ -13,6 +13,7 @@ from rap_keras.engine.way_back.composites import is_of_map
 from rap_keras.hosts.native import gradients, lrp_methods
 from rap_keras.hosts.native.base import Analyzer
 from rap_keras.hosts.native.contrastive_rap import ContrastiveRAP
+from rap_keras.hosts.native.epsilon_gamma_box import EpsilonGammaBox
 from rap_keras.hosts.native.grad_cam import GradCAM
 from rap_keras.hosts.native.integrated_gradients import IntegratedGradients
 from rap_keras.hosts.native.pattern_methods import PatternAttribution, PatternNet
@@ -56,6 +57,10 @@ def _lrp_epsilon(model: keras.Model, epsilon: float = 1e-7, bias: bool = True, *
     return lrp_methods.LRP(model, lrp_methods.epsilon(epsilon, bias), **options)
 
 
+def _lrp_gamma(model: keras.Model, gamma: float = 0.25, bias: bool = True, **options: Any) -> Analyzer:
+    return lrp_methods.LRP(model, lrp_methods.gamma(gamma, bias), **{**lrp_methods.CANONICAL, **options})
+
+
 def _lrp_alpha_beta(
     model: keras.Model, alpha: float | None = None, beta: float | None = None, bias: bool = True, **options: Any
 ) -> Analyzer:
@@ -78,6 +83,8 @@ _ANALYZERS: dict[str, Callable[..., Analyzer]] = {
     "lrp": lrp_methods.LRP,
     "lrp.z": _by_rule(lrp_methods.z),
     "lrp.epsilon": _lrp_epsilon,
+    "lrp.gamma": _lrp_gamma,
+    "lrp.epsilon_gamma_box": EpsilonGammaBox,
     "lrp.w_square": _by_rule(lrp_methods.w_square),
     "lrp.flat": _by_rule(lrp_methods.flat),
     "lrp.alpha_beta": _lrp_alpha_beta,
@@ -101,7 +108,12 @@ _ANALYZERS: dict[str, Callable[..., Analyzer]] = {
 NAMES = _ANALYZERS.keys()
 """The names of all native methods, including those that are registered later."""
 
-BEYOND_INNVESTIGATE = ["grad_cam", *(name for name in NAMES if name.endswith(".contrastive"))]
+BEYOND_INNVESTIGATE = [
+    "grad_cam",
+    "lrp.gamma",
+    "lrp.epsilon_gamma_box",
+    *(name for name in NAMES if name.endswith(".contrastive")),
+]
 """The methods that iNNvestigate does not have. They are native in both hosts."""
 
 _OURS = frozenset(NAMES)
@@ -168,9 +180,9 @@ def register_method(name: str, title: str | None = None) -> Callable[[Any], Any]
     by this rule.
 
     Examples:
-        >>> @rap_keras.register_method("lrp.gamma", title="LRP gamma")
-        ... def gamma(linear, x, w, b, R, nonnegative):
-        ...     return lrp.z(linear, x, w + 0.25 * tf.nn.relu(w), 0.0, R)
+        >>> @rap_keras.register_method("lrp.z_IB", title="LRP z without biases")
+        ... def without_biases(linear, x, w, b, R, nonnegative):
+        ...     return lrp.z(linear, x, w, 0.0, R)
 
     Args:
         name: the name of the method.
@@ -208,7 +220,8 @@ def _options_of(create: Callable[..., Analyzer]) -> list[str]:
     own = dict(inspect.signature(create).parameters)
     if own.pop("options", None) is not None:
         own.update(inspect.signature(RAP if create is ContrastiveRAP else Analyzer).parameters)
-        if not isinstance(inspect.unwrap(create), type):  # one of LRP
+        kind = inspect.unwrap(create)
+        if not isinstance(kind, type) or (issubclass(kind, lrp_methods.LRP) and kind is not lrp_methods.LRP):
             own.update(inspect.signature(lrp_methods.LRP).parameters)
             del own["rule"], own["options"]
     return [name for name in own if name != "model"]

@@ -10,7 +10,6 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
-from rap_keras.engine import keras_graph
 from rap_keras.engine.checks import requirements
 from rap_keras.engine.checks.conservation import checking
 from rap_keras.engine.checks.samples import Samples
@@ -20,13 +19,13 @@ from rap_keras.engine.equations.numerics import transposed
 from rap_keras.engine.equations.shares import sum_shares
 from rap_keras.engine.rules import unweighted
 from rap_keras.engine.rules.rule import Rule, Tensors, titled
-from rap_keras.engine.rules.weighted import LinearRule, Step
 from rap_keras.engine.way_back.composites import AnyRule, Composite, closed_by, linear_rules, split
 from rap_keras.engine.way_back.plan import plan
 from rap_keras.engine.way_back.propagation import Relevance, Rules, gradient
 from rap_keras.hosts.native import lrp_scale
 from rap_keras.hosts.native.base import numbered
 from rap_keras.hosts.native.layerwise import Layerwise
+from rap_keras.hosts.native.lrp_normalization import as_innvestigate, as_scale
 from rap_keras.hosts.native.relu_networks import require_relus
 
 
@@ -40,6 +39,14 @@ def epsilon(value: float = equations.TINY, bias: bool = True) -> Callable:
     if requirements.require_number("epsilon", value, 0) == 0:
         raise ValueError("epsilon=0: must be above 0; LRP without an epsilon is 'lrp.z'")
     return lambda linear, x, w, b, R, nonnegative: equations.epsilon(linear, x, w, b if bias else 0.0, R, value)
+
+
+def gamma(value: float = 0.25, bias: bool = True) -> Callable:
+    """LRP-gamma, with or without the bias; raises ValueError if gamma is below 0."""
+    value = requirements.require_number("gamma", value, 0)
+    return lambda linear, x, w, b, R, nonnegative: equations.gamma(
+        linear, x, w, b if bias else 0.0, R, value, nonnegative=nonnegative
+    )
 
 
 def alpha_beta(alpha: float | None = None, beta: float | None = None, bias: bool = True) -> Callable:
@@ -76,6 +83,10 @@ def w_square(linear: LinearMap, x: tf.Tensor, w: tf.Tensor, b: Any, R: tf.Tensor
     return equations.w_square(linear, x, w, R)
 
 
+CANONICAL = {"batch_norm": "fold"}
+"""The options of `LRP` in the methods that iNNvestigate does not have."""
+
+
 class LRP(Layerwise):
     """Layer-wise relevance propagation by one rule for all weighted layers, or by a composite of rules.
 
@@ -92,6 +103,10 @@ class LRP(Layerwise):
             input, "last" for those that give the output, "any", or a function of the layer that tells whether the
             condition holds. A composite may also have rules of whole layers, see `rap_keras.register_rule`.
         allow_lambda_layers: as in `rap_keras.RAP`.
+        batch_norm: "innvestigate" for what iNNvestigate does with BatchNormalization; "identity" passes relevance
+            through it unchanged; "fold" first makes it part of the convolution or Dense layer beside it, where
+            that is exact, as in `rap_keras.RAP`: "canonisation". One that stays is a layer of one weight for each
+            channel, the weight that it has at inference.
         contrast: "log_odds" or "logit" to begin with the signed contributions of the network's head to a score,
             see `rap_keras.ContrastiveRAP`; the rule then holds for the layers below the head.
         **options: those of every `Analyzer`.
@@ -99,7 +114,8 @@ class LRP(Layerwise):
     Raises:
         NotAnalyzeableModelException: there is no rule for a layer, or as in `rap_keras.RAP`.
         TypeError: `rule` is neither a function nor a list of pairs.
-        ValueError: a composite has no rule for a weighted layer, or an invalid condition.
+        ValueError: a composite has no rule for a weighted layer, or an invalid condition; or an option has an
+            invalid value.
     """
 
     _instead: Mapping[Callable, Rule] = {}
@@ -111,16 +127,33 @@ class LRP(Layerwise):
         rule: AnyRule | Composite,
         allow_lambda_layers: bool = False,
         contrast: str | None = None,
+        batch_norm: str = "innvestigate",
         **options: Any,
     ) -> None:
         self._with_rules = closed_by(rule)
         super().__init__(model, **options)
         self._set_contrast(contrast)
+        requirements.require_choice("batch_norm", batch_norm, ("innvestigate", "identity", "fold"))
         self._is_absurd = False
         whole, linear = split(rule, self.network)
-        self.plan = plan(self.network, allow_lambda=allow_lambda_layers, rules=whole)
+        self.plan = plan(
+            self.network,
+            bounded_inputs=self._bounded_inputs(),
+            fold_batch_norm=batch_norm == "fold",
+            allow_lambda=allow_lambda_layers,
+            rules=whole,
+        )
         linears = linear_rules(linear, self.network, self.plan)
-        self.rules = Rules(linears, _shares, {**_INSTEAD, **self._instead})
+        instead = {**_INSTEAD, **self._instead}
+        if batch_norm == "identity":
+            del instead[unweighted.normalized]
+        elif batch_norm == "fold" and instead[unweighted.normalized] is as_innvestigate:
+            instead[unweighted.normalized] = as_scale
+        self.rules = Rules(linears, _shares, instead)
+
+    def _bounded_inputs(self) -> list[int]:
+        """The numbers of the inputs whose bounds the rules need."""
+        return []
 
     def attributions(self, tensors: list[tf.Tensor]) -> list[tf.Tensor]:
         """Relevance of the inputs, what it should sum to, (N,), and the largest |logit| of each sample, (N,)."""
@@ -168,20 +201,6 @@ def _by_values_of(run: Callable[[Tensors], Tensors], Xs: Tensors, Rs: Tensors, h
     return [x * back for x, back in zip(Xs, transposed(lambda *xs: run(list(xs)), Xs, scaled))]
 
 
-@titled("{linear}, as a layer of one weight for each channel")
-def _as_scale(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
-    """The linear rule at a BatchNormalization."""
-    (x,), layer = Xs, state["layer"]
-    mean, variance = (tf.convert_to_tensor(v) for v in (layer.moving_mean, layer.moving_variance))
-    gamma = tf.convert_to_tensor(layer.gamma) if layer.scale else tf.ones_like(mean)
-    beta = tf.convert_to_tensor(layer.beta) if layer.center else tf.zeros_like(mean)
-    w, b = equations.batch_norm_as_scale(gamma, beta, mean, variance, layer.epsilon)
-    shape = [1] * x.shape.rank
-    shape[keras_graph.normalized_axes(layer)[0]] = -1
-    rule: LinearRule = state["linear"]
-    return [rule.back(Step(rule, tf.multiply, x, tf.reshape(w, shape), tf.reshape(b, shape)), Rs[0])]
-
-
 @titled("in equal parts")
 def _in_equal_parts(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
     """Means: every value gets the same part."""
@@ -209,7 +228,7 @@ def _shares(xs: Sequence[tf.Tensor], R: tf.Tensor) -> Tensors:
 
 # Everything else is as in RAP. An Average shares in equal parts, and Add in proportion, as in iNNvestigate.
 _INSTEAD: dict[Callable, Rule] = {
-    unweighted.normalized: _as_scale,
+    unweighted.normalized: as_innvestigate,
     unweighted.added: _by_value,
     unweighted.averaged: _by_value,
     unweighted.subtracted: _by_value,

@@ -113,11 +113,7 @@ class RAP(Layerwise):
         self._input_rules = input_bounds.valid_rules(input_rule, inputs)
         self.plan = plan(
             self.network,
-            bounded_inputs=[
-                number
-                for number, rule, x in zip(self.network.inputs, self._input_rules, self._model.inputs)
-                if input_bounds.has_bounds(rule, x)
-            ],
+            bounded_inputs=input_bounds.bounded(self._input_rules, self.network.inputs, self._model.inputs),
             fold_batch_norm=batch_norm == "fold",
             allow_lambda=allow_lambda_layers,
             rules=whole,
