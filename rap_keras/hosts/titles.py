@@ -32,6 +32,7 @@ _OTHERS = {
     "lrp.epsilon": "LRP \N{GREEK SMALL LETTER EPSILON}",
     "lrp.gamma": "LRP \N{GREEK SMALL LETTER GAMMA}",
     "lrp.epsilon_gamma_box": "LRP \N{GREEK SMALL LETTER EPSILON}\N{GREEK SMALL LETTER GAMMA} box",
+    "lrp.attn": "AttnLRP",
     "lrp.flat": "LRP flat",
     "lrp.w_square": "LRP w\N{SUPERSCRIPT TWO}",
     "lrp.alpha_1_beta_0_IB": TITLES["lrp.alpha_1_beta_0"] + " without biases",

@@ -47,9 +47,12 @@ def epsilon(
         R: as in `z`.
         epsilon: the smallest absolute value of a divisor.
     """
-    total = linear(x, w) + b
-    sign = tf.where(total >= 0, tf.ones_like(total), -tf.ones_like(total))
-    return x * _back(linear, x, w, R / (total + epsilon * sign))
+    return x * _back(linear, x, w, R / away_from_zero(linear(x, w) + b, epsilon))
+
+
+def away_from_zero(z: tf.Tensor, epsilon: float) -> tf.Tensor:
+    """The divisor z + epsilon sign z, where the sign of 0 is 1."""
+    return z + epsilon * tf.where(z >= 0, tf.ones_like(z), -tf.ones_like(z))
 
 
 def gamma(

@@ -31,6 +31,7 @@ class Step(NamedTuple):
         linear: what else is known of the map; None for a map within a layer with gates.
         sums: Z+ and Z- if the rule has `halves`.
         bounds: those of x, for the first map of a layer that sees an input with bounds.
+        product: it is a product of two tensors, of which w is one.
     """
 
     rule: LinearRule
@@ -42,6 +43,7 @@ class Step(NamedTuple):
     linear: Linear | None = None
     sums: ContributionSums | None = None
     bounds: Bounds | None = None
+    product: bool = False
 
 
 @dataclass(frozen=True)
@@ -104,10 +106,17 @@ def weighted(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Te
     return [R]
 
 
-def way(state: dict[str, Any]) -> Way:
-    """The way through a layer with gates: its linear rule at linear maps, and the method's shares at sums."""
+def way(state: dict[str, Any], product: bool = False) -> Way:
+    """The way through a layer with gates: its linear rule at linear maps, and the method's shares at sums.
+
+    `product` says that the maps are products of two tensors.
+    """
     rule: LinearRule = state["linear"]
-    return Way(lambda *step_and_R: rule.back(Step(rule, *step_and_R[:4]), step_and_R[4]), state["shares"])
+
+    def linear(function: LinearMap, x: tf.Tensor, w: tf.Tensor, b: Any, R: tf.Tensor) -> tf.Tensor:
+        return rule.back(Step(rule, function, x, w, b, product=product), R)
+
+    return Way(linear, state["shares"])
 
 
 def z_b_of(step: Step, bounds: Bounds, R: tf.Tensor) -> tf.Tensor:

@@ -9,8 +9,9 @@ from typing import Any
 from tensorflow import keras
 
 from rap_keras.engine.checks.requirements import require_model
+from rap_keras.engine.rules.weighted import LinearRule, linear_rule
 from rap_keras.engine.way_back.composites import is_of_map
-from rap_keras.hosts.native import gradients, lrp_methods
+from rap_keras.hosts.native import deep_taylor, gradients, lrp_methods
 from rap_keras.hosts.native.base import Analyzer
 from rap_keras.hosts.native.contrastive_rap import ContrastiveRAP
 from rap_keras.hosts.native.epsilon_gamma_box import EpsilonGammaBox
@@ -61,6 +62,24 @@ def _lrp_gamma(model: keras.Model, gamma: float = 0.25, bias: bool = True, **opt
     return lrp_methods.LRP(model, lrp_methods.gamma(gamma, bias), **{**lrp_methods.CANONICAL, **options})
 
 
+def _lrp_attn(
+    model: keras.Model,
+    epsilon: float = 1e-6,
+    gamma: float | None = None,
+    attention: str = "attnlrp",
+    **options: Any,
+) -> Analyzer:
+    """AttnLRP: LRP-epsilon, or with a gamma LRP-gamma at weights and LRP-epsilon at products of two tensors."""
+    of_products = linear_rule(lrp_methods.epsilon(epsilon))
+    rule = of_products
+    if gamma is not None:
+        of_weights = linear_rule(lrp_methods.gamma(gamma))
+        rule = LinearRule(
+            f"LRP-gamma {gamma:g}", lambda step, R: (of_products if step.product else of_weights).back(step, R)
+        )
+    return lrp_methods.LRP(model, rule, attention=attention, **{**lrp_methods.CANONICAL, **options})
+
+
 def _lrp_alpha_beta(
     model: keras.Model, alpha: float | None = None, beta: float | None = None, bias: bool = True, **options: Any
 ) -> Analyzer:
@@ -76,8 +95,8 @@ _ANALYZERS: dict[str, Callable[..., Analyzer]] = {
     "smoothgrad": gradients.SmoothGrad,
     "guided_backprop": gradients.GuidedBackprop,
     "deconvnet": gradients.Deconvnet,
-    "deep_taylor": lrp_methods.DeepTaylor,
-    "deep_taylor.bounded": lrp_methods.BoundedDeepTaylor,
+    "deep_taylor": deep_taylor.DeepTaylor,
+    "deep_taylor.bounded": deep_taylor.BoundedDeepTaylor,
     "pattern.net": PatternNet,
     "pattern.attribution": PatternAttribution,
     "lrp": lrp_methods.LRP,
@@ -85,6 +104,7 @@ _ANALYZERS: dict[str, Callable[..., Analyzer]] = {
     "lrp.epsilon": _lrp_epsilon,
     "lrp.gamma": _lrp_gamma,
     "lrp.epsilon_gamma_box": EpsilonGammaBox,
+    "lrp.attn": _lrp_attn,
     "lrp.w_square": _by_rule(lrp_methods.w_square),
     "lrp.flat": _by_rule(lrp_methods.flat),
     "lrp.alpha_beta": _lrp_alpha_beta,
@@ -112,6 +132,7 @@ BEYOND_INNVESTIGATE = [
     "grad_cam",
     "lrp.gamma",
     "lrp.epsilon_gamma_box",
+    "lrp.attn",
     *(name for name in NAMES if name.endswith(".contrastive")),
 ]
 """The methods that iNNvestigate does not have. They are native in both hosts."""
@@ -121,7 +142,7 @@ _OURS = frozenset(NAMES)
 BY_GRADIENT = tuple(
     name
     for name, create in _ANALYZERS.items()
-    if isinstance(create, type) and issubclass(create, (gradients.Gradient, lrp_methods.DeepTaylor))
+    if isinstance(create, type) and issubclass(create, (gradients.Gradient, deep_taylor.DeepTaylor))
 )
 """The methods that follow the gradient to the input."""
 
