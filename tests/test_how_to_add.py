@@ -33,7 +33,9 @@ def as_before(monkeypatch):
     yield
     for table in (creation._ANALYZERS, titles._OTHERS, registered_rules.RULES):
         for key in [
-            key for key in table if key in ("lrp.gamma", "occlusion") or getattr(key, "__name__", "") == "Scale"
+            key
+            for key in table
+            if key in ("lrp.own_gamma", "occlusion") or getattr(key, "__name__", "") == "Scale"
         ]:
             del table[key]
     BEYOND_INNVESTIGATE[:] = before
@@ -71,9 +73,9 @@ def test_a_rule_of_lrp():
     )
     plain = rap_keras.create_analyzer("lrp.z", model).analyze(x)
     assert np.abs(alone - plain).max() > 1e-3
-    assert methods.title("lrp.gamma") == "LRP gamma"
-    assert "lrp.gamma" in methods.names()
-    found = rap_keras.conservation.check(rap_keras.create_analyzer("lrp.gamma", model), x)
+    assert methods.title("lrp.own_gamma") == "Own LRP gamma"
+    assert "lrp.own_gamma" in methods.names()
+    found = rap_keras.conservation.check(rap_keras.create_analyzer("lrp.own_gamma", model), x)
     assert [layer.rule for layer in found.layers if layer.kind == "Dense"] == ["own rule: gamma"] * 2
 
 

@@ -47,9 +47,51 @@ def epsilon(
         R: as in `z`.
         epsilon: the smallest absolute value of a divisor.
     """
-    total = linear(x, w) + b
-    sign = tf.where(total >= 0, tf.ones_like(total), -tf.ones_like(total))
-    return x * _back(linear, x, w, R / (total + epsilon * sign))
+    return x * _back(linear, x, w, R / away_from_zero(linear(x, w) + b, epsilon))
+
+
+def away_from_zero(z: tf.Tensor, epsilon: float) -> tf.Tensor:
+    """The divisor z + epsilon sign z, where the sign of 0 is 1."""
+    return z + epsilon * tf.where(z >= 0, tf.ones_like(z), -tf.ones_like(z))
+
+
+def gamma(
+    linear: LinearMap,
+    x: tf.Tensor,
+    w: tf.Tensor,
+    b: tf.Tensor | float,
+    R: tf.Tensor,
+    gamma: float = 0.25,
+    epsilon: float = 1e-6,
+    nonnegative: bool = False,
+) -> tf.Tensor:
+    """LRP-gamma for inputs and outputs of either sign: contributions with the sign of z_j count 1 + gamma times.
+
+    R_i = sum_j (z_ij + gamma z'_ij) / (z_j + gamma (Z'_j + b'_j) + epsilon sign z_j) R_j, where z'_ij is z_ij if
+    it has the sign of z_j, else 0, Z'_j its sum over i, b'_j likewise, and the sign of 0 is 1. Where no x_i and no
+    z_j is below 0, it is the gamma rule of Montavon et al. 2019. Source: Andeol et al., Learning Domain Invariant
+    Representations by Joint Wasserstein Distance Minimization, Neural Networks 2023, arXiv 2106.04923.
+
+    Args:
+        linear: as in `z`.
+        x: as in `z`.
+        w: as in `z`.
+        b: as in `z`.
+        R: as in `z`.
+        gamma: how much more the contributions with the sign of the output count; 0 for LRP-epsilon.
+        epsilon: the smallest absolute value of a divisor.
+        nonnegative: as in `alpha_beta`.
+    """
+    positive, negative = contribution_sums(linear, x, w, nonnegative)
+    bias = tf.convert_to_tensor(b, x.dtype)
+    total = positive - negative + bias
+    up = total >= 0
+    above, below = positive + tf.nn.relu(bias), negative + tf.nn.relu(-bias)
+    each = R / tf.where(up, total + gamma * above + epsilon, total - gamma * below - epsilon)
+    none = tf.zeros_like(each)
+    more = _by_sign(linear, x, w, tf.where(up, each, none), nonnegative)
+    more -= _by_sign(linear, x, -w, tf.where(up, none, each), nonnegative)
+    return x * _back(linear, x, w, each) + gamma * more
 
 
 def alpha_beta(

@@ -49,6 +49,11 @@ def into_next(layer: Layer, linear: Linear) -> Linear:
     return replace(linear, w=_scaled(linear.w, scale, linear.input_axes), constant=constant)
 
 
+def scale_and_offset(layer: Layer) -> tuple[tf.Tensor, tf.Tensor]:
+    """What a BatchNormalization multiplies each channel by at inference, and what it adds, each (channels,)."""
+    return _scale(layer)(), _offset(layer)()
+
+
 def _along_channels(values: tf.Tensor, rank: int, linear: Linear) -> tf.Tensor:
     shape = [1] * rank
     shape[linear.channel_axis] = -1

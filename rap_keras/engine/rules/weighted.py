@@ -31,6 +31,7 @@ class Step(NamedTuple):
         linear: what else is known of the map; None for a map within a layer with gates.
         sums: Z+ and Z- if the rule has `halves`.
         bounds: those of x, for the first map of a layer that sees an input with bounds.
+        product: it is a product of two tensors, of which w is one.
     """
 
     rule: LinearRule
@@ -42,6 +43,7 @@ class Step(NamedTuple):
     linear: Linear | None = None
     sums: ContributionSums | None = None
     bounds: Bounds | None = None
+    product: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,8 @@ def forward(
         else:
             z = linear.function(x, w)
         b = linear.bias_along(z)
+        if linear.constant is not None:
+            b += linear.constant(x)
         steps.append(Step(here, linear.function, x, w, b, nonnegative, linear, sums, None if index else bounds))
         x, nonnegative = linear.preactivation(x, z), False
     return x, steps
@@ -102,10 +106,23 @@ def weighted(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Te
     return [R]
 
 
-def way(state: dict[str, Any]) -> Way:
-    """The way through a layer with gates: its linear rule at linear maps, and the method's shares at sums."""
+def way(state: dict[str, Any], product: bool = False) -> Way:
+    """The way through a layer with gates: its linear rule at linear maps, and the method's shares at sums.
+
+    `product` says that the maps are products of two tensors.
+    """
     rule: LinearRule = state["linear"]
-    return Way(lambda *step_and_R: rule.back(Step(rule, *step_and_R[:4]), step_and_R[4]), state["shares"])
+
+    def linear(function: LinearMap, x: tf.Tensor, w: tf.Tensor, b: Any, R: tf.Tensor) -> tf.Tensor:
+        return rule.back(Step(rule, function, x, w, b, product=product), R)
+
+    return Way(linear, state["shares"])
+
+
+def z_b_of(step: Step, bounds: Bounds, R: tf.Tensor) -> tf.Tensor:
+    """Eq. 10 at a map whose input has bounds."""
+    axis = step.linear.channel_axis if step.linear is not None and step.linear.adds_up else None
+    return equations.z_b(step.function, step.x, step.w, R, *bounds, axis)
 
 
 def rules_of_rap(reference: bool = False) -> list[tuple[str, LinearRule]]:
@@ -121,10 +138,7 @@ def rules_of_rap(reference: bool = False) -> list[tuple[str, LinearRule]]:
         return equations.absolute_influence(step.function, step.x, step.w, R)
 
     def z_b(step: Step, R: tf.Tensor) -> tf.Tensor:
-        if step.bounds is None or step.linear is None:
-            return attribution(step, R)
-        axis = step.linear.channel_axis if step.linear.adds_up else None
-        return equations.z_b(step.function, step.x, step.w, R, *step.bounds, axis)
+        return attribution(step, R) if step.bounds is None else z_b_of(step, step.bounds, R)
 
     inner = LinearRule("relative attribution (Eq. 7-9)", attribution, halves=True)
     return [

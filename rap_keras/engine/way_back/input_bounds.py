@@ -83,6 +83,11 @@ def has_bounds(rule: Rule, x: tf.Tensor) -> bool:
     return len(x.shape) == 4 and x.shape[axis] in _COLOUR
 
 
+def bounded(rules: Sequence[Rule], numbers: Sequence[int], xs: Sequence[tf.Tensor]) -> list[int]:
+    """The numbers of the inputs that have bounds, of inputs numbered so."""
+    return [number for number, rule, x in zip(numbers, rules, xs) if has_bounds(rule, x)]
+
+
 def require_within(rules: Sequence[Rule], arrays: Mapping[str, np.ndarray]) -> None:
     """Raises ValueError if a value is outside the user's bounds; the message names input, sample and value."""
     for rule, (name, array) in zip(rules, arrays.items()):

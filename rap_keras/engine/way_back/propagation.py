@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 from tensorflow import keras
 
+from rap_keras.engine.equations import attn_lrp
 from rap_keras.engine.equations.shares import sum_shares
 from rap_keras.engine.reading.calls import Call
 from rap_keras.engine.reading.network import Network, as_float
@@ -41,12 +42,14 @@ class Rules:
         shares: gives the relevance of the addends of a sum within a layer with gates, see `gates.Way`.
         instead: what the method does in place of the rule of a kind of layer.
         reference: follow the authors' program instead of the paper where they differ.
+        softmax: gives the relevance of the input of a softmax of attention, if attention weights get any.
     """
 
     linear: Mapping[str, LinearRule] = field(default_factory=dict)
     shares: Callable[[Sequence[tf.Tensor], tf.Tensor], Tensors] = sum_shares
     instead: Mapping[Callable, Rule] = field(default_factory=dict)
     reference: bool = False
+    softmax: attn_lrp.Softmax = attn_lrp.softmax
 
     def of(self, p: PlannedCall) -> Rule:
         """The rule of a call."""
@@ -222,6 +225,7 @@ def _back(passed: _Forward, call: Call, nid: int, values: Mapping[int, tf.Tensor
         "reference": rules.reference,
         "linear": rules.linear.get(call.name),
         "shares": rules.shares,
+        "softmax": rules.softmax,
         "steps": passed.steps[call.name],
         "recorded": passed.recorded.get(call.name),
     }

@@ -9,10 +9,12 @@ from typing import Any
 from tensorflow import keras
 
 from rap_keras.engine.checks.requirements import require_model
+from rap_keras.engine.rules.weighted import LinearRule, linear_rule
 from rap_keras.engine.way_back.composites import is_of_map
-from rap_keras.hosts.native import gradients, lrp_methods
+from rap_keras.hosts.native import deep_taylor, gradients, lrp_methods
 from rap_keras.hosts.native.base import Analyzer
 from rap_keras.hosts.native.contrastive_rap import ContrastiveRAP
+from rap_keras.hosts.native.epsilon_gamma_box import EpsilonGammaBox
 from rap_keras.hosts.native.grad_cam import GradCAM
 from rap_keras.hosts.native.integrated_gradients import IntegratedGradients
 from rap_keras.hosts.native.pattern_methods import PatternAttribution, PatternNet
@@ -56,6 +58,28 @@ def _lrp_epsilon(model: keras.Model, epsilon: float = 1e-7, bias: bool = True, *
     return lrp_methods.LRP(model, lrp_methods.epsilon(epsilon, bias), **options)
 
 
+def _lrp_gamma(model: keras.Model, gamma: float = 0.25, bias: bool = True, **options: Any) -> Analyzer:
+    return lrp_methods.LRP(model, lrp_methods.gamma(gamma, bias), **{**lrp_methods.CANONICAL, **options})
+
+
+def _lrp_attn(
+    model: keras.Model,
+    epsilon: float = 1e-6,
+    gamma: float | None = None,
+    attention: str = "attnlrp",
+    **options: Any,
+) -> Analyzer:
+    """AttnLRP: LRP-epsilon, or with a gamma LRP-gamma at weights and LRP-epsilon at products of two tensors."""
+    of_products = linear_rule(lrp_methods.epsilon(epsilon))
+    rule = of_products
+    if gamma is not None:
+        of_weights = linear_rule(lrp_methods.gamma(gamma))
+        rule = LinearRule(
+            f"LRP-gamma {gamma:g}", lambda step, R: (of_products if step.product else of_weights).back(step, R)
+        )
+    return lrp_methods.LRP(model, rule, attention=attention, **{**lrp_methods.CANONICAL, **options})
+
+
 def _lrp_alpha_beta(
     model: keras.Model, alpha: float | None = None, beta: float | None = None, bias: bool = True, **options: Any
 ) -> Analyzer:
@@ -71,13 +95,16 @@ _ANALYZERS: dict[str, Callable[..., Analyzer]] = {
     "smoothgrad": gradients.SmoothGrad,
     "guided_backprop": gradients.GuidedBackprop,
     "deconvnet": gradients.Deconvnet,
-    "deep_taylor": lrp_methods.DeepTaylor,
-    "deep_taylor.bounded": lrp_methods.BoundedDeepTaylor,
+    "deep_taylor": deep_taylor.DeepTaylor,
+    "deep_taylor.bounded": deep_taylor.BoundedDeepTaylor,
     "pattern.net": PatternNet,
     "pattern.attribution": PatternAttribution,
     "lrp": lrp_methods.LRP,
     "lrp.z": _by_rule(lrp_methods.z),
     "lrp.epsilon": _lrp_epsilon,
+    "lrp.gamma": _lrp_gamma,
+    "lrp.epsilon_gamma_box": EpsilonGammaBox,
+    "lrp.attn": _lrp_attn,
     "lrp.w_square": _by_rule(lrp_methods.w_square),
     "lrp.flat": _by_rule(lrp_methods.flat),
     "lrp.alpha_beta": _lrp_alpha_beta,
@@ -101,7 +128,13 @@ _ANALYZERS: dict[str, Callable[..., Analyzer]] = {
 NAMES = _ANALYZERS.keys()
 """The names of all native methods, including those that are registered later."""
 
-BEYOND_INNVESTIGATE = ["grad_cam", *(name for name in NAMES if name.endswith(".contrastive"))]
+BEYOND_INNVESTIGATE = [
+    "grad_cam",
+    "lrp.gamma",
+    "lrp.epsilon_gamma_box",
+    "lrp.attn",
+    *(name for name in NAMES if name.endswith(".contrastive")),
+]
 """The methods that iNNvestigate does not have. They are native in both hosts."""
 
 _OURS = frozenset(NAMES)
@@ -109,7 +142,7 @@ _OURS = frozenset(NAMES)
 BY_GRADIENT = tuple(
     name
     for name, create in _ANALYZERS.items()
-    if isinstance(create, type) and issubclass(create, (gradients.Gradient, lrp_methods.DeepTaylor))
+    if isinstance(create, type) and issubclass(create, (gradients.Gradient, deep_taylor.DeepTaylor))
 )
 """The methods that follow the gradient to the input."""
 
@@ -169,9 +202,9 @@ def register_method(name: str, title: str | None = None) -> Callable[[Any], Any]
     by this rule.
 
     Examples:
-        >>> @rap_keras.register_method("lrp.gamma", title="LRP gamma")
-        ... def gamma(linear, x, w, b, R, nonnegative):
-        ...     return lrp.z(linear, x, w + 0.25 * tf.nn.relu(w), 0.0, R)
+        >>> @rap_keras.register_method("lrp.z_IB", title="LRP z without biases")
+        ... def without_biases(linear, x, w, b, R, nonnegative):
+        ...     return lrp.z(linear, x, w, 0.0, R)
 
     Args:
         name: the name of the method.
@@ -209,7 +242,8 @@ def _options_of(create: Callable[..., Analyzer]) -> list[str]:
     own = dict(inspect.signature(create).parameters)
     if own.pop("options", None) is not None:
         own.update(inspect.signature(RAP if create is ContrastiveRAP else Analyzer).parameters)
-        if not isinstance(inspect.unwrap(create), type):  # one of LRP
+        kind = inspect.unwrap(create)
+        if not isinstance(kind, type) or (issubclass(kind, lrp_methods.LRP) and kind is not lrp_methods.LRP):
             own.update(inspect.signature(lrp_methods.LRP).parameters)
             del own["rule"], own["options"]
     return [name for name in own if name != "model"]

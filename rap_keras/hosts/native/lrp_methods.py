@@ -1,4 +1,4 @@
-"""LRP and deep Taylor decomposition without iNNvestigate but with its numbers, wherever these are right."""
+"""LRP without iNNvestigate but with its numbers, wherever these are right."""
 
 from __future__ import annotations
 
@@ -10,24 +10,27 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
-from rap_keras.engine import keras_graph
 from rap_keras.engine.checks import requirements
 from rap_keras.engine.checks.conservation import checking
 from rap_keras.engine.checks.samples import Samples
 from rap_keras.engine.equations import lrp as equations
-from rap_keras.engine.equations.linear import LinearMap, z_b
+from rap_keras.engine.equations.linear import LinearMap
 from rap_keras.engine.equations.numerics import transposed
-from rap_keras.engine.equations.shares import sum_shares
 from rap_keras.engine.rules import unweighted
 from rap_keras.engine.rules.rule import Rule, Tensors, titled
-from rap_keras.engine.rules.weighted import LinearRule, Step
+from rap_keras.engine.way_back import attention_plan
 from rap_keras.engine.way_back.composites import AnyRule, Composite, closed_by, linear_rules, split
 from rap_keras.engine.way_back.plan import plan
 from rap_keras.engine.way_back.propagation import Relevance, Rules, gradient
 from rap_keras.hosts.native import lrp_scale
 from rap_keras.hosts.native.base import numbered
 from rap_keras.hosts.native.layerwise import Layerwise
-from rap_keras.hosts.native.relu_networks import require_relus
+from rap_keras.hosts.native.lrp_normalization import (
+    as_innvestigate,
+    as_scale,
+    with_absorbing_constants,
+    with_layer_norm,
+)
 
 
 def z(linear: LinearMap, x: tf.Tensor, w: tf.Tensor, b: Any, R: tf.Tensor, nonnegative: bool) -> tf.Tensor:
@@ -40,6 +43,14 @@ def epsilon(value: float = equations.TINY, bias: bool = True) -> Callable:
     if requirements.require_number("epsilon", value, 0) == 0:
         raise ValueError("epsilon=0: must be above 0; LRP without an epsilon is 'lrp.z'")
     return lambda linear, x, w, b, R, nonnegative: equations.epsilon(linear, x, w, b if bias else 0.0, R, value)
+
+
+def gamma(value: float = 0.25, bias: bool = True) -> Callable:
+    """LRP-gamma, with or without the bias; raises ValueError if gamma is below 0."""
+    value = requirements.require_number("gamma", value, 0)
+    return lambda linear, x, w, b, R, nonnegative: equations.gamma(
+        linear, x, w, b if bias else 0.0, R, value, nonnegative=nonnegative
+    )
 
 
 def alpha_beta(alpha: float | None = None, beta: float | None = None, bias: bool = True) -> Callable:
@@ -76,6 +87,10 @@ def w_square(linear: LinearMap, x: tf.Tensor, w: tf.Tensor, b: Any, R: tf.Tensor
     return equations.w_square(linear, x, w, R)
 
 
+CANONICAL = {"batch_norm": "fold", "layer_norm": "linear", "constants": "absorb"}
+"""The options of `LRP` in the methods that iNNvestigate does not have."""
+
+
 class LRP(Layerwise):
     """Layer-wise relevance propagation by one rule for all weighted layers, or by a composite of rules.
 
@@ -92,6 +107,17 @@ class LRP(Layerwise):
             input, "last" for those that give the output, "any", or a function of the layer that tells whether the
             condition holds. A composite may also have rules of whole layers, see `rap_keras.register_rule`.
         allow_lambda_layers: as in `rap_keras.RAP`.
+        batch_norm: "innvestigate" for what iNNvestigate does with BatchNormalization; "identity" passes relevance
+            through it unchanged; "fold" first makes it part of the convolution or Dense layer beside it, where
+            that is exact, as in `rap_keras.RAP`: "canonisation". One that stays is a layer of one weight for each
+            channel, the weight that it has at inference.
+        attention: as in `rap_keras.RAP`, without the shift.
+        layer_norm: "identity" passes relevance through LayerNormalization and GroupNormalization unchanged;
+            "linear" treats them as linear maps, x less its mean, with the standard deviation as a constant factor,
+            as Ali et al. 2022 do. None for "linear" with attention="attnlrp", else "identity".
+        constants: behind weights, "share" lets relevance pass added constants unchanged, such as position
+            embeddings, and spreads that of joined ones evenly over the inputs, such as class tokens; "absorb" lets
+            them keep their part, as biases do. None for "absorb" with attention="attnlrp", else "share".
         contrast: "log_odds" or "logit" to begin with the signed contributions of the network's head to a score,
             see `rap_keras.ContrastiveRAP`; the rule then holds for the layers below the head.
         **options: those of every `Analyzer`.
@@ -99,7 +125,8 @@ class LRP(Layerwise):
     Raises:
         NotAnalyzeableModelException: there is no rule for a layer, or as in `rap_keras.RAP`.
         TypeError: `rule` is neither a function nor a list of pairs.
-        ValueError: a composite has no rule for a weighted layer, or an invalid condition.
+        ValueError: a composite has no rule for a weighted layer, or an invalid condition; or an option has an
+            invalid value.
     """
 
     _instead: Mapping[Callable, Rule] = {}
@@ -111,16 +138,45 @@ class LRP(Layerwise):
         rule: AnyRule | Composite,
         allow_lambda_layers: bool = False,
         contrast: str | None = None,
+        batch_norm: str = "innvestigate",
+        attention: str = "constant",
+        layer_norm: str | None = None,
+        constants: str | None = None,
         **options: Any,
     ) -> None:
         self._with_rules = closed_by(rule)
         super().__init__(model, **options)
         self._set_contrast(contrast)
+        requirements.require_choice("batch_norm", batch_norm, ("innvestigate", "identity", "fold"))
+        requirements.require_choice("attention", attention, attention_plan.CHOICES)
+        shared = attention == "attnlrp"
+        layer_norm = layer_norm or ("linear" if shared else "identity")
+        requirements.require_choice("layer_norm", layer_norm, ("identity", "linear"))
+        constants = constants or ("absorb" if shared else "share")
+        requirements.require_choice("constants", constants, ("share", "absorb"))
         self._is_absurd = False
         whole, linear = split(rule, self.network)
-        self.plan = plan(self.network, allow_lambda=allow_lambda_layers, rules=whole)
+        planned = plan(
+            self.network,
+            bounded_inputs=self._bounded_inputs(),
+            fold_batch_norm=batch_norm == "fold",
+            allow_lambda=allow_lambda_layers,
+            rules=whole,
+        )
+        planned = attention_plan.with_attention(planned, attention)
+        planned = with_layer_norm(planned) if layer_norm == "linear" else planned
+        self.plan = with_absorbing_constants(planned) if constants == "absorb" else planned
         linears = linear_rules(linear, self.network, self.plan)
-        self.rules = Rules(linears, _shares, {**_INSTEAD, **self._instead})
+        instead = {**_INSTEAD, **self._instead}
+        if batch_norm == "identity":
+            del instead[unweighted.normalized]
+        elif batch_norm == "fold" and instead[unweighted.normalized] is as_innvestigate:
+            instead[unweighted.normalized] = as_scale
+        self.rules = Rules(linears, _shares, instead)
+
+    def _bounded_inputs(self) -> list[int]:
+        """The numbers of the inputs whose bounds the rules need."""
+        return []
 
     def attributions(self, tensors: list[tf.Tensor]) -> list[tf.Tensor]:
         """Relevance of the inputs, what it should sum to, (N,), and the largest |logit| of each sample, (N,)."""
@@ -168,39 +224,6 @@ def _by_values_of(run: Callable[[Tensors], Tensors], Xs: Tensors, Rs: Tensors, h
     return [x * back for x, back in zip(Xs, transposed(lambda *xs: run(list(xs)), Xs, scaled))]
 
 
-@titled("{linear}, as a layer of one weight for each channel")
-def _as_scale(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
-    """The linear rule at a BatchNormalization."""
-    (x,), layer = Xs, state["layer"]
-    mean, variance = (tf.convert_to_tensor(v) for v in (layer.moving_mean, layer.moving_variance))
-    gamma = tf.convert_to_tensor(layer.gamma) if layer.scale else tf.ones_like(mean)
-    beta = tf.convert_to_tensor(layer.beta) if layer.center else tf.zeros_like(mean)
-    w, b = equations.batch_norm_as_scale(gamma, beta, mean, variance, layer.epsilon)
-    shape = [1] * x.shape.rank
-    shape[keras_graph.normalized_axes(layer)[0]] = -1
-    rule: LinearRule = state["linear"]
-    return [rule.back(Step(rule, tf.multiply, x, tf.reshape(w, shape), tf.reshape(b, shape)), Rs[0])]
-
-
-@titled("in equal parts")
-def _in_equal_parts(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
-    """Means: every value gets the same part."""
-    counts = state["call"].run([tf.ones_like(x) for x in Xs])
-    return gradient(Xs, Ys, [R / count for R, count in zip(Rs, counts)], state)
-
-
-@titled("shared in proportion to positive addends")
-def _by_positive(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
-    """Sums, as LRP alpha-1 beta-0 without biases."""
-    return sum_shares([tf.nn.relu(x) for x in Xs], Rs[0])
-
-
-@titled("shared in proportion to positive addends")
-def _by_positive_of_difference(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
-    first, *others = Xs
-    return _by_positive([first, *(-x for x in others)], Ys, Rs, state)
-
-
 def _shares(xs: Sequence[tf.Tensor], R: tf.Tensor) -> Tensors:
     """LRP-z of a sum: each addend gets relevance in proportion to its value."""
     each = equations.safe_divide(R, tf.add_n(list(xs)))
@@ -209,109 +232,10 @@ def _shares(xs: Sequence[tf.Tensor], R: tf.Tensor) -> Tensors:
 
 # Everything else is as in RAP. An Average shares in equal parts, and Add in proportion, as in iNNvestigate.
 _INSTEAD: dict[Callable, Rule] = {
-    unweighted.normalized: _as_scale,
+    unweighted.normalized: as_innvestigate,
     unweighted.added: _by_value,
     unweighted.averaged: _by_value,
     unweighted.subtracted: _by_value,
     unweighted.squared_difference: _by_value_of_difference,
     unweighted.averaged_branches: gradient,
 }
-
-
-class DeepTaylor(LRP):
-    """Deep Taylor decomposition of the positive part of the logit, for networks of ReLUs.
-
-    Weighted layers use LRP alpha-1 beta-0 without biases, as in iNNvestigate, whose w^2 rule for layers without an
-    activation is never reached. Sums share in proportion to their positive addends, averages in equal parts,
-    and BatchNormalization takes its gradient. Source:
-    Montavon et al., Explaining Nonlinear Classification Decisions with Deep Taylor Decomposition, Pattern
-    Recognition 2017.
-
-    Args:
-        model: as for `LRP`.
-        **options: as for `LRP`.
-
-    Raises:
-        NotAnalyzeableModelException: an activation is not a ReLU, or as for `LRP`.
-    """
-
-    _instead: Mapping[Callable, Rule] = {
-        unweighted.normalized: gradient,
-        unweighted.averaged: _in_equal_parts,
-        unweighted.added: _by_positive,
-        unweighted.subtracted: _by_positive_of_difference,
-        unweighted.squared_difference: _by_positive_of_difference,
-    }
-
-    def __init__(self, model: keras.Model, **options: Any) -> None:
-        super().__init__(model, self._rule(), **options)
-        require_relus(self.network, "deep_taylor")
-
-    def _rule(self) -> AnyRule | Composite:
-        return alpha_beta(1, 0, bias=False)
-
-    def seed(self, output: tf.Tensor, index: list[tf.Tensor]) -> tf.Tensor:
-        """As in `Analyzer`, of the positive part of the output."""
-        return super().seed(tf.nn.relu(output), index)
-
-    def _why_zero(self, empty: np.ndarray, amounts: list[np.ndarray]) -> str:
-        logits = amounts[0][empty]
-        other = super()._why_zero(empty, amounts)
-        if self._contrast is not None or logits.min() >= 0:
-            return other
-        reason = lrp_scale.of_negative(logits.min())
-        return reason if logits.max() < 0 else f"{reason}; or {other}"
-
-    def _amount(self, relevance: Relevance, output: tf.Tensor, positions: list[tf.Tensor]) -> tf.Tensor:
-        """The logit before its negative part is left out."""
-        if self._contrast is not None:
-            return super()._amount(relevance, output, positions)
-        seeds = tf.reshape(super().seed(output, positions), [tf.shape(output)[0], -1])
-        return tf.reduce_sum(tf.cast(seeds, tf.float64), 1)
-
-
-class BoundedDeepTaylor(DeepTaylor):
-    """Deep Taylor decomposition whose first layer uses z^B, for inputs that have bounds, such as pixels.
-
-    As in iNNvestigate, the first layers are those with weights that see only the input, or what a Flatten, Permute
-    or Reshape makes of it. If there is none, as behind a Rescaling, it is the same as `DeepTaylor`.
-
-    Args:
-        model: as for `LRP`.
-        low: lowest value that an input can have, in units of the model's input.
-        high: highest value.
-        **options: as for `LRP`.
-
-    Raises:
-        NotAnalyzeableModelException: as for `DeepTaylor`.
-        ValueError: `low` is not below `high`; or, in `analyze`, a value is outside these bounds.
-    """
-
-    def __init__(self, model: keras.Model, low: float, high: float, **options: Any) -> None:
-        self._low = requirements.require_number("low", low, -np.inf)
-        self._high = requirements.require_number("high", high, -np.inf)
-        if self._low >= self._high:
-            raise ValueError(f"low={low!r}, high={high!r}: low must be below high")
-        super().__init__(model, **options)
-
-    def _rule(self) -> AnyRule | Composite:
-        return [("first", self._z_b), ("any", alpha_beta(1, 0, bias=False))]
-
-    def _z_b(
-        self, linear: LinearMap, x: tf.Tensor, w: tf.Tensor, b: Any, R: tf.Tensor, nonnegative: bool
-    ) -> tf.Tensor:
-        return z_b(linear, x, w, R, tf.constant(self._low, x.dtype), tf.constant(self._high, x.dtype))
-
-    def samples(self, X: Any, neuron_selection: Any = None, against: Any = None) -> Samples:
-        """As in `Analyzer`; also raises ValueError for values outside the bounds."""
-        found = super().samples(X, neuron_selection, against)
-        for name, array in found.arrays.items():
-            # In single precision 0.1 is larger than a double-precision bound of 0.1.
-            values = array.astype(np.float32)
-            if values.min() < np.float32(self._low) or values.max() > np.float32(self._high):
-                raise ValueError(
-                    f"input '{name}' has values from {values.min():.6g} to {values.max():.6g}, outside of "
-                    f"low={self._low:g} and high={self._high:g}: give the lowest and highest value that an input "
-                    "can have, in units of the model's input (after preprocessing)"
-                )
-        return found

@@ -17,10 +17,11 @@ from rap_keras.engine import keras_graph
 from rap_keras.engine.checks import requirements
 from rap_keras.engine.checks.conservation import Check, checking, excesses
 from rap_keras.engine.checks.samples import Samples
+from rap_keras.engine.equations.attn_lrp import conserving_softmax
 from rap_keras.engine.equations.shares import sum_shares
 from rap_keras.engine.keras_graph import input_names
 from rap_keras.engine.rules.weighted import rules_of_rap
-from rap_keras.engine.way_back import input_bounds
+from rap_keras.engine.way_back import attention_plan, input_bounds
 from rap_keras.engine.way_back.composites import UserRules, closed_by, linear_rules, pairs, split
 from rap_keras.engine.way_back.input_bounds import InputRule
 from rap_keras.engine.way_back.plan import plan
@@ -59,6 +60,10 @@ class RAP(Layerwise):
             for example black and white of grey photos; `analyze` refuses samples outside them. None: no z^B; the
             first layer uses the rule of inner layers. For several inputs give one of these for each, as a dict
             by name or as a list.
+        attention: "constant" takes attention weights as constant factors, so that the values get all relevance, as
+            Ali et al. 2022 do; "attnlrp" gives half of it to the weights, from which it goes on through their
+            softmax to the query and the key, as Achtibat et al. 2024 do, followed by the shift of Eq. 8 and 9. See
+            docs/native_methods.md.
         rules: rules for single layers by name (as in `analyze_layers`), instead of those of their kind; see
             `rap_keras.register_rule` for what a rule is. Or a composite: pairs of a condition and a rule, as for
             LRP, see `rap_keras.hosts.native.lrp_methods.LRP`. Or one rule for all layers.
@@ -98,35 +103,36 @@ class RAP(Layerwise):
         neuron_selection_mode: str = "max_activation",
         allow_lambda_layers: bool = False,
         disable_model_checks: bool = False,
+        attention: str = "constant",
     ) -> None:
         self._with_rules = closed_by(rules)
         super().__init__(model, neuron_selection_mode, output, disable_model_checks)
         requirements.require_choice("variant", variant, ("paper", "reference"))
         requirements.require_choice("batch_norm", batch_norm, ("identity", "fold"))
+        requirements.require_choice("attention", attention, attention_plan.CHOICES)
         self.variant = variant
         self._batch_norm = batch_norm
+        self._attention = attention
         self._input_rule = input_rule
         self._rules = rules or {}
         self._allow_lambda_layers = allow_lambda_layers
         whole, linear = split(self._rules, self.network)
         inputs = dict(zip(input_names(self._model), self._model.inputs))
         self._input_rules = input_bounds.valid_rules(input_rule, inputs)
-        self.plan = plan(
+        planned = plan(
             self.network,
-            bounded_inputs=[
-                number
-                for number, rule, x in zip(self.network.inputs, self._input_rules, self._model.inputs)
-                if input_bounds.has_bounds(rule, x)
-            ],
+            bounded_inputs=input_bounds.bounded(self._input_rules, self.network.inputs, self._model.inputs),
             fold_batch_norm=batch_norm == "fold",
             allow_lambda=allow_lambda_layers,
             rules=whole,
         )
+        self.plan = attention_plan.with_attention(planned, attention)
         composite = [*linear, *rules_of_rap(variant == "reference")]
         self.rules = Rules(
             linear_rules(composite, self.network, self.plan),
             shares=partial(sum_shares, signed=variant == "reference"),
             reference=variant == "reference",
+            softmax=conserving_softmax,
         )
         self._warn_of_unused_bounds()
         self._checking: Callable[[Samples], Check] | None = None
@@ -141,6 +147,7 @@ class RAP(Layerwise):
         own = {"variant": self.variant, "batch_norm": self._batch_norm, "input_rule": self._input_rule}
         return {
             **own,
+            **({"attention": self._attention} if self._attention != "constant" else {}),
             **({"rules": sorted(str(condition) for condition, _ in pairs(self._rules))} if self._rules else {}),
             **super()._options(),
         }
@@ -236,6 +243,7 @@ OPTIONS = (
     "neuron_selection_mode",
     "allow_lambda_layers",
     "disable_model_checks",
+    "attention",
 )
 
 
@@ -267,4 +275,4 @@ def options_of(state: dict[str, Any], own_options: tuple[str, ...] = ()) -> dict
         )
     model = keras.models.model_from_json(state["model_json"])
     keras_graph.set_weights(model, state["model_weights"])
-    return {"model": model, **{name: state[name] for name in options}}
+    return {"model": model, **{name: state[name] for name in options if name in state}}

@@ -161,6 +161,7 @@ class RAP(Reversing, rap.RAP):
         input_rule: as for `rap_keras.RAP`.
         rules: as for `rap_keras.RAP`.
         output: as for `rap_keras.RAP`.
+        attention: as for `rap_keras.RAP`.
         **kwargs: options of ReverseAnalyzerBase, including neuron_selection_mode.
 
     Raises:
@@ -176,6 +177,7 @@ class RAP(Reversing, rap.RAP):
         input_rule: InputRule = "auto",
         rules: UserRules = None,
         output: str | int | None = None,
+        attention: str = "constant",
         **kwargs: Any,
     ) -> None:
         self._begin_with(model, output, kwargs)
@@ -189,6 +191,7 @@ class RAP(Reversing, rap.RAP):
             neuron_selection_mode=self._neuron_selection_mode,
             allow_lambda_layers=self._allow_lambda_layers,
             disable_model_checks=self._disable_model_checks,
+            attention=attention,
         )
 
     def save_npz(self, fname: str | Path) -> None:
@@ -218,15 +221,14 @@ class RAP(Reversing, rap.RAP):
 
     def _get_state(self) -> dict[str, Any]:
         state = super()._get_state()
-        own = ("batch_norm", "input_rule", "rules", *self._own_options())
+        own = ("batch_norm", "input_rule", "rules", "attention", *self._own_options())
         return {**state, "variant": self.variant, **{name: getattr(self, f"_{name}") for name in own}}
 
     @classmethod
     def _state_to_kwargs(cls, state: dict[str, Any]) -> dict[str, Any]:
         rest = dict(state)  # the base classes remove their options from it, and the caller may load once more
-        own = {
-            name: rest.pop(name) for name in ("variant", "batch_norm", "input_rule", "rules", *cls._own_options())
-        }
+        options = ("variant", "batch_norm", "input_rule", "rules", "attention", *cls._own_options())
+        own = {name: rest.pop(name) for name in options if name in rest}
         return {**super()._state_to_kwargs(rest), **own}
 
 
