@@ -13,9 +13,11 @@ from rap_keras.engine import keras_graph
 from rap_keras.engine.errors import NotAnalyzeableModelException
 from rap_keras.engine.keras_graph import Node
 from rap_keras.engine.reading import at_inference, batch_axis, masks, opened_layers, wrappers
-from rap_keras.engine.reading.calls import Call, Ref, map_leaves
+from rap_keras.engine.reading.calls import ALSO_OF_REAL_NUMBERS, Call, Ref, map_leaves
 from rap_keras.engine.reading.network import Network
-from rap_keras.engine.reading.opened_layers import CannotBeOpenedError, Opened
+from rap_keras.engine.reading.composed import depends_on_shapes
+from rap_keras.engine.reading.of_shapes import CannotBeOpenedError, with_lengths
+from rap_keras.engine.reading.opened_layers import Opened
 from rap_keras.engine.reading.trial import Trial
 
 
@@ -28,6 +30,7 @@ class Walk:
         self._closed = {name.split("#")[0] for name in closed if isinstance(name, str)}
         self._closed_classes = tuple(kind for kind in closed if isinstance(kind, type))
         self._within_opened = False
+        self._without_samples: set[int] = set()
         self._batch: int | None = None
         self._trial = Trial()
 
@@ -83,7 +86,7 @@ class Walk:
             if self._within_opened or not keras_graph.KERAS_3:
                 at_inference.require_inference(node, name)
             stays = name in self._closed or isinstance(node.layer, self._closed_classes)
-            if opened_layers.can_be_opened(node.layer) and not stays:
+            if opened_layers.can_be_opened(node) and not stays:
                 made = len(self._trial.calls)
                 try:
                     inner, ys = self._opened(node, xs, name, graph.second)
@@ -118,17 +121,26 @@ class Walk:
         args, kwargs = map_leaves(
             (node.args, node.kwargs), lambda a: Ref(numbers[id(a)]) if id(a) in numbers else a
         )
-        given = masks.given_only(node)
         known = [tensor for tensor in node.inputs if id(tensor) in numbers]
+        aside = masks.given_only(node)
+        aside.update(id(tensor) for tensor in known if numbers[id(tensor)] in self._without_samples)
+        if depends_on_shapes(node.layer):
+            aside.update(map(id, known))
         xs, ms = (
-            tuple(numbers[id(tensor)] for tensor in known if (id(tensor) in given) is is_mask)
-            for is_mask in (False, True)
+            tuple(numbers[id(tensor)] for tensor in known if (id(tensor) in aside) is is_aside)
+            for is_aside in (False, True)
         )
         ys = tuple(self._number() for _ in node.outputs)
+        if not xs:
+            self._without_samples.update(ys)
         operation = keras_graph.is_operation(node.layer)
-        dtypes = tuple(keras_graph.dtype(x) for x in known if operation and id(x) not in given)
+        dtypes = tuple(keras_graph.dtype(x) for x in known if operation and id(x) not in aside)
+        if keras_graph.KERAS_3 and keras_graph.operation_name(node.layer) in ALSO_OF_REAL_NUMBERS:
+            dtypes = () if all(dtype.is_integer for dtype in dtypes) else dtypes
+        real = any(id(x) in aside and keras_graph.dtype(x).is_floating for x in known)
         layer = keras_graph.in_full_precision(node.layer) if keras_graph.KERAS_3 else node.layer
-        return self._trial.add(Call(self._name(name), layer, args, kwargs, xs, ys, dtypes, why_closed, ms))
+        call = Call(self._name(name), layer, args, kwargs, xs, ys, dtypes, why_closed, ms, adds_constants=real)
+        return self._trial.add(call)
 
     def _masked(self, node: Node, numbers: dict[int, int], name: str) -> list[Call]:
         """The calls that give the inputs of a model or wrapper the masks that it is called with."""
@@ -153,6 +165,8 @@ class Walk:
             CannotBeOpenedError: it cannot be taken apart.
             NotAnalyzeableModelException: nor can what is in it.
         """
+        if keras_graph.is_operation(node.layer):
+            return self.traced(node, xs, name, second_of)[1:]
         places = dict(zip(map(id, node.inputs), zip(xs, map(self._trial.mask, xs))))
         masked = {key: place for key, place in places.items() if place[1] is not None}
         before = [self._call(masks.MaskOf(), (number,), f"{name}/mask") for number, _ in masked.values()]
@@ -186,9 +200,10 @@ class Walk:
         unknown = False
         if outermost:
             if any(None in shape[1:] for shape in first):
-                first = [self._trial.shape(number) for number in xs]
-            unknown = any(None in shape[1:] for shape in first)
-            first, second, tried = opened_layers.with_lengths(first)
+                first, second, tried = self._trial.lengths(xs, self._batch)
+                unknown = True
+            else:
+                first, second, tried = with_lengths(first, self._batch)
         self._within_opened = True
         try:
             graph = opened_layers.opened(node, first, second)
@@ -322,4 +337,4 @@ def _needed(calls: list[Call], outputs: tuple[int, ...]) -> list[Call]:
         if carries:
             found.append(replace(call, before=tuple(before[:-1])))
             before = []
-    return found
+    return [*found, *before]  # there are others behind if an output depends on shapes or masks alone
