@@ -93,7 +93,7 @@ def samples(model: keras.Model) -> list[np.ndarray]:
             array = np.ones(shape)
             array[:, shape[1] - 1 :] = 0
         elif "kind" in name or "segment" in name:
-            array = np.zeros(shape)
+            array = np.full(shape, "1" in name)
         elif "int" in str(x.dtype):
             array = random.integers(1, 19, shape)
         else:

@@ -22,6 +22,9 @@ ALSO_OF_REAL_NUMBERS = frozenset(
 )
 """The operations of Keras 3 that calculate the same of integers and of real numbers, through which relevance goes."""
 
+TAKING_INDICES = frozenset("take takealongaxis gather gather_nd getitem where slice sliceupdate scatterupdate".split())
+"""The operations in which whole numbers beside real ones are places: relevance does not go there."""
+
 
 class Ref(NamedTuple):
     """Stands for tensor number `number` in the arguments of a call."""
@@ -119,6 +122,10 @@ class Call:
     @property
     def looks_up(self) -> bool:
         """Whether it takes the numbers of rows in a table, as an embedding does: these have no gradient."""
+        if keras_graph.operation_name(self.layer) == "take":
+            table = self.args[0]
+            of_rows = isinstance(table, Constant) and table.shape.rank == 2 and self.layer.axis == 0
+            return of_rows and len(self.inputs) == 1 and self.dtypes[0].is_integer
         # A user's subclass with a call of its own may do anything else.
         library = type(self.layer).call.__module__.split(".")[0] in ("keras", "keras_hub")
         is_lookup = isinstance(self.layer, keras.layers.Embedding) and library

@@ -9,14 +9,14 @@ from typing import Any
 from tensorflow import keras
 
 from rap_keras.engine import keras_graph
-from rap_keras.engine.reading.of_shapes import Given
+from rap_keras.engine.reading.of_shapes import CannotBeOpenedError, Given
 
 ops: Any = getattr(keras, "ops", None)
 
 
 def code_of(operation: Any) -> Callable[..., Any] | None:
     """What an operation does, written with others; it takes the operation's arguments. None for any other one."""
-    found = _COMPOSED.get(keras_graph.operation_name(operation) or "") if keras_graph.KERAS_3 else None
+    found = COMPOSED.get(keras_graph.operation_name(operation) or "") if keras_graph.KERAS_3 else None
     return found and (lambda *args, **kwargs: found(operation, *args, **kwargs))
 
 
@@ -53,6 +53,30 @@ def _deviation(operation: Any, x: Any) -> Any:
     return ops.sqrt(_variance(operation, x))
 
 
+def _norm(operation: Any, x: Any) -> Any:
+    if operation.ord not in (None, "fro") and not (operation.ord == 2 and isinstance(operation.axis, int)):
+        raise CannotBeOpenedError(f"only the root of the sum of squares is known of norms, not ord={operation.ord!r}")
+    return ops.sqrt(ops.sum(ops.square(x), axis=operation.axis, keepdims=operation.keepdims))
+
+
+def _range(operation: Any, x: Any) -> Any:
+    high, low = (f(x, axis=operation.axis, keepdims=operation.keepdims) for f in (ops.max, ops.min))
+    return high - low
+
+
+def _difference(operation: Any, x: Any) -> Any:
+    for _ in range(operation.n):
+        later, earlier = (
+            ops.take(x, range(first, x.shape[operation.axis] - 1 + first), axis=operation.axis) for first in (1, 0)
+        )
+        x = later - earlier
+    return x
+
+
+def _hypotenuse(operation: Any, a: Any, b: Any) -> Any:
+    return ops.sqrt(ops.square(a) + ops.square(b))
+
+
 def _glu(operation: Any, x: Any) -> Any:
     values, gates = ops.split(x, 2, axis=operation.axis)
     return values * ops.sigmoid(gates)
@@ -84,11 +108,15 @@ def _along(x: tuple[Any, Any], axis: int) -> tuple[Any, Any]:
     )
 
 
-_COMPOSED: dict[str, Callable[..., Any]] = {
+COMPOSED: dict[str, Callable[..., Any]] = {
     "dotproductattention": _attention,
     "moments": _moments,
     "var": _variance,
     "std": _deviation,
+    "norm": _norm,
+    "ptp": _range,
+    "diff": _difference,
+    "hypot": _hypotenuse,
     "glu": _glu,
     "fft": _fourier,
     "fft2": _fourier_2d,

@@ -167,7 +167,7 @@ class Merge:
 
     def output(self, a: Any, b: Any) -> Any:
         """An output for any shapes: symbolic, even if it does not depend on the inputs."""
-        if isinstance(a, keras.KerasTensor):
+        if a is None or isinstance(a, keras.KerasTensor):
             return a
         shapes = self._shapes[0][0], self._shapes[1][0]
         made = self._tensor(a, b, shapes, symbols=True)
@@ -192,7 +192,8 @@ class Merge:
             here = tuple(tuple(x.shape) for x in xs)
             value = tf.numpy_function(partial(self._anew, number), [tf.shape(x) for x in xs], dtype)
             if all(None not in shape for shape in here) and here not in known:
-                known[here] = self._anew(number, *here).shape
+                with tf.init_scope():
+                    known[here] = self._anew(number, *here).shape
             return tf.ensure_shape(value, known.get(here, common))
 
         return self._symbol(a, b, calculate)

@@ -181,8 +181,11 @@ def _traced(
         for part, kind in zip(parts, kinds):
             part.__class__ = traceable(kind, by_code)
         args, kwargs = _arguments(node, inputs)
-        outputs = [y for y in tf.nest.flatten(code(*args, **kwargs)) if y is not None]
-        if not all(isinstance(y, (keras.KerasTensor, tf.Tensor)) for y in outputs) or len(outputs) != len(node.outputs):
+        outputs = tf.nest.flatten(code(*args, **kwargs))
+        if len(outputs) != len(node.outputs):
+            outputs = [y for y in outputs if y is not None]
+        kinds_of_outputs = (keras.KerasTensor, tf.Tensor, type(None))
+        if not all(isinstance(y, kinds_of_outputs) for y in outputs) or len(outputs) != len(node.outputs):
             raise CannotBeOpenedError("not all that it returns are tensors")
         symbolic = [y for y in outputs if isinstance(y, keras.KerasTensor)]
         nodes = [n._replace(layer=originals.get(id(n.layer), n.layer)) for n in keras_graph.nodes_before(symbolic)]

@@ -87,6 +87,10 @@ def key_of(call: Call) -> str | None:
         return OF_APPLICATIONS.get(type(layer).__name__)
     if not call.inputs or (key == "product" and len(call.args) != 2 and of_one):
         return None
+    if name is not None and call.looks_up:
+        return "embedded"
+    if name is not None and not of_one and key in _OF_ONE:
+        return None
     if key == "recurrent":
         return key if recurrent.is_known(layer) else None
     if key == "divided":
@@ -94,6 +98,9 @@ def key_of(call: Call) -> str | None:
     if key == "elementwise" and not of_one:
         return None  # a power whose exponent is a tensor has no rule
     return OF_ONE_TENSOR.get(key, key) if of_one and key else key
+
+
+_OF_ONE = ("affine", "kept", "normalized", "parametric", "shares")  # a second tensor would have relevance, too
 
 
 def _kind_of(call: Call) -> Kind | None:

@@ -108,7 +108,7 @@ RECORDS: dict[str, Record] = {
         "ceil floor round trunc sign erfc erfinv sinc i0 deg2rad rad2deg nantonum",
     ),
     "parametric": Record(Kind(unchanged, keeps_sign=True), "PReLU"),
-    "shares": Record(Kind(unchanged, keeps_sign=True, nonnegative=True, saturates=True), "Softmax", "softmax sparsemax"),
+    "shares": Record(Kind(unchanged, keeps_sign=True, nonnegative=True, saturates=True), "Softmax", "softmax"),
     "normalized": Record(
         Kind(unchanged),
         "LayerNormalization RMSNormalization GroupNormalization UnitNormalization",
@@ -118,7 +118,7 @@ RECORDS: dict[str, Record] = {
     "affine": Record(
         Kind(with_constant, keeps_order=True, keeps_saturation=True),
         "Rescaling Normalization",
-        "neg negative convert_image_dtype biasadd bias_add",
+        "neg negative convert_image_dtype biasadd bias_add batchnorm",
     ),
     "kept": Record(
         Kind(unchanged, **KEEPS_ALL),
@@ -143,12 +143,12 @@ RECORDS: dict[str, Record] = {
         "AdaptiveMaxPooling3D",
         "reshape transpose squeeze expand_dims expanddims concat concatv2 stridedslice getitem slice "
         "split splitv unstack unpack pack stack tile broadcast_to broadcastto resize resizebilinear "
-        "resizenearestneighbor resizebicubic resizearea depth_to_space depthtospace space_to_depth "
+        "resizenearestneighbor resize_images resizebicubic resizearea depth_to_space depthtospace space_to_depth "
         "spacetodepth reverse reversev2 max reduce_max gather gatherv2 maxpool maxpool3d max_pool max_pool1d "
         "max_pool2d max_pool3d repeat flip fliplr rot90 roll moveaxis swapaxes take concatenate "
-        "hstack vstack dstack append arraysplit hsplit vsplit dsplit flipud ravel amax min amin nanmax nanmin "
-        "extractpatches extractpatches3d unfold where select takealongaxis sliceupdate scatterupdate diagonal diag "
-        "diagflat tril triu sort median quantile percentile adaptivemaxpool",
+        "hstack dstack append arraysplit hsplit dsplit ravel amax min amin nanmax nanmin "
+        "extractpatches extractpatches3d unfold where select takealongaxis sliceupdate scatterupdate "
+        "sort median quantile percentile adaptivemaxpool",
     ),
     "chosen": Record(Kind(moved, **KEEPS_ALL), "Maximum Minimum", "maximum minimum fmax fmin"),
     "padded": Record(
@@ -159,7 +159,7 @@ RECORDS: dict[str, Record] = {
         "AveragePooling1D AveragePooling2D AveragePooling3D GlobalAveragePooling1D GlobalAveragePooling2D "
         "GlobalAveragePooling3D AdaptiveAveragePooling1D AdaptiveAveragePooling2D AdaptiveAveragePooling3D",
         "averagepool avgpool avgpool3d avg_pool avg_pool1d avg_pool2d avg_pool3d mean reduce_mean sum reduce_sum "
-        "adaptiveaveragepool cumsum trace fold nanmean nansum",
+        "adaptiveaveragepool cumsum fold nanmean nansum",
     ),
     "added": Record(Kind(added, **KEEPS_ALL), "Add", "add addv2 add_n addn"),
     "averaged branches": Record(Kind(averaged_branches, **KEEPS_ALL), "Average"),
@@ -168,7 +168,7 @@ RECORDS: dict[str, Record] = {
         Kind(squared_difference, nonnegative=True), "", "squareddifference squared_difference"
     ),
     "multiplied": Record(Kind(multiplied, keeps_sign=True), "Multiply", "mul multiply"),
-    "divided": Record(Kind(divided), "", "realdiv truediv truedivide divide div"),
+    "divided": Record(Kind(divided), "", "realdiv truediv truedivide divide div divide_no_nan dividenonan"),
     "kept apart": Record(Kind(kept_apart), "", "identityn"),  # tf.nn.swish ends in one
     "embedded": Record(Kind(embedded), "Embedding ReversibleEmbedding"),
 }
