@@ -168,6 +168,8 @@ def operation_name(layer: Any) -> str | None:
     if not is_operation(layer):
         return None
     if KERAS_3:
+        if kind == "OfTensorFlow":
+            return str(layer.symbol).split(".")[-1].lower()
         return kind.lower() if type(layer).__module__.split(".")[0] == "keras" else None
     if kind == "TensorFlowOpLayer":
         return str(layer.node_def.op).lower()
