@@ -195,17 +195,32 @@ def test_limits_of_what_is_absurd():
         (found,) = lrp_scale.factors([np.array([R], float)], np.array([amount]), np.array([largest]))
         return found
 
-    assert factor([99.0], 1.0, 1.0) == 1
-    assert factor([101.0], 1.0, 1.0) == 101
-    assert factor([-60.0, -60.0], -1.0, 1.0) == 120
+    assert factor([9.9], 1.0, 1.0) == 1
+    assert factor([10.1], 1.0, 1.0) == 10.1
+    assert factor([-6.0, -6.0], -1.0, 1.0) == 12
     assert factor([5e4, -5e4 + 2], 1.0, 1.0) == 1  # 761 times is what lrp.z has on a VGG-16 that it fits
     assert factor([1e5, -1e5 + 2], 1.0, 1.0) == pytest.approx(2e5 - 2)
     assert factor([9e-4], 1.0, 1.0) == pytest.approx(9e-4)
     assert factor([1.1e-3], 1.0, 5.0) == 1
     assert factor([5.0], 1e-9, 3.0) == 1  # the explained logit happens to be near 0
     assert factor([0.0], 1.0, 1.0) == 1  # said elsewhere
-    two = [np.array([[60.0], [1.0]]), np.array([[60.0], [1.0]])]  # of two inputs
-    np.testing.assert_array_equal(lrp_scale.factors(two, np.ones(2), np.ones(2)), [120, 1])
+    two = [np.array([[6.0], [1.0]]), np.array([[6.0], [1.0]])]  # of two inputs
+    np.testing.assert_array_equal(lrp_scale.factors(two, np.ones(2), np.ones(2)), [12, 1])
+
+
+def test_absurd_relevance_behind_layer_normalization_and_its_way_out():
+    """One value of the layer's input is near 0, and far below the mean that the layer subtracts."""
+    x = keras.Input((3,))
+    model = keras.Model(x, layers.Dense(1, use_bias=False)(layers.LayerNormalization()(layers.Dense(3)(x))))
+    model.set_weights([np.eye(3), np.full(3, -1.0), np.ones(3), np.zeros(3), np.array([[-5.0], [1.0], [1.0]])])
+    X = np.array([[1.0001, 3.0, 5.0]], np.float32)
+    analyzer = rap_keras.create_analyzer("lrp.epsilon", model)
+    R, (text,) = told(lambda: analyzer.analyze(X))
+    assert R.sum() > 1e3 * model.predict(X, verbose=0)[0, 0]
+    assert "by lrp.epsilon" in text
+    assert "Use lrp.attn or lrp.gamma, which know that LayerNormalization subtracts a mean, or rap" in text
+    for way_out in ("lrp.gamma", "rap"):
+        assert told(lambda name=way_out: rap_keras.create_analyzer(name, model).analyze(X))[1] == []
 
 
 def test_no_alarm_for_a_logit_near_zero():

@@ -200,7 +200,8 @@ class LRP(Layerwise):
             self._is_absurd = True
             cause = lrp_scale.cause(checking(self)(samples))
             worst = absurd[np.abs(np.log(factors[absurd])).argmax()]
-            text = lrp_scale.text(self.name, numbered(absurd + first), factors[worst], cause)
+            by_layer_norm = with_layer_norm(self.plan) != self.plan
+            text = lrp_scale.text(self.name, numbered(absurd + first), factors[worst], cause, by_layer_norm)
             warnings.warn(text, stacklevel=5)
 
 

@@ -2,7 +2,9 @@
 
 LRP loses what biases take, so its sum is not the logit, but it is of its order: on trained networks of
 convolutions and ReLUs at most 6 times the logit. Behind BatchNormalization, where the weights are not the
-layer's own and denominators nearly cancel, it has been 1e34 times the logit, and a 1e-5th of it.
+layer's own and denominators nearly cancel, it has been 1e34 times the logit, and a 1e-5th of it. Behind
+LayerNormalization it has been 1e22 times the logit of a Vision Transformer: relevance that passes it unchanged is
+divided by an input that may be near 0 where the output is not.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import numpy as np
 
 from rap_keras.engine.checks.conservation import Check
 
-_LARGEST_SUM, _LARGEST_SIZE, _LEAST_SIZE = 1e2, 1e5, 1e-3
+_LARGEST_SUM, _LARGEST_SIZE, _LEAST_SIZE = 10, 1e5, 1e-3
 """Limits of |sum R| and sum |R| against the logit. LRP-z has a sum |R| of 800 logits on a VGG-16 that it fits."""
 
 
@@ -32,11 +34,20 @@ def factors(outputs: list[np.ndarray], amount: np.ndarray, largest: np.ndarray) 
         return np.where(large | small, size / np.where(small, np.abs(amount), scale), 1.0)
 
 
-def text(method: str, numbers: str, factor: float, cause: str) -> str:
-    """What a warning says; `cause` begins with a comma or is empty."""
+def text(method: str, numbers: str, factor: float, cause: str, by_layer_norm: bool = False) -> str:
+    """What a warning says.
+
+    Args:
+        method: the method's name.
+        numbers: those of the samples, as text.
+        factor: how many times the logit the relevance is.
+        cause: begins with a comma or is empty.
+        by_layer_norm: relevance passes a layer unchanged that subtracts a mean.
+    """
+    others = "lrp.attn or lrp.gamma, which know that LayerNormalization subtracts a mean, or " * by_layer_norm
     return (
         f"the relevance of sample {numbers} is absurd: by {method} the sum of |relevance| is {factor:.2g} times "
-        f"the logit{cause}. Use rap, whose relevance sums to the logit"
+        f"the logit{cause}. Use {others}rap, whose relevance sums to the logit"
     )
 
 
