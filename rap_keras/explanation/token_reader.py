@@ -50,6 +50,7 @@ class Reader:
         arrays, _ = arrays_of(made if len(self.model.inputs) > 1 else made[self.input], self.model)
         ids = arrays[self.input][0].astype(int)
         self._require_known(ids)
+        self._require_short(len(ids))
         sentence, notes = self._sentence(text, ids, arrays, cut, baseline)
         return Sample(name, "text", arrays, None, "", None, "; ".join(notes), sentence)
 
@@ -62,14 +63,7 @@ class Reader:
             keras.Input(sample.inputs[name].shape[1:], dtype=keras_graph.dtype(x).name, name=name)
             for name, x in zip(names, self.model.inputs)
         ]
-        try:
-            output = keras_graph.called_with(self.model, inputs)
-        except Exception as error:  # position embeddings have an end; Keras raises errors of many types
-            length = sample.inputs[self.input].shape[1]
-            raise ValueError(
-                f"the network does not take {length} tokens ({str(error).splitlines()[0]}): let the tokenizer cut "
-                "texts, for tasks of keras_hub by model.preprocessor.sequence_length = 128"
-            ) from error
+        output = keras_graph.called_with(self.model, inputs)
         return remember_loss(keras.Model(inputs, output, name=self.model.name), loss_of(self.model, 0))
 
     def references(self, baseline: str | int | None) -> list[Any]:
@@ -97,7 +91,7 @@ class Reader:
         if isinstance(made, Mapping) or hasattr(made, "keys"):
             found = {name: made[name] for name in names if name in made}
             if not found and len(names) == 1:
-                found = dict.fromkeys(names, next((made[key] for key in OF_TOKENS if key in made), ()))
+                found = next(({names[0]: made[key]} for key in OF_TOKENS if key in made), {})
             if set(found) != set(names):
                 raise ValueError(
                     f"the preprocessing makes {listed(map(repr, made.keys()))} of a text, and the network takes "
@@ -128,6 +122,16 @@ class Reader:
                 f"the tokenizer has {size} tokens, and the network's embedding {counted(rows, 'row')}: {fit}"
             )
 
+    def _require_short(self, length: int) -> None:
+        """Raises ValueError if a layer has positions for fewer tokens."""
+        layers = [layer for layer in self.model._flatten_layers() if type(layer).__name__ == "PositionEmbedding"]
+        longest = min((int(layer.sequence_length) for layer in layers), default=length)
+        if length > longest:
+            raise ValueError(
+                f"the tokenizer makes {length} tokens, and the network has positions for {longest}: let the "
+                f"tokenizer cut texts, for tasks of keras_hub by model.preprocessor.sequence_length = {longest}"
+            )
+
     def _sentence(
         self,
         text: str,
@@ -141,9 +145,7 @@ class Reader:
         special = [number in self.tokenizer.special for number in ids.tolist()]
         content = [n for n in range(len(ids)) if mask[n] and not special[n]]
         if not content:
-            raise ValueError(
-                f"{shortened(text)!r} has no word that the tokenizer knows of: give a text that has words"
-            )
+            raise ValueError(f"the tokenizer finds no word in {shortened(text)!r}: give a text that has words")
         spelled = self._spelled(text, ids, content, cut)
         if not cut and self.tokenizer.whole is not None:
             whole = [number for number in self.tokenizer.whole(text) if number not in self.tokenizer.special]
