@@ -17,7 +17,7 @@ from rap_keras.engine import registered_rules
 from rap_keras.engine.equations import lrp
 from rap_keras.engine.keras_graph import KERAS_3
 from rap_keras.hosts import titles
-from rap_keras.hosts.native import BEYOND_INNVESTIGATE, creation, lrp_methods
+from rap_keras.hosts.native import creation, lrp_methods
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "contributing.md"
 layers = tf.keras.layers
@@ -29,7 +29,6 @@ def as_before(monkeypatch):
     for table in (creation._ANALYZERS, titles._OTHERS, registered_rules.RULES):
         for key, value in list(table.items()):
             monkeypatch.setitem(table, key, value)
-    before = list(BEYOND_INNVESTIGATE)
     yield
     for table in (creation._ANALYZERS, titles._OTHERS, registered_rules.RULES):
         for key in [
@@ -38,7 +37,6 @@ def as_before(monkeypatch):
             if key in ("lrp.own_gamma", "occlusion") or getattr(key, "__name__", "") == "Scale"
         ]:
             del table[key]
-    BEYOND_INNVESTIGATE[:] = before
 
 
 def code() -> str:

@@ -17,11 +17,16 @@ from rap_keras.engine.equations.linear import z_b
 from rap_keras.engine.execution import compiled
 from rap_keras.engine.keras_graph import KERAS_3
 from rap_keras.engine.reading.flattening import predictor
-from rap_keras.hosts.native import BEYOND_INNVESTIGATE, NAMES, WITHOUT_DEFAULTS, lrp_methods
+from rap_keras.hosts.native import NAMES, WITHOUT_DEFAULTS, lrp_methods
 from rap_keras.patterns import PatternComputer
 
 BY_CHANCE = ("smoothgrad", "random")
-COMPARED = [name for name in NAMES if name not in (*WITHOUT_DEFAULTS, *BY_CHANCE, *BEYOND_INNVESTIGATE)]
+OURS = ("grad_cam", "lrp.attn", "lrp.epsilon_gamma_box", "lrp.gamma")
+COMPARED = [
+    name
+    for name in NAMES
+    if name not in (*WITHOUT_DEFAULTS, *BY_CHANCE, *OURS) and not name.endswith(".contrastive")
+]
 
 
 def vgg_like():

@@ -24,12 +24,17 @@ def names() -> Collection[str]:
     """The names of all methods of the host, except those that need options of their own."""
     from rap_keras.hosts import native
 
-    known: Collection[str] = native.NAMES
-    if choice.is_plugin():
-        from rap_keras.hosts import plugin
-
-        known = dict.fromkeys([*plugin.names(), *native.BEYOND_INNVESTIGATE])
+    known = dict.fromkeys([*_of_innvestigate(), *native.NAMES])
     return [name for name in known if name not in native.WITHOUT_DEFAULTS]
+
+
+def _of_innvestigate() -> Collection[str]:
+    """The names of iNNvestigate's methods, including RAP, where it is the host; all others are native."""
+    if not choice.is_plugin():
+        return ()
+    from rap_keras.hosts import plugin
+
+    return plugin.names()
 
 
 def find(name: str) -> str:
@@ -91,8 +96,7 @@ def create(
     own = _own_options(name, patterns, steps)
     from rap_keras.hosts import native
 
-    is_theirs = name in RAP_METHODS or name not in native.BEYOND_INNVESTIGATE
-    if choice.is_plugin() and is_theirs and not (name in native.BY_GRADIENT and _takes_integers(model)):
+    if name in _of_innvestigate() and not (name in native.BY_GRADIENT and _takes_integers(model)):
         from rap_keras.hosts.plugin import innvestigate_methods
 
         return innvestigate_methods.create(name, model, neuron_selection_mode, output, **own)

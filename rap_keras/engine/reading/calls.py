@@ -22,7 +22,9 @@ ALSO_OF_REAL_NUMBERS = frozenset(
 )
 """The operations of Keras 3 that calculate the same of integers and of real numbers, through which relevance goes."""
 
-TAKING_INDICES = frozenset("take takealongaxis gather gather_nd getitem where slice sliceupdate scatterupdate".split())
+TAKING_INDICES = frozenset(
+    "take takealongaxis gather gather_nd getitem where slice sliceupdate scatterupdate".split()
+)
 """The operations in which whole numbers beside real ones are places: relevance does not go there."""
 
 
@@ -115,7 +117,11 @@ class Call:
         map_leaves((self.args, self.kwargs), found.append)
         values = dict(zip(self.inputs, xs))
         return next(
-            (values[a.number] if isinstance(a, Ref) else a for a in found if isinstance(a, Ref) or tf.is_tensor(a)),
+            (
+                values[a.number] if isinstance(a, Ref) else a
+                for a in found
+                if isinstance(a, Ref) or tf.is_tensor(a)
+            ),
             None,
         )
 

@@ -171,7 +171,11 @@ class Merge:
             return a
         shapes = self._shapes[0][0], self._shapes[1][0]
         made = self._tensor(a, b, shapes, symbols=True)
-        return made if isinstance(made, keras.KerasTensor) else self._symbol(a, b, lambda xs: made.at(tf.shape(xs[0])))
+        return (
+            made
+            if isinstance(made, keras.KerasTensor)
+            else self._symbol(a, b, lambda xs: made.at(tf.shape(xs[0])))
+        )
 
     def _tensor(self, a: Any, b: Any, shapes: tuple[Shape, Shape], symbols: bool) -> Any:
         same = isinstance(a, tf.Tensor) and a.shape == b.shape

@@ -128,15 +128,6 @@ _ANALYZERS: dict[str, Callable[..., Analyzer]] = {
 NAMES = _ANALYZERS.keys()
 """The names of all native methods, including those that are registered later."""
 
-BEYOND_INNVESTIGATE = [
-    "grad_cam",
-    "lrp.gamma",
-    "lrp.epsilon_gamma_box",
-    "lrp.attn",
-    *(name for name in NAMES if name.endswith(".contrastive")),
-]
-"""The methods that iNNvestigate does not have. They are native in both hosts."""
-
 _OURS = frozenset(NAMES)
 
 BY_GRADIENT = tuple(
@@ -229,8 +220,6 @@ def register_method(name: str, title: str | None = None) -> Callable[[Any], Any]
                 "(linear, x, w, b, R, nonnegative)"
             )
         _ANALYZERS[name] = create
-        if name not in BEYOND_INNVESTIGATE:
-            BEYOND_INNVESTIGATE.append(name)
         name_method(name, title or name)
         return method
 
