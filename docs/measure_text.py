@@ -1,4 +1,4 @@
-"""Measures how long a text of 512 tokens takes on a BERT of 12 layers, and how much memory, for docs/guide/text.md.
+"""Measures the time and the memory that a text of 512 tokens takes on a BERT of 12 layers, for docs/guide/text.md.
 
     python docs/measure_text.py METHOD
 
