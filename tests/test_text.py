@@ -306,6 +306,24 @@ def test_text_vectorization_in_a_graph():
     assert rap_keras.explain(small(), "the film", preprocessing=Words()).words
 
 
+@eager
+def test_the_page_of_the_documentation(here, capsys):
+    """Its example runs as it stands, and gives what the page says of it."""
+    page = (Path(__file__).parent.parent / "docs" / "guide" / "text.md").read_text("utf-8")
+    (code, *_) = re.findall(r"^```python\n(.*?)^```$", page, re.M | re.S)
+    names = {}
+    keras.utils.set_random_seed(0)
+    exec(code, names)
+    assert (here / "words.png").is_file()
+    contrastive, lrp = names["found"][:2]
+    for answer in (contrastive, lrp):
+        words = [word.text for word in answer.words]
+        assert words == names["sentence"].split()
+        assert words[np.argmax([word.relevance for word in answer.words])] == "dull,"
+        assert words[np.argmin([word.relevance for word in answer.words])] == "superb"
+    assert "Contrastive RAP of 'praise'" in capsys.readouterr().out
+
+
 # --- keras_hub --------------------------------------------------------------------------------------------------
 
 
@@ -374,6 +392,8 @@ def test_bad_texts_are_refused():
         explain("the film", preprocessing="caffe")
     with pytest.raises(ValueError, match="makes 'ids' of a text, and the network takes 'tokens': name the inputs"):
         explain("the film", preprocessing=lambda texts: {"ids": [[2, 3]]})
+    with pytest.raises(ValueError, match=r"of shape \(2,\) of a text for input 'tokens', which takes \(5,\)"):
+        explain("the film", preprocessing=lambda texts: {"tokens": [[2, 3]]})
     with pytest.raises(ValueError, match="region is given with text: give the token numbers as an array"):
         explain("the film", region=np.ones(5, bool))
 
@@ -534,7 +554,7 @@ def test_explanations_of_texts_are_shown(tmp_path, capsys):
     assert '"light dark"' in page
     assert "&lt;b&gt;" in page
     assert (tmp_path / "words.pdf").read_bytes().startswith(b"%PDF")
-    assert Image.open(tmp_path / "words.png").size[0] == 1800
+    assert Image.open(tmp_path / "words.png").size[0] == int(300 * found.figure().get_figwidth())
     with pytest.raises(ValueError, match="overlay is for images"):
         found.save(tmp_path / "x.png", overlay=0.5)
     one = rap_keras.explain(small(), "the film", "rap.contrastive", 1, against=0, preprocessing=Words())

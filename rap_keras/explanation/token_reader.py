@@ -12,7 +12,7 @@ from tensorflow import keras
 from rap_keras.basics.wording import counted, listed
 from rap_keras.engine import keras_graph
 from rap_keras.explanation import tokenizers
-from rap_keras.explanation.photos_and_arrays import Sample, arrays_of
+from rap_keras.explanation.photos_and_arrays import Sample
 from rap_keras.explanation.tokenizers import UNKNOWN, Tokenizer
 from rap_keras.explanation.words import PADDING, Part, Sentence, as_written, joined
 from rap_keras.hosts.native.integrated_gradients import SAMPLE
@@ -47,7 +47,7 @@ class Reader:
         if not text.strip():
             raise ValueError("the text is empty: give a text that has words")
         made, cut = self._made(text)
-        arrays, _ = arrays_of(made if len(self.model.inputs) > 1 else made[self.input], self.model)
+        arrays = self._arrays(made)
         ids = arrays[self.input][0].astype(int)
         self._require_known(ids)
         self._require_short(len(ids))
@@ -104,6 +104,19 @@ class Reader:
         kept = ids[: len(ids) - len(cut)]
         padded = np.pad(kept, (0, max(0, (length or 0) - len(kept))), constant_values=self.tokenizer.padding)
         return {self.input: padded[np.newaxis]}, cut
+
+    def _arrays(self, made: dict[str, Any]) -> dict[str, np.ndarray]:
+        """Arrays in the data types of the inputs; raises ValueError if these take more or fewer tokens."""
+        arrays = {}
+        for name, x in zip(keras_graph.input_names(self.model), self.model.inputs):
+            shape, takes = made[name].shape[1:], tuple(x.shape)[1:]
+            if takes not in (shape, (None,)):
+                raise ValueError(
+                    f"the preprocessing makes numbers of shape {shape} of a text for input '{name}', which takes "
+                    f"{takes}: let it make as many tokens, and fill short texts up with padding"
+                )
+            arrays[name] = made[name].astype(keras_graph.dtype(x).as_numpy_dtype)
+        return arrays
 
     def _require_known(self, ids: np.ndarray) -> None:
         """Raises ValueError if the embedding has fewer rows than the tokenizer has tokens."""

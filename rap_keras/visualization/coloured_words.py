@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 # Lengths are in inches, and parts of the font size.
 _WIDTH = 6.0
 _MARGIN = 0.08
-_LINE, _AFTER = 1.9, 0.7
+_LINE, _AFTER, _SPACE = 1.9, 0.7, 0.45
 _POSITIVE, _NEGATIVE = "255,40,40", "70,110,255"  # in HTML
 _OPACITY = 0.6  # in HTML at most: text of the page's colour stays readable, on a white page and on a dark one
 _LEVELS = (0, 95, 135, 175, 215, 255)  # of the 256 colours of terminals
@@ -117,8 +117,8 @@ def figure(lines: Sequence[Line], style: Style, meaning: tuple[str, str]) -> Fig
     """
     from matplotlib.figure import Figure
 
-    size, width = style.font_size, style.width or _WIDTH
-    least = legend_width(meaning, style) + 2 * _MARGIN
+    size, least = style.font_size, legend_width(meaning, style) + 2 * _MARGIN
+    width = style.width or min(_WIDTH, max(least, *(_wanted(line, size) for line in lines)))
     if width < least:
         raise ValueError(f"width is {width:g} inches, and the meaning of the colours needs {least:.1f}")
     places, top = [], _MARGIN
@@ -138,9 +138,16 @@ def figure(lines: Sequence[Line], style: Style, meaning: tuple[str, str]) -> Fig
     return drawn
 
 
+def _wanted(line: Line, size: float) -> float:
+    """The width of a text in one line."""
+    texts = [[text for text, _ in pairs] for pairs in (line.words, [("apart:", 0.0), *line.apart])]
+    whole = [sum(text_width(text, size) + _SPACE * size / 72 for text in row) for row in texts]
+    return max(text_width(line.title, size), *whole) + 2 * _MARGIN + 0.01
+
+
 def _placed(places: list[Any], words: Sequence[Any], width: float, top: float, size: float) -> float:
     """Adds the places of words in lines, from a height on; the height below them."""
-    space, left = 0.45 * size / 72, _MARGIN
+    space, left = _SPACE * size / 72, _MARGIN
     for text, shade in words:
         wide = text_width(text, size)
         if left > _MARGIN and left + wide > width - _MARGIN:
