@@ -247,8 +247,16 @@ def test_a_rule_for_a_layer_of_the_head_is_refused():
     def rule(Xs, Ys, Rs, state):
         return Rs
 
-    with pytest.raises(ValueError, match=r"rules for logits: .* use 'rap'"):
-        create_analyzer(NAME, model, rules={"logits": rule}).analyze(inputs_of(model))
+    def of_map(linear, x, w, b, R, nonnegative):
+        return x
+
+    for rules, words in (
+        ({"logits": rule}, "logits"),
+        ([("last", of_map)], "last"),
+        ([(keras.layers.Dense, of_map)], "Dense"),
+    ):
+        with pytest.raises(ValueError, match=rf"rules for {words}: .* use 'rap'"):
+            create_analyzer(NAME, model, rules=rules).analyze(inputs_of(model))
     x = inputs_of(model)
     below = create_analyzer(NAME, model, rules={"relu": rule})
     np.testing.assert_array_equal(below.analyze(x), create_analyzer(NAME, model).analyze(x))

@@ -12,6 +12,7 @@ from tensorflow.keras import layers
 import rap_keras
 from rap_keras import RAP
 from rap_keras.engine import registered_rules
+from rap_keras.engine.equations import lrp
 
 
 class Doubled(layers.Layer):
@@ -79,3 +80,37 @@ def test_a_rule_by_its_name_is_no_function():
     model = keras.Sequential([keras.Input((4,)), layers.Dense(2, name="last")])
     with pytest.raises(TypeError, match="the rule of layer 'last' is 'moved': give a function of"):
         RAP(model, rules={"last": "moved"})
+
+
+def by_contribution(linear, x, w, b, R, nonnegative, scale=1.0):
+    return lrp.z(linear, x, scale * w, 0.0, R)
+
+
+def of_layer(Xs, Ys, Rs, state, factor=1.0):
+    return [tf.reduce_sum(Rs[0], axis=-1, keepdims=True) * factor * tf.ones_like(Xs[0])]
+
+
+@pytest.mark.parametrize("rules", [by_contribution, [("any", by_contribution)], {"inner": by_contribution}])
+def test_rules_in_every_form(rules):
+    """A rule whose further arguments have defaults is what its first arguments say."""
+    x = keras.Input((4,))
+    model = keras.Model(x, layers.Dense(2, name="last")(layers.Dense(3, use_bias=False, name="inner")(x)))
+    X = np.random.default_rng(0).normal(size=(2, 4)).astype(np.float32)
+    R = RAP(model, rules=rules).analyze_layers(X)
+    w, x_of_last = model.get_layer("inner").get_weights()[0], X @ model.get_layer("inner").get_weights()[0]
+    np.testing.assert_allclose(R["inner"], X * ((R["last"] / x_of_last) @ w.T), rtol=1e-4)
+
+
+def test_a_rule_of_whole_layers_with_a_default():
+    x = keras.Input((4,))
+    model = keras.Model(x, layers.Dense(2)(layers.Dense(3, name="inner")(x)))
+    with pytest.warns(UserWarning, match="is added at layer 'inner'"):
+        R = RAP(model, rules={"inner": of_layer}).analyze(np.ones((1, 4)))
+    assert np.ptp(R) == 0
+    assert R.sum() == pytest.approx(4 * model.predict(np.ones((1, 4)), verbose=0).max(), rel=1e-5)
+
+
+def test_rules_that_are_none():
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(2)])
+    with pytest.raises(TypeError, match="the rules are 5: give a dict"):
+        RAP(model, rules=5)

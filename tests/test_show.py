@@ -299,4 +299,4 @@ def test_figures_of_explanations(tmp_path, monkeypatch):
 
 
 def test_nothing_is_shown_where_no_notebook_runs():
-    assert not display._in_notebook()
+    assert not display.in_notebook()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rap_keras.cli import completion
+from rap_keras.cli import completion, sentences
 from rap_keras.cli.grouped_help import GroupedCommand
 from rap_keras.cli.inputs import (
     are_arrays,
@@ -69,6 +69,10 @@ Some networks give a map, with scores of all classes at every place. There the s
 region is explained: the places where the class has the highest score, or those of --region. Without --target,
 it is the class that has the highest score at most places. NAME.npz has the region too.
 
+With --text, a text is explained by a network that takes tokens. Its words are printed in the colours of their
+relevance, or with numbers if the output is no terminal. text.png shows them too, and text.npz has the relevance of
+each token, and the tokens. A second text is text-2.
+
 Without IMAGE and --model, the command explains images that come with this package, by a network trained on
 them.
 
@@ -82,7 +86,8 @@ Exit status: 0 if all samples were explained; 1 if some were skipped or have a h
     groups={
         "Network": ["--model", "--custom-objects", "--output-layer"],
         "Photos": ["--preprocessing", "--resize", "--crop"],
-        "Methods": ["--method", "--patterns", "--steps"],
+        "Texts": ["--text"],
+        "Methods": ["--method", "--patterns", "--steps", "--baseline"],
         "What is explained": ["--target", "--against", "--region", "--classes", "--layers"],
         "Figures": ["--format", "--dpi", "--width", "--overlay", "--scale"],
         "Output": ["--output"],
@@ -107,6 +112,7 @@ Exit status: 0 if all samples were explained; 1 if some were skipped or have a h
 @custom_objects_option
 @photo_options
 @output_option
+@sentences.text_options
 @click.option(
     "--method",
     "methods",
@@ -178,8 +184,9 @@ Exit status: 0 if all samples were explained; 1 if some were skipped or have a h
 @click.pass_context
 def explain(context: click.Context, images: tuple[Path, ...], **given: Any) -> None:
     """Explains images as the options, by their names, say; its help is `_HELP`."""
+    sentences.require_text_alone(images, given)
     embedded = not images and given["model_name"] is None
-    if not embedded and (not images or given["model_name"] is None):
+    if not given["texts"] and not embedded and (not images or given["model_name"] is None):
         raise click.UsageError(
             "Give at least one IMAGE and the network with --model, or neither, for images of the package."
         )
@@ -199,6 +206,13 @@ def explain(context: click.Context, images: tuple[Path, ...], **given: Any) -> N
         paths = expand(images)
     require_kept(paths, output)
     asked = _asked(methods or tuple(TITLES), given)
+    look = Look(
+        given["file_format"],
+        given["dpi"],
+        {"scale": given["scale"], "width": given["width"], "overlay": _OPACITY if overlay else None},
+    )
+    if given["texts"]:
+        context.exit(sentences.run(asked, given, look, _make, _tell))
     with blaming("--region"):
         region = None if given["region"] is None else maps.read_region(given["region"])
     context.with_resource(reading_once())
@@ -208,11 +222,6 @@ def explain(context: click.Context, images: tuple[Path, ...], **given: Any) -> N
     with blaming("--output"):
         whole_file.require_writable(output)
     explainer = asked.explainer(classifier, given["model_name"] or _EMBEDDED, _make)
-    look = Look(
-        given["file_format"],
-        given["dpi"],
-        {"scale": given["scale"], "width": given["width"], "overlay": _OPACITY if overlay else None},
-    )
     shown = None if given["layers"] is None else _matching(classifier, given["layers"])
     if overlay:
         _require_images(classifier)
@@ -382,7 +391,7 @@ def _tell_skipped(error: Exception) -> None:
 
 def _tell(answers: Explanations) -> int:
     """Prints what was found out about a sample; how many of its heatmaps are not finite."""
-    for line in lines(answers):
+    for line in [str(answers)] if answers[0].words else lines(answers):
         click.echo(line)
     for answer in answers:
         of = f"of {answer.method} for {answer.sample.name}"

@@ -78,6 +78,8 @@ def _write_numbers(row: Sequence[Explanation], file: Path) -> None:
         "logit": np.array(first.logit),
         "methods": np.array([answer.method for answer in row]),
     }
+    if first.sample.sentence is not None:
+        arrays["tokens"] = np.array(first.sample.sentence.tokens)
     if first.places is not None:
         arrays["region"] = first.places
     if first.probability is not None:

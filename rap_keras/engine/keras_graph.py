@@ -168,6 +168,8 @@ def operation_name(layer: Any) -> str | None:
     if not is_operation(layer):
         return None
     if KERAS_3:
+        if kind == "OfTensorFlow":
+            return str(layer.symbol).split(".")[-1].lower()
         return kind.lower() if type(layer).__module__.split(".")[0] == "keras" else None
     if kind == "TensorFlowOpLayer":
         return str(layer.node_def.op).lower()
@@ -322,6 +324,14 @@ def called_again(layer: Any, *args: Any, **kwargs: Any) -> Any:
     if KERAS_3:
         return twin(layer, _inbound_nodes=[], _outbound_nodes=[])(*args, **kwargs)
     return type(layer).from_config(layer.get_config())(*args, **kwargs)
+
+
+def called_with(model: keras.Model, inputs: list[Any]) -> Any:
+    """The output of a model for symbolic tensors in the order of its inputs; in Keras 3 it gets no new node."""
+    structure = getattr(_graph(model), "_inputs_struct" if KERAS_3 else "_nested_inputs", None)
+    named = dict(zip(input_names(model), inputs))
+    given = named if isinstance(structure, dict) else inputs if len(inputs) > 1 else inputs[0]
+    return called_again(model, given) if KERAS_3 else model(given)
 
 
 def without_activation(layer: Any, given: Any) -> Any:

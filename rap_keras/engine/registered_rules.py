@@ -14,12 +14,12 @@ RULES: dict[type, Callable[..., Any]] = {}
 def register_rule(layer: type, rule: Callable[..., Any]) -> None:
     """Makes `rule` the rule of a layer class, for all analyzers created from now on.
 
-    A rule is a reverse mapping as in iNNvestigate: it gets the layer's input tensors, its output tensors and the
+    A rule, which iNNvestigate calls a reverse mapping, gets the layer's input tensors, its output tensors and the
     relevances of the outputs, and returns the relevances of the inputs in their order, each shaped as its input.
     `state["layer"]` is the layer, `state["call"].run(Xs)` gives its outputs for other inputs, and
     `state["reference"]` tells whether the authors' program is followed. Ready-made rules are in
-    `rap_keras.engine.rules.unweighted`: `unchanged`, `moved`, `averaged`, `added`. Subclasses of the layer class
-    do not inherit the rule.
+    `rap_keras.engine.rules.unweighted`: `unchanged`, `moved`, `averaged`, `added`, `multiplied`. Subclasses
+    of the layer class do not inherit the rule.
 
     Examples:
         >>> def halved(Xs, Ys, Rs, state):

@@ -10,11 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from rap_keras.basics.wording import counted, listed
 from rap_keras.explanation.photos_and_arrays import Sample
+from rap_keras.explanation.words import Part, Word, summed
 from rap_keras.hosts.titles import title
 
 if TYPE_CHECKING:
     import numpy as np
     from matplotlib.figure import Figure
+
+    from rap_keras.visualization.coloured_words import Line
+    from rap_keras.visualization.colours import Style
 
 
 class _Pictured:
@@ -23,14 +27,21 @@ class _Pictured:
     def figure(self, **options: Any) -> Figure:
         """The photo or sample and its relevance as a `matplotlib.figure.Figure`; options as `save` takes them.
 
-        Several explanations have a row for each class and a column for each method.
+        Several explanations have a row for each class and a column for each method; those of texts are below each
+        other.
         """
         return _figure_of(_each(self), **options)
 
     def show(self, **options: Any) -> None:
-        """Shows the figure in a notebook, or else in the viewer for pictures; options as for `save`."""
+        """Shows the figure in a notebook, or else in the viewer for pictures; options as for `save`.
+
+        Words of a text are printed in their colours, unless in a notebook.
+        """
         from rap_keras.visualization import display
 
+        if self._is_of_text() and not display.in_notebook():
+            print(_printed(_each(self), **options))
+            return
         display.display(self.figure(**options))
 
     def save(self, path: str | Path, dpi: float = 300, **options: Any) -> None:
@@ -40,7 +51,8 @@ class _Pictured:
             >>> explanation.save("figure.pdf", width=3.3)  # one column of a paper, 8 pt, fonts embedded
 
         Args:
-            path: Ends in .pdf, .svg, .png, or another format of matplotlib. Missing folders are made.
+            path: Ends in .pdf, .svg, .png, or another format of matplotlib; for texts also .html. Missing
+                folders are made.
             dpi: Dots per inch of pictures.
             **options: scale, absolute, overlay, colormap, width and font_size, as `visualization.picture` has
                 them.
@@ -51,15 +63,29 @@ class _Pictured:
             ValueError: There is no such format, an option is out of range, or relevance is not finite.
         """
         from rap_keras import visualization
+        from rap_keras.basics import whole_file
+        from rap_keras.visualization.coloured_words import as_page
 
+        if self._is_of_text() and Path(path).suffix.lower() in (".html", ".htm"):
+            whole_file.write(Path(path), as_page(*_lines(_each(self), **options)).encode("utf-8"))
+            return
         visualization.save(self.figure(**options), path, dpi)
+
+    def __str__(self) -> str:
+        return _printed(_each(self)) if self._is_of_text() else repr(self)
+
+    def _is_of_text(self) -> bool:
+        return any(answer.sample.sentence for answer in _each(self))
 
     def _repr_html_(self) -> str:
         import html
 
         from rap_keras.visualization import display
+        from rap_keras.visualization.coloured_words import as_html
 
         answers = _each(self)
+        if self._is_of_text():
+            return as_html(*_lines(answers))
         text = "<br>".join(html.escape(repr(answer)[1:-1]) for answer in answers)
         return f"<div>{display.as_html(self.figure(), repr(Explanations(answers)))}<br><small>{text}</small></div>"
 
@@ -121,6 +147,33 @@ class Explanation(_Pictured):
         """
         return None if self.score is None else self.score - self.sum
 
+    @property
+    def words(self) -> list[Word]:
+        """The words of a text and the sums of their tokens' relevance, in their order; empty for other samples."""
+        return self._summed(self.sample.sentence.words) if self.sample.sentence else []
+
+    @property
+    def apart(self) -> list[Word]:
+        """What else of a text has relevance: special tokens, padding and other inputs of the network.
+
+        With that of `words` it adds up to `sum`.
+        """
+        sentence = self.sample.sentence
+        if sentence is None:
+            return []
+        others = {name: values for name, values in self.relevances.items() if name != sentence.input}
+        found = [Word(name, float(values.sum(dtype=float))) for name, values in others.items() if values.any()]
+        return [*self._summed(sentence.apart), *found]
+
+    @property
+    def baseline(self) -> str:
+        """What Integrated Gradients compare the tokens of a text with; "" for other methods and samples."""
+        sentence = self.sample.sentence
+        return sentence.baseline if sentence and self.method == "integrated_gradients" else ""
+
+    def _summed(self, parts: Sequence[Part]) -> list[Word]:
+        return summed(parts, self.relevances[self.sample.sentence.input]) if self.sample.sentence else []
+
     def of_places(self) -> str:
         """How many places of a map it is about, and "" for other networks."""
         return "" if self.places is None else f"{self.places.sum()} of {counted(self.places.size, 'place')}"
@@ -149,7 +202,7 @@ class Explanation(_Pictured):
         lost = "" if self.lost is None else f" ({abs(self.lost):.2g} {'lost' if self.lost >= 0 else 'gained'}{at})"
         turned = f", {_turned(self)}" if _is_turned(self) else ""
         score = f", score {self.own_score()}" if self.own_score() else ""
-        prepared = f", {self.sample.prepared}" if self.sample.prepared else ""
+        prepared = "".join(f", {told}" for told in (self.baseline, self.sample.prepared) if told)
         return (
             f"<{title(self.method)} of {self.label!r}{against}: {self.quantity} {self.logit:.6g}{probability}"
             f"{score}, relevance sums to {self.sum:.6g}{lost}{turned}{prepared}>"
@@ -157,7 +210,7 @@ class Explanation(_Pictured):
 
 
 class Explanations(_Pictured, tuple[Explanation, ...]):
-    """Explanations of one sample by several methods or of several classes, with one figure for all."""
+    """Explanations by several methods, of several classes or of several texts, with one figure for all."""
 
     def __getattr__(self, name: str) -> Any:
         hint = ""
@@ -179,6 +232,45 @@ def by_target(answers: Sequence[Explanation]) -> list[list[Explanation]]:
     return [[answer for answer in answers if answer.target == target] for target in targets]
 
 
+def _style(options: dict[str, Any]) -> Style:
+    """The options of a figure; raises TypeError if there is no such option, ValueError if one is out of range."""
+    from rap_keras.visualization.colours import Style
+
+    unknown = [name for name in options if name not in Style._fields]
+    if unknown:
+        raise TypeError(f"figures have no option {listed(unknown, 'or')}: there are {listed(Style._fields)}")
+    return Style(**options).checked()
+
+
+def _lines(answers: Sequence[Explanation], **options: Any) -> tuple[list[Line], Style, tuple[str, str]]:
+    """The words of texts as they are drawn, and what their colours mean."""
+    from rap_keras.visualization.coloured_words import Line
+    from rap_keras.visualization.display import require_no_overlay
+    from rap_keras.visualization.image_figures import meaning
+
+    style = _style(options)
+    require_no_overlay(style)
+    several = len({answer.sample.name for answer in answers}) > 1
+    heads = [f"{answer.sample.name}: " * several + title(answer.method) for answer in answers]
+    labels = [f"{head}, {_label_of([answer], in_one_line=True)}" for head, answer in zip(heads, answers)]
+    lines = [Line(label, answer.words, answer.apart) for label, answer in zip(labels, answers)]
+    names, is_turned = [title(answer.method) for answer in answers], any(map(_is_turned, answers))
+    return lines, style, meaning(names, style, is_turned)
+
+
+def _printed(answers: Sequence[Explanation], **options: Any) -> str:
+    """What is printed of texts, in colours if standard output is a terminal."""
+    import sys
+
+    from rap_keras.visualization.coloured_words import as_text, has_colours
+
+    lines, style, _ = _lines(answers, **options)
+    several = len({answer.sample.name for answer in answers}) > 1
+    titles = [f"{answer.sample.name}: " * several + repr(answer)[1:-1] for answer in answers]
+    told = [line._replace(title=title) for line, title in zip(lines, titles)]
+    return as_text(told, style, has_colours(sys.stdout))
+
+
 def _figure_of(answers: Sequence[Explanation], **options: Any) -> Figure:
     """A row for each class and a column for each method, beside the photo or in the shape of the sample.
 
@@ -190,15 +282,14 @@ def _figure_of(answers: Sequence[Explanation], **options: Any) -> Figure:
     """
     import numpy as np
 
-    from rap_keras.visualization.colours import Style
+    from rap_keras.visualization import coloured_words
     from rap_keras.visualization.display import require_no_overlay
     from rap_keras.visualization.image_figures import Row, drawn
     from rap_keras.visualization.sample_pictures import Cell, stacked
 
-    unknown = [name for name in options if name not in Style._fields]
-    if unknown:
-        raise TypeError(f"figures have no option {listed(unknown, 'or')}: there are {listed(Style._fields)}")
-    style, sample, rows = Style(**options).checked(), answers[0].sample, by_target(answers)
+    style, sample, rows = _style(options), answers[0].sample, by_target(answers)
+    if sample.sentence is not None:
+        return coloured_words.figure(*_lines(answers, **options))
     if sample.photo is not None:
         labels = [_label_of(row, in_one_line=len(rows) == 1) for row in rows]
         maps = [{title(answer.method): _heatmap(answer) for answer in row} for row in rows]
@@ -250,7 +341,7 @@ def _label_of(row: Sequence[Explanation], in_one_line: bool) -> str:
     if turned:
         only = "" if len(turned) == len(row) else f"\n{textwrap.fill(f'in {_methods(turned)}', 24)}"
         parts.append(_turned(first).replace(": ", ":\n") + only)
-    parts += [first.sample.note, first.sample.prepared]
+    parts += [first.sample.note, first.baseline, first.sample.prepared]
     empty = [answer for answer in row if answer.is_empty()]
     if empty:
         parts.append(f"no relevance:\n{textwrap.fill(_methods(empty), 24)}")

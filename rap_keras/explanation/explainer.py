@@ -148,7 +148,10 @@ IN_PYTHON = Spelling(
 
 
 class Asked(NamedTuple):
-    """What is asked of a network, as the user gives it; a target of None is the class with the largest logit."""
+    """What is asked of a network, as the user gives it; a target of None is the class with the largest logit.
+
+    `references` has what Integrated Gradients begin with at each input; it is given where the samples are texts.
+    """
 
     methods: Sequence[str]
     targets: Sequence[Any]
@@ -157,6 +160,7 @@ class Asked(NamedTuple):
     patterns: Patterns | str | Path | None
     steps: int | None
     spelling: Spelling = IN_PYTHON
+    references: Sequence[Any] | None = None
 
     def require_methods(self) -> None:
         """Raises ValueError if there is no such method, or none that has steps."""
@@ -196,8 +200,8 @@ class Asked(NamedTuple):
         by_index = is_by_index(classifier, targets, against)
         analyzers = {
             name: make(
-                (name, by_index, self.steps),
-                partial(analyzer_of, name, classifier, by_index, self.patterns, self.steps),
+                (name, by_index, self.steps, *(self.references or ())),
+                partial(analyzer_of, name, classifier, by_index, self.patterns, self.steps, self.references),
             )
             for name in self.methods
         }
@@ -246,8 +250,9 @@ def analyzer_of(
     by_index: bool,
     patterns: Patterns | str | Path | None,
     steps: int | None = None,
+    references: Sequence[Any] | None = None,
 ) -> Any:
-    """An analyzer of a method for a classifier.
+    """An analyzer of a method for a classifier; a native one of a network that takes tokens.
 
     Raises:
         NotAnalyzeableModelException: the method cannot explain such a model.
@@ -255,6 +260,9 @@ def analyzer_of(
     """
     from rap_keras.hosts import methods
 
+    if references is not None:
+        mode = "index" if by_index else "max_activation"
+        return methods.create_native(name, classifier.model, patterns, steps, mode, references)
     if classifier.map is not None:
         return methods.create_native(name, classifier.map, patterns, steps)
     if by_index and len(classifier.model.inputs) > 1:

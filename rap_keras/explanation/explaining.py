@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +16,10 @@ from rap_keras import models
 from rap_keras.basics.wording import counted
 from rap_keras.datasets import images
 from rap_keras.datasets.array_files import is_array_file
+from rap_keras.explanation import texts
 from rap_keras.explanation.answers import Explanation, Explanations
 from rap_keras.explanation.classifiers import Classifier, PhotoClassifier, classifier_of, warn_of_preprocessing
-from rap_keras.explanation.explainer import Asked
+from rap_keras.explanation.explainer import Asked, Explainer
 from rap_keras.explanation.kept import at_home
 from rap_keras.explanation.photos_and_arrays import Sample, arrays_of, load_arrays, of_arrays, of_photo
 from rap_keras.hosts.methods import needs_patterns
@@ -41,8 +43,9 @@ def explain(
     output: str | int | None = None,
     patterns: Patterns | str | Path | None = None,
     steps: int | None = None,
+    baseline: str | int | None = None,
 ) -> Explanation | Explanations:
-    """Explains a network's decision about one photo, or about one sample of any other kind.
+    """Explains a network's decision about one photo, about texts, or about one sample of any other kind.
 
     A final softmax or sigmoid is removed; a network of one sigmoid unit has two classes. A regression has outputs
     in place of classes, see `rap_keras.models.is_regression`. For many samples use `rap_keras.create_analyzer`.
@@ -50,19 +53,22 @@ def explain(
     Examples:
         >>> both = rap_keras.explain(model, "photo.jpg", ["rap", "gradient"], [281, 207], preprocessing="caffe")
         >>> both.save("figure.pdf", width=3.3)
+        >>> print(rap_keras.explain(classifier, "a great film", "rap.contrastive"))  # a task of keras_hub
 
     Args:
         model: A Keras model, or the name of a network or file, as `rap_keras.models.load_model` takes it.
         sample: With `preprocessing` a photo: a path, an image of Pillow, or RGB, uint8, (H, W, 3). Without it the
             network's input, with or without a batch axis: an array, a .npy or .npz file, and for several inputs a
-            list or a dict by their names.
+            list or a dict by their names. For networks that take tokens, a text or a list of texts.
         method: The name of a method, or several, of `rap_keras.methods.names()`, such as "rap.contrastive".
         target: The number or the name of the class to explain, or several. None is the class with the largest
             logit, and for a map the class that is the highest at most places.
         preprocessing: What the network was trained with: "caffe" (VGG, ResNet), "tf" (MobileNet, Inception),
             "torch", "unit" (0 to 1), "raw" (0 to 255, where the network scales photos itself), a function from
             RGB, float32, (N, H, W, 3), 0 to 255, to the network's input, or "MODULE:FUNCTION". Networks given by
-            name and image tasks of keras_hub have their own. Photos are resized to the network's input.
+            name and tasks of keras_hub have their own. Photos are resized to the network's input. For texts a
+            tokenizer or preprocessor of keras_hub, a TextVectorization layer, or a function from a list of texts
+            to token numbers, (N, length); networks that begin with a TextVectorization have their own.
         against: The class to compare with, for contrastive methods.
         region: Where a network whose output is a map is explained: boolean, (H, W), or for classes of each time
             step (steps,). The default is where the class is the highest of all.
@@ -70,9 +76,11 @@ def explain(
         output: The output to explain, by name or number, of a model that has several.
         patterns: What "pattern.attribution" and "pattern.net" need.
         steps: The number of steps of "integrated_gradients", 64 by default. A warning says how many are needed.
+        baseline: For texts, the token that "integrated_gradients" compare all tokens with: "padding", which is the
+            default, "mask", or the number of a token.
 
     Returns:
-        An `Explanation`; with several methods or targets, `Explanations`, a tuple of them.
+        An `Explanation`; with several methods, targets or a list of texts, `Explanations`, a tuple of them.
 
     Raises:
         ConnectionError: The weights of a network given by its name cannot be downloaded.
@@ -85,9 +93,10 @@ def explain(
             samples, or the sample or an option does not fit the network.
     """
     asked = Asked(_several(method), _several(target), against, classes, patterns, steps)
-    found = _answers(asked, model, sample, preprocessing, region, output)
+    found = _answers(asked, model, sample, preprocessing, region, output, baseline)
     is_one = isinstance(method, str) and (target is None or isinstance(target, (int, str, np.integer)))
-    return found[0] if is_one else found
+    several = isinstance(sample, (list, tuple)) and found[0].sample.sentence is not None
+    return found[0] if is_one and not several else found
 
 
 def _answers(
@@ -97,6 +106,7 @@ def _answers(
     preprocessing: Preprocessing | None,
     region: Any,
     output: str | int | None,
+    baseline: str | int | None,
 ) -> Explanations:
     asked.require_methods()
     with at_home(model) as keep:
@@ -106,14 +116,31 @@ def _answers(
         whole = keep(chosen, lambda: models.one_output(loaded, output))
         if preprocessing is None and is_name and (_is_photo(given) or getattr(given, "dtype", None) == np.uint8):
             preprocessing = models.own_preprocessing(str(model))
-        _refuse_text(loaded, given)
-        classifier = keep((chosen, "logits"), lambda: classifier_of(whole), lambda: _copied("logits", whole, None))
-        sample = _prepared(classifier, loaded, given, preprocessing, region)
 
-        def make(key: tuple[Any, ...], build: Callable[[], Any]) -> Any:
-            return keep((chosen, *key), build, lambda: (classifier, *_copied(key[0], whole, asked.patterns)))
+        def explainer_of(asked: Asked, key: str, network: Callable[[], keras.Model], made_of: Any) -> Explainer:
+            changing = lambda: (made_of, *_copied("logits", whole, None))  # noqa: E731
+            classifier = keep((chosen, key), lambda: classifier_of(network()), changing)
 
-        return asked.explainer(classifier, model, make).answers(sample)
+            def make(key: tuple[Any, ...], build: Callable[[], Any]) -> Any:
+                return keep((chosen, *key), build, lambda: (classifier, *_copied(key[0], whole, asked.patterns)))
+
+            return asked.explainer(classifier, model, make)
+
+        given_texts = texts.of_sample(loaded, whole, given)
+        if given_texts is not None:
+            if region is not None:
+                raise ValueError(
+                    "region is given with text: give the token numbers as an array, or leave region out"
+                )
+            reader = texts.reader(loaded, whole, preprocessing)
+            of_shape = partial(explainer_of, key="logits of tokens")
+            found = texts.answers(reader, asked, given_texts, baseline, of_shape)
+            return Explanations(answer for of_text in found for answer in of_text)
+        if baseline is not None:
+            raise ValueError("baseline is for texts, and the sample is none: leave baseline out")
+        explainer = explainer_of(asked, "logits", lambda: whole, None)
+        sample = _prepared(explainer.classifier, loaded, given, preprocessing, region)
+        return explainer.answers(sample)
 
 
 def _copied(key: Any, whole: keras.Model, patterns: Any) -> tuple[Any, ...]:
@@ -150,18 +177,6 @@ def _is_photo(sample: Any) -> bool:
     if isinstance(sample, (str, Path)):
         return not is_array_file(Path(sample))
     return isinstance(sample, Image.Image)
-
-
-def _refuse_text(model: keras.Model, given: Any) -> None:
-    """Raises ValueError if text is given to a task of keras_hub that makes tokens of it."""
-    if getattr(getattr(model, "preprocessor", None), "tokenizer", None) is None:
-        return
-    first = given[0] if isinstance(given, (list, tuple, np.ndarray)) and len(given) else given
-    if isinstance(first, (str, bytes)) and not is_array_file(Path(str(first))):
-        raise ValueError(
-            "text is given, and explain takes numbers: give the tokens that the model's own preprocessor makes of "
-            "it, rap_keras.explain(model, model.preprocessor([text]))"
-        )
 
 
 def _prepared(

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     import numpy as np
     from tensorflow import keras
 
+    from rap_keras.explanation.words import Sentence
+
 
 # VGG-16 needs about 4 GB for a photo of this size.
 _MOST_PIXELS = 1_000_000
@@ -25,7 +27,8 @@ class Sample(NamedTuple):
     network's input, a batch of one, (1, ...). `photo` is what is shown of an image, uint8, (H, W, 3), with a
     `note` for the figure if that is not the whole of it; it is None for samples of other kinds. `region` is the
     part of what is asked about that the network sees, boolean, (H, W), or None. `prepared` is what is told if the
-    network's own preprocessor was used, else "".
+    network's own preprocessor was used, or if a tokenizer did not take all of a text; else "". `sentence` is that
+    of a text.
     """
 
     name: str
@@ -35,6 +38,7 @@ class Sample(NamedTuple):
     note: str
     region: np.ndarray | None
     prepared: str = ""
+    sentence: Sentence | None = None
 
     @property
     def x(self) -> np.ndarray | list[np.ndarray]:

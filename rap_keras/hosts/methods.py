@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -117,10 +117,15 @@ def require_steps(names: Collection[str]) -> None:
         )
 
 
-def _own_options(name: str, patterns: Any, steps: int | None) -> dict[str, Any]:
+def _own_options(
+    name: str, patterns: Any, steps: int | None, references: Sequence[Any] | None = None
+) -> dict[str, Any]:
     """The options that only some methods have; raises ValueError if one needs patterns and there are none."""
-    if name == "integrated_gradients" and steps is not None:
-        return {"steps": require_positive("steps", steps)}
+    if name == "integrated_gradients":
+        own: dict[str, Any] = {} if steps is None else {"steps": require_positive("steps", steps)}
+        if references is not None:
+            own["reference_inputs"] = references if len(references) > 1 else references[0]
+        return own
     if not needs_patterns(name):
         return {}
     if patterns is None:
@@ -138,9 +143,14 @@ def _native(name: str, model: keras.Model, neuron_selection_mode: str, **own: An
 
 
 def create_native(
-    name: str, model: keras.Model, patterns: Patterns | str | Path | None = None, steps: int | None = None
+    name: str,
+    model: keras.Model,
+    patterns: Patterns | str | Path | None = None,
+    steps: int | None = None,
+    neuron_selection_mode: str = "index",
+    references: Sequence[Any] | None = None,
 ) -> Any:
-    """Creates a native analyzer, in both hosts, with neuron_selection_mode="index".
+    """Creates a native analyzer, in both hosts.
 
     It takes regions of a map, and a chosen class of a model with several inputs. iNNvestigate's own analyzers
     explain one neuron at a time, and fail if a neuron is chosen for a model with several inputs.
@@ -150,6 +160,8 @@ def create_native(
         model: as for `create`.
         patterns: as for `create`.
         steps: as for `create`.
+        neuron_selection_mode: as for `create`.
+        references: of "integrated_gradients", its `reference_inputs` for each input; other methods ignore it.
 
     Raises:
         ValueError: as for `create`; or only iNNvestigate has the method.
@@ -161,9 +173,9 @@ def create_native(
     if name not in native.NAMES:
         raise ValueError(
             f"{name} is only in iNNvestigate, which takes neither a region of a map nor a chosen class of a model "
-            f"with several inputs: use one of {', '.join(native.NAMES)}"
+            f"with several inputs, nor text: use one of {', '.join(native.NAMES)}"
         )
-    return _native(name, model, "index", **_own_options(name, patterns, steps))
+    return _native(name, model, neuron_selection_mode, **_own_options(name, patterns, steps, references))
 
 
 def explains_single_images(analyzer: Any) -> bool:

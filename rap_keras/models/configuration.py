@@ -215,9 +215,13 @@ def _may_be_operation(entry: Entry) -> bool:
     return not entry.content.get("module") and "trainable" not in entry.config
 
 
+_OF_MASKS = {"NotEqual", "Any"}
+"""What Keras 3 writes to a file for the masks of Embedding and Masking."""
+
+
 def _is_unknown_operation(entry: Entry, name: str) -> bool:
     """Whether it is one of the operations of Keras 3 (`keras.ops`) that have no rule."""
-    if not KERAS_3 or is_known(name):
+    if not KERAS_3 or is_known(name) or name in _OF_MASKS:
         return False
     operations = {operation.replace("_", "") for operation in dir(keras.ops)}
     of_operations = str(entry.content.get("module")).startswith("keras.src.ops.")
@@ -250,7 +254,7 @@ def _is_known(content: dict[str, Any], name: str) -> bool:
     if key not in (None, name):
         return False
     if KERAS_3 and isinstance(module, str) and module.startswith("keras.src.ops."):
-        return is_known(name)
+        return is_known(name) or name in _OF_MASKS
     if isinstance(module, str) and ".applications." in module and name in _OF_APPLICATIONS:
         return _of_keras(module)
     is_class = name in _NOT_EXPORTED or name in _names(_CLASSES, inspect.isclass)

@@ -225,7 +225,7 @@ def _before(tensor: Any) -> Any:
     """What `tensor` would be without a final activation, None if there is none that can be removed."""
     node, place = keras_graph.producer(tensor)
     layer, given = node.layer, node.args[0] if node.args else next(iter(node.kwargs.values()))
-    if opened_layers.can_be_opened(layer):
+    if opened_layers.can_be_opened(node):
         graph = graph_within(node)
         logits = _without_end(graph, place) if graph else None
         return logits and tf.nest.flatten(rewritten(layer, logits)(node.inputs))[place]
@@ -256,7 +256,7 @@ def _without_end(graph: Opened, place: int) -> Opened | None:
         layer: Any = None
         if isinstance(node.layer, keras.Model) and keras_graph.nodes(node.layer):
             layer = to_logits(node.layer)
-        elif opened_layers.can_be_opened(node.layer):
+        elif opened_layers.can_be_opened(node):
             shapes = [tuple(x.shape) for x in node.inputs]
             inner = opened_layers.opened(node, shapes, [graph.second[id(x)] for x in node.inputs])
             logits = _without_end(inner, place)

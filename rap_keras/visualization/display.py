@@ -142,7 +142,7 @@ def save(figure: Figure, path: str | Path, dpi: float = PRINT_DPI) -> None:
 
 def display(figure: Figure) -> None:
     """Shows a figure: in a notebook below the cell, else in the viewer for pictures; without one it warns."""
-    if _in_notebook():
+    if in_notebook():
         from IPython.display import Image
         from IPython.display import display as display_below
 
@@ -200,7 +200,8 @@ def _shown_by_viewer(png: bytes) -> bool:
     return any(viewer.show(Image.open(io.BytesIO(png))) for viewer in viewers)
 
 
-def _in_notebook() -> bool:
+def in_notebook() -> bool:
+    """Whether the program runs in a notebook."""
     if "IPython" not in sys.modules:
         return False
     from IPython import get_ipython

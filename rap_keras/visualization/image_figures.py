@@ -134,18 +134,17 @@ def drawn(rows: Sequence[Row], style: Style, cell: float | None = None, is_turne
         ValueError: the figure's width is too small for one image beside the labels, or for the colours.
     """
     size, headings = style.font_size, list(rows[0].heatmaps)
-    words = _MEANING if headings == ["RAP"] and not is_turned else _SIGNS
-    words = ("0", "strongest") if style.absolute else words
+    words = meaning(headings, style, is_turned)
     if rows[0].photo is not None and style.overlay is None:
         headings.insert(0, "photo")
     is_title = cell is None and len(rows) == 1
     labels = ["" if is_title else row.label for row in rows]
     left = _MARGIN
     if any(labels):
-        left += max(_text_width(label, size) for label in labels) + 2 * _GAP
+        left += max(text_width(label, size) for label in labels) + 2 * _GAP
     cell, across = _columns(headings, style, left, cell)
     content = left + across * (cell + _GAP) - _GAP + _MARGIN
-    needed = _legend_width(words, style) + 2 * _MARGIN
+    needed = legend_width(words, style) + 2 * _MARGIN
     width = style.width or max(content, needed)
     if width < needed:
         raise ValueError(_too_narrow(style, "the meaning of the colours needs", needed))
@@ -169,15 +168,22 @@ def drawn(rows: Sequence[Row], style: Style, cell: float | None = None, is_turne
                 x = left + (column - start) * (cell + _GAP)
                 places.append((number, column, names[column] * has_heads, (x, top, cell, cell * down / right)))
             top += cell * down / right + _GAP
-    figure = _new_figure(width, top - _GAP + _legend_height(size))
+    figure = _new_figure(width, top - _GAP + legend_height(size))
     for number, column, name, place in places:
         label = labels[number] if column == 0 else ""
         _show(figure, place, _image(rows[number], headings[column], style), size, name, label)
     if title:
         y = 1 - _MARGIN / figure.get_figheight()
         figure.text(0.5, y, title, fontsize=size, color=INK, ha="center", va="top", parse_math=False)
-    _legend(figure, min(max(centre, needed / 2), width - needed / 2), words, style)
+    legend(figure, min(max(centre, needed / 2), width - needed / 2), words, style)
     return figure
+
+
+def meaning(methods: Sequence[str], style: Style, is_turned: bool) -> tuple[str, str]:
+    """What the two ends of the colours mean, for the titles of all methods in a figure."""
+    if style.absolute:
+        return "0", "strongest"
+    return _MEANING if set(methods) == {"RAP"} and not is_turned else _SIGNS
 
 
 def _columns(headings: Sequence[str], style: Style, left: float, cell: float | None) -> tuple[float, int]:
@@ -185,7 +191,7 @@ def _columns(headings: Sequence[str], style: Style, left: float, cell: float | N
     if style.width is None:
         return cell or _CELLS.get(len(headings), _CELL), len(headings)
     words = [word for heading in headings for word in heading.split()]
-    narrowest = max(_NARROWEST, *(_text_width(word, style.font_size) for word in words))
+    narrowest = max(_NARROWEST, *(text_width(word, style.font_size) for word in words))
     room = style.width - left - _MARGIN + _GAP
     fitting = int(room / (narrowest + _GAP))
     if fitting < 1:
@@ -250,19 +256,19 @@ def layer_strip(
     places, left, top, right = [], _MARGIN, _MARGIN + heading, _MARGIN
     for label, shape, _ in panels:
         width = _BAR if len(shape) == 1 else min(_PANEL * shape[1] / shape[0], WIDEST)
-        slot = max(width, _text_width(label, _NAME), _text_width(_shape_text(shape), _SMALL))
+        slot = max(width, text_width(label, _NAME), text_width(_shape_text(shape), _SMALL))
         if left > _MARGIN and left + slot > WIDEST:
             left, top = _MARGIN, top + _PANEL + heading + 2 * _LINE * _SMALL
         places.append((left + (slot - width) / 2, top, width, _PANEL))
         right = max(right, left + slot)
         left += slot + 2 * _GAP
     words = _SIGNS if negative_logit else _MEANING
-    bottom = top + _PANEL + _LINE * _SMALL + _legend_height(_NAME)
-    figure = _new_figure(max(right, _legend_width(words, style)) + _MARGIN, bottom)
+    bottom = top + _PANEL + _LINE * _SMALL + legend_height(_NAME)
+    figure = _new_figure(max(right, legend_width(words, style)) + _MARGIN, bottom)
     for (label, shape, image), place in zip(panels, places):
         axes = _show(figure, place, image, _NAME, label)
         axes.set_xlabel(_shape_text(shape), fontsize=_SMALL, color=GREY, labelpad=2)
-    _legend(figure, figure.get_figwidth() / 2, words, style)
+    legend(figure, figure.get_figwidth() / 2, words, style)
     return figure
 
 
@@ -339,21 +345,21 @@ def _show(
     return axes
 
 
-def _legend_height(font_size: float) -> float:
+def legend_height(font_size: float) -> float:
     """Height of the colour bar with its words, its note and the space around it."""
     return 0.14 + _BAR_HEIGHT + _LINE * font_size + 0.05
 
 
-def _legend_width(words: tuple[str, str], style: Style) -> float:
+def legend_width(words: tuple[str, str], style: Style) -> float:
     """The width that the colour bar needs, with its words and its note."""
-    wings = max(_text_width(word, style.font_size) for word in words) + 0.1
-    return max(_BAR_WIDTH + 2 * wings, _text_width(style.note(), style.font_size))
+    wings = max(text_width(word, style.font_size) for word in words) + 0.1
+    return max(_BAR_WIDTH + 2 * wings, text_width(style.note(), style.font_size))
 
 
-def _legend(figure: Figure, centre: float, words: tuple[str, str], style: Style) -> None:
-    """A bar of the colours in the `_legend_height` at the foot of a figure; `words` say what its ends mean."""
+def legend(figure: Figure, centre: float, words: tuple[str, str], style: Style) -> None:
+    """A bar of the colours in the `legend_height` at the foot of a figure; `words` say what its ends mean."""
     size = style.font_size
-    top = figure.get_figheight() - _legend_height(size) + 0.14
+    top = figure.get_figheight() - legend_height(size) + 0.14
     place = (centre - _BAR_WIDTH / 2, top, _BAR_WIDTH, _BAR_HEIGHT)
     axes = _show(figure, place, style.ramp()[np.newaxis], size)
     axes.images[0].set_extent((-1.0, 1.0, 0.0, 1.0))
@@ -363,7 +369,7 @@ def _legend(figure: Figure, centre: float, words: tuple[str, str], style: Style)
     axes.set_xlabel(style.note(), fontsize=size, color=GREY, labelpad=2)
 
 
-def _text_width(text: str, size: float) -> float:
+def text_width(text: str, size: float) -> float:
     """Width of the longest line of `text`, in inches, at a font size in points."""
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import text_to_path
@@ -377,6 +383,6 @@ def _wrapped(text: str, width: float, size: float) -> str:
     """Wraps `text` into lines of about `width` inches, and keeps its own line breaks."""
     lines = []
     for line in text.split("\n"):
-        whole = _text_width(line, size)
+        whole = text_width(line, size)
         lines += [line] if whole <= width else textwrap.wrap(line, max(1, int(len(line) * width / whole)))
     return "\n".join(lines)

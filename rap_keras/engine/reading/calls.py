@@ -11,10 +11,19 @@ from tensorflow import keras
 
 from rap_keras.engine import keras_graph
 from rap_keras.engine.reading import at_inference
-from rap_keras.engine.reading.opened_layers import Constant, OfShape
+from rap_keras.engine.reading.of_shapes import Constant, OfShape
 
 _OF_REAL_NUMBERS = ("divide", "truedivide")
 """The operations that make real numbers of integers, and calculate the same of real numbers."""
+
+ALSO_OF_REAL_NUMBERS = frozenset(
+    "broadcastto concatenate expanddims flip getitem max maximum mean minimum moveaxis pad repeat reshape roll slice "
+    "split squeeze stack sum swapaxes tile transpose unstack".split()
+)
+"""The operations of Keras 3 that calculate the same of integers and of real numbers, through which relevance goes."""
+
+TAKING_INDICES = frozenset("take takealongaxis gather gather_nd getitem where slice sliceupdate scatterupdate".split())
+"""The operations in which whole numbers beside real ones are places: relevance does not go there."""
 
 
 class Ref(NamedTuple):
@@ -29,10 +38,12 @@ class Call:
 
     `name` is the layer's name, preceded by the names of the models around it with a slash each; a second use of a
     layer is `name#2`. `inputs` and `outputs` are tensor numbers in the layer's own order. A value that does not
-    depend on the network's inputs has no number and stays in the arguments as it is. `dtypes` are the data types
+    depend on the network's inputs has no number and stays in the arguments as it is, except what depends on their
+    shapes or masks alone. `dtypes` are the data types
     that the inputs of a functional operation have in the model; empty for every other layer. `closed` tells why a
     layer of the user's could not be taken apart. `masks` are the numbers of tensors that are among the
-    arguments only as masks, and `before` are the calls that are needed only to make these. `held` are the masks of
+    arguments only as masks or constants, and `before` are the calls that are needed only to make these;
+    `adds_constants` tells whether some are real numbers. `held` are the masks of
     the inputs if the masks are bound, see `rap_keras.engine.reading.masks`.
     """
 
@@ -47,6 +58,7 @@ class Call:
     masks: tuple[int, ...] = ()
     before: tuple[Call, ...] = ()
     held: tuple[Any, ...] = ()
+    adds_constants: bool = False
 
     def cast(self, xs: list[tf.Tensor]) -> list[tf.Tensor]:
         """The input tensors in the data type that the layer calculates in, as Keras casts them before a call.
@@ -71,7 +83,7 @@ class Call:
         would be lost.
         """
         layer, args, kwargs = self.filled(xs)
-        ys = tf.nest.flatten(layer.call(*args, **kwargs))
+        ys = [y for y in tf.nest.flatten(layer.call(*args, **kwargs)) if y is not None]
         if xs and keras_graph.operation_name(layer) == "cast" and ys[0].dtype.is_floating:
             return [tf.cast(self.cast(xs)[0], ys[0].dtype)]  # the same number, with a gradient
         return ys
@@ -84,10 +96,11 @@ class Call:
         for x, mask in zip(xs, self.held):
             x._keras_mask = mask
         values = dict(zip(self.inputs, xs))
+        first = self._first(xs)
 
         def fill(argument: Any) -> Any:
             if isinstance(argument, (Constant, OfShape)):
-                return argument.at(tf.shape(xs[0]))
+                return argument.at(tf.shape(first))
             return values[argument.number] if isinstance(argument, Ref) else argument
 
         args, kwargs = map_leaves((self.args, self.kwargs), fill)
@@ -96,9 +109,23 @@ class Call:
             return layer, args, kwargs
         return layer, *at_inference.arguments(layer, args, kwargs)
 
+    def _first(self, xs: list[tf.Tensor]) -> tf.Tensor:
+        """The first tensor among the arguments, whose shape numbers in them depend on."""
+        found: list[Any] = []
+        map_leaves((self.args, self.kwargs), found.append)
+        values = dict(zip(self.inputs, xs))
+        return next(
+            (values[a.number] if isinstance(a, Ref) else a for a in found if isinstance(a, Ref) or tf.is_tensor(a)),
+            None,
+        )
+
     @property
     def looks_up(self) -> bool:
         """Whether it takes the numbers of rows in a table, as an embedding does: these have no gradient."""
+        if keras_graph.operation_name(self.layer) == "take":
+            table = self.args[0]
+            of_rows = isinstance(table, Constant) and table.shape.rank == 2 and self.layer.axis == 0
+            return of_rows and len(self.inputs) == 1 and self.dtypes[0].is_integer
         # A user's subclass with a call of its own may do anything else.
         library = type(self.layer).call.__module__.split(".")[0] in ("keras", "keras_hub")
         is_lookup = isinstance(self.layer, keras.layers.Embedding) and library
@@ -122,7 +149,8 @@ class Call:
         """Whether values that depend on no input are among the arguments (not shapes, axes and the like)."""
         found: list[Any] = list((keras_graph.constants(self.layer) or {}).values())
         map_leaves((self.args, self.kwargs), found.append)
-        return any(_is_value(argument) for argument in found) or bool(self.kwargs.get("constant_values"))
+        given = self.adds_constants or bool(self.kwargs.get("constant_values"))
+        return given or any(_is_value(argument) for argument in found)
 
 
 def numbered_apart(call: Call) -> Call:

@@ -16,7 +16,8 @@ from rap_keras.engine.execution import BUILDING, compiled
 from rap_keras.engine.keras_graph import Node
 from rap_keras.engine.reading import model_state, opened_layers
 from rap_keras.engine.reading.network import Network, as_float, specs
-from rap_keras.engine.reading.opened_layers import CannotBeOpenedError, Opened
+from rap_keras.engine.reading.of_shapes import CannotBeOpenedError
+from rap_keras.engine.reading.opened_layers import Opened
 from rap_keras.engine.reading.walk import Walk
 
 

@@ -51,7 +51,9 @@ class Network:
         given = given or {}
         if given and self.masked:
             inputs = list(inputs)
-            return self.passed(inputs)[1].passed(inputs, run, given)
+            values, bound = self.passed(inputs)
+            of_masks = {number for call in self.calls for part in call.before for number in part.outputs}
+            return bound.passed(inputs, run, {**{number: values[number] for number in of_masks}, **given})
         values = {**dict(zip(self.inputs, inputs)), **given}
         found = {number: masks.of(x) for number, x in values.items()}
         if self.masked:  # a mask put on a tensor of the user's model would stay there

@@ -13,9 +13,11 @@ from rap_keras.engine import keras_graph
 from rap_keras.engine.errors import NotAnalyzeableModelException
 from rap_keras.engine.keras_graph import Node
 from rap_keras.engine.reading import at_inference, batch_axis, masks, opened_layers, wrappers
-from rap_keras.engine.reading.calls import Call, Ref, map_leaves
+from rap_keras.engine.reading.calls import ALSO_OF_REAL_NUMBERS, TAKING_INDICES, Call, Ref, map_leaves
 from rap_keras.engine.reading.network import Network
-from rap_keras.engine.reading.opened_layers import CannotBeOpenedError, Opened
+from rap_keras.engine.reading.composed import depends_on_shapes
+from rap_keras.engine.reading.of_shapes import CannotBeOpenedError, Lengths, with_lengths
+from rap_keras.engine.reading.opened_layers import Opened
 from rap_keras.engine.reading.trial import Trial
 
 
@@ -28,6 +30,7 @@ class Walk:
         self._closed = {name.split("#")[0] for name in closed if isinstance(name, str)}
         self._closed_classes = tuple(kind for kind in closed if isinstance(kind, type))
         self._within_opened = False
+        self._without_samples: set[int] = set()
         self._batch: int | None = None
         self._trial = Trial()
 
@@ -69,7 +72,10 @@ class Walk:
         numbers = {id(tensor): number for tensor, number in zip(graph.inputs, inputs)}
         calls: list[Call] = []
         constants: set[int] = set()
+        absent: set[int] = set()
         for node in graph.nodes:
+            if not absent.isdisjoint(map(id, node.inputs)):
+                node = _without(node, absent)
             if not all(id(tensor) in numbers or id(tensor) in constants for tensor in node.inputs):
                 continue  # the same layer used elsewhere, outside of this model
             xs = tuple(numbers[id(tensor)] for tensor in node.inputs if id(tensor) in numbers)
@@ -83,7 +89,7 @@ class Walk:
             if self._within_opened or not keras_graph.KERAS_3:
                 at_inference.require_inference(node, name)
             stays = name in self._closed or isinstance(node.layer, self._closed_classes)
-            if opened_layers.can_be_opened(node.layer) and not stays:
+            if opened_layers.can_be_opened(node) and not stays:
                 made = len(self._trial.calls)
                 try:
                     inner, ys = self._opened(node, xs, name, graph.second)
@@ -92,7 +98,9 @@ class Walk:
                     self._trial.forget(made)
                 else:
                     calls += inner
-                    numbers.update(zip(map(id, node.outputs), ys))
+                    made_of = {id(y): number for y, number in zip(node.outputs, ys)}
+                    absent.update(key for key, number in made_of.items() if number is None)
+                    numbers.update({key: number for key, number in made_of.items() if number is not None})
                     continue
             wrapped = wrappers.is_wrapper(node.layer)
             if wrapped:
@@ -111,24 +119,37 @@ class Walk:
                 calls.append(self._node_call(node, numbers, name, why_closed))
                 ys = calls[-1].outputs
             numbers.update(zip(map(id, node.outputs), ys))
-        return calls, tuple(numbers[id(tensor)] for tensor in graph.outputs)
+        return calls, tuple(numbers.get(id(tensor)) for tensor in graph.outputs)
 
     def _node_call(self, node: Node, numbers: dict[int, int], name: str, why_closed: str) -> Call:
         """The call of a layer that stays one call."""
         args, kwargs = map_leaves(
             (node.args, node.kwargs), lambda a: Ref(numbers[id(a)]) if id(a) in numbers else a
         )
-        given = masks.given_only(node)
         known = [tensor for tensor in node.inputs if id(tensor) in numbers]
+        aside = masks.given_only(node)
+        aside.update(id(tensor) for tensor in known if numbers[id(tensor)] in self._without_samples)
+        dtype_of = {id(tensor): keras_graph.dtype(tensor) for tensor in known}
+        indexed = any(dtype.is_floating for dtype in dtype_of.values())
+        if indexed and keras_graph.operation_name(node.layer) in TAKING_INDICES:
+            aside.update(key for key, dtype in dtype_of.items() if dtype.is_integer)
+        if depends_on_shapes(node.layer):
+            aside.update(map(id, known))
         xs, ms = (
-            tuple(numbers[id(tensor)] for tensor in known if (id(tensor) in given) is is_mask)
-            for is_mask in (False, True)
+            tuple(numbers[id(tensor)] for tensor in known if (id(tensor) in aside) is is_aside)
+            for is_aside in (False, True)
         )
         ys = tuple(self._number() for _ in node.outputs)
+        if not xs:
+            self._without_samples.update(ys)
         operation = keras_graph.is_operation(node.layer)
-        dtypes = tuple(keras_graph.dtype(x) for x in known if operation and id(x) not in given)
+        dtypes = tuple(dtype_of[id(x)] for x in known if operation and id(x) not in aside)
+        if keras_graph.KERAS_3 and keras_graph.operation_name(node.layer) in ALSO_OF_REAL_NUMBERS:
+            dtypes = () if all(dtype.is_integer for dtype in dtypes) else dtypes
+        real = any(id(x) in aside and dtype_of[id(x)].is_floating for x in known)
         layer = keras_graph.in_full_precision(node.layer) if keras_graph.KERAS_3 else node.layer
-        return self._trial.add(Call(self._name(name), layer, args, kwargs, xs, ys, dtypes, why_closed, ms))
+        call = Call(self._name(name), layer, args, kwargs, xs, ys, dtypes, why_closed, ms, adds_constants=real)
+        return self._trial.add(call)
 
     def _masked(self, node: Node, numbers: dict[int, int], name: str) -> list[Call]:
         """The calls that give the inputs of a model or wrapper the masks that it is called with."""
@@ -153,6 +174,8 @@ class Walk:
             CannotBeOpenedError: it cannot be taken apart.
             NotAnalyzeableModelException: nor can what is in it.
         """
+        if keras_graph.is_operation(node.layer):
+            return self.traced(node, xs, name, second_of)[1:]
         places = dict(zip(map(id, node.inputs), zip(xs, map(self._trial.mask, xs))))
         masked = {key: place for key, place in places.items() if place[1] is not None}
         before = [self._call(masks.MaskOf(), (number,), f"{name}/mask") for number, _ in masked.values()]
@@ -169,9 +192,11 @@ class Walk:
         behind = [
             self._call(masks.MaskedAs(node.layer, place), (y,), f"{name}/mask", 1, {"first": first, "mask": mask})
             for place, y in enumerate(ys)
+            if y is not None
         ]
-        found = tuple(call.outputs[0] for call in behind)
-        if all(self._trial.mask(number) is None for number in found):
+        of_masked = {call.inputs[0]: call.outputs[0] for call in behind if call.inputs}
+        found = tuple(of_masked.get(y, y) for y in ys)
+        if all(self._trial.mask(number) is None for number in of_masked.values()):
             self._trial.forget(made)
             return [*before, *inner], ys
         return [*before, *inner, *behind], found
@@ -180,35 +205,47 @@ class Walk:
         self, node: Node, xs: tuple[int, ...], name: str, second_of: dict[int, tuple[int, ...]]
     ) -> tuple[Opened, list[Call], tuple[int, ...]]:
         """The graph and the calls in a user's layer, see `_opened`; raises CannotBeOpenedError."""
-        outermost = not self._within_opened
-        first = tried = [tuple(tensor.shape) for tensor in node.inputs]
-        second = [second_of.get(id(tensor), shape) for tensor, shape in zip(node.inputs, first)]
-        unknown = False
-        if outermost:
-            if any(None in shape[1:] for shape in first):
-                first = [self._trial.shape(number) for number in xs]
-            unknown = any(None in shape[1:] for shape in first)
-            first, second, tried = opened_layers.with_lengths(first)
-        self._within_opened = True
+        if self._within_opened:
+            shapes = [tuple(tensor.shape) for tensor in node.inputs]
+            second = [second_of.get(id(tensor), shape) for tensor, shape in zip(node.inputs, shapes)]
+            return self._traced_with(node, xs, name, Lengths(shapes, second, shapes))
+        told = [tuple(tensor.shape) for tensor in node.inputs]
+        names, made, self._within_opened = set(self._names), len(self._trial.calls), True
         try:
-            graph = opened_layers.opened(node, first, second)
-            calls, ys = self._walk_nodes(graph, xs, f"{name}/")
-            if outermost and not isinstance(node.layer, opened_layers.Rewritten):
-                inner = Network(tuple(calls), xs, ys, self._trial.masked)
-
-                def outputs(tensors: list[tf.Tensor]) -> list[tf.Tensor]:
-                    values = inner.values(tensors)
-                    return [values[number] for number in ys]
-
-                opened_layers.require_same(node, tried, xs, outputs)
-        except (CannotBeOpenedError, NotAnalyzeableModelException) as error:
-            if unknown:
-                advice = "call the model on a keras.Input(shape) of the whole shape, keras.Model(x, model(x))"
-                reason = f"{error}; its inputs have axes of unknown length, so {advice}"
-                raise CannotBeOpenedError(reason) from error
-            raise
+            if any(None in shape[1:] for shape in told):
+                try:
+                    return self._traced_with(node, xs, name, self._trial.lengths(xs, self._batch), compared=True)
+                except (CannotBeOpenedError, NotAnalyzeableModelException) as error:
+                    advice = "call the model on a keras.Input(shape) of the whole shape, keras.Model(x, model(x))"
+                    reason = f"{error}; its inputs have axes of unknown length, so {advice}"
+                    raise CannotBeOpenedError(reason) from error
+            lengths = with_lengths(told, self._batch)
+            try:
+                return self._traced_with(node, xs, name, lengths, compared=True)
+            except CannotBeOpenedError:
+                self._names = names
+                self._trial.forget(made)
+                exact = self._trial.lengths(xs, self._batch)
+                if exact == lengths:
+                    raise
+                return self._traced_with(node, xs, name, exact, compared=True)
         finally:
-            self._within_opened = not outermost
+            self._within_opened = False
+
+    def _traced_with(
+        self, node: Node, xs: tuple[int, ...], name: str, lengths: Lengths, compared: bool = False
+    ) -> tuple[Opened, list[Call], tuple[int, ...]]:
+        """As `traced`, with these shapes of the inputs; it may be compared with the layer itself."""
+        graph = opened_layers.opened(node, lengths.first, lengths.second)
+        calls, ys = self._walk_nodes(graph, xs, f"{name}/")
+        if compared and not isinstance(node.layer, opened_layers.Rewritten):
+            inner = Network(tuple(calls), xs, ys, self._trial.masked)
+
+            def outputs(tensors: list[tf.Tensor]) -> list[tf.Tensor]:
+                values = inner.values(tensors)
+                return [values[number] for number in ys if number is not None]
+
+            opened_layers.require_same(node, lengths.tried, xs, outputs)
         return graph, calls, ys
 
     def _called(self, layer: Any, number: int, name: str) -> tuple[list[Call], tuple[int, ...]]:
@@ -296,6 +333,12 @@ def _nodes(model: keras.Model) -> list[Node]:
     return nodes
 
 
+def _without(node: Node, absent: set[int]) -> Node:
+    """A node with None instead of tensors that a layer does not give, although Keras expects them."""
+    args, kwargs = map_leaves((node.args, node.kwargs), lambda a: None if id(a) in absent else a)
+    return node._replace(args=args, kwargs=kwargs, inputs=[x for x in node.inputs if id(x) not in absent])
+
+
 def _model_inputs(node: Node, numbers: dict[int, int]) -> tuple[int, ...]:
     """Tensor numbers of what a nested model was called with, in the order of its own inputs."""
     given = next(iter(masks.arguments(node.layer, node.args, node.kwargs).values()))
@@ -322,4 +365,4 @@ def _needed(calls: list[Call], outputs: tuple[int, ...]) -> list[Call]:
         if carries:
             found.append(replace(call, before=tuple(before[:-1])))
             before = []
-    return found
+    return [*found, *before]  # there are others behind if an output depends on shapes or masks alone

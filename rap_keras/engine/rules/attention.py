@@ -107,6 +107,20 @@ def to_factors(
     return [go() if share else tf.zeros_like(x) for go, share, x in zip(ways, shares, Xs)]
 
 
+@titled("{linear}")
+def product_with_constant(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
+    """A sum of products of one tensor with a constant that depends on shapes: the constant is the weights."""
+    call: Call = state["call"]
+    first = isinstance(call.args[0], Ref)
+    constant = call.args[1 if first else 0]
+
+    def multiplied(x: tf.Tensor, w: tf.Tensor) -> tf.Tensor:
+        args = (call.args[0], w) if first else (w, call.args[1])
+        return replace(call, args=args).run([x])[0]
+
+    return [way(state).linear(multiplied, Xs[0], constant, 0.0, Rs[0])]
+
+
 def weights(call: Call, Xs: Tensors) -> tf.Tensor:
     """The attention weights of an attention layer."""
     scored = replace(call, kwargs={**call.kwargs, "return_attention_scores": True})

@@ -85,7 +85,11 @@ def key_of(call: Call) -> str | None:
     key = lookup(layer, LAYERS) if name is None else OPERATIONS.get(name)
     if key is None and type(layer).__module__.startswith("keras") and ".applications." in type(layer).__module__:
         return OF_APPLICATIONS.get(type(layer).__name__)
-    if not call.inputs or (key == "product" and len(call.inputs) != 2):
+    if not call.inputs or (key == "product" and len(call.args) != 2 and of_one):
+        return None
+    if name is not None and call.looks_up:
+        return "embedded"
+    if name is not None and not of_one and key in _OF_ONE:
         return None
     if key == "recurrent":
         return key if recurrent.is_known(layer) else None
@@ -94,6 +98,9 @@ def key_of(call: Call) -> str | None:
     if key == "elementwise" and not of_one:
         return None  # a power whose exponent is a tensor has no rule
     return OF_ONE_TENSOR.get(key, key) if of_one and key else key
+
+
+_OF_ONE = ("affine", "kept", "normalized", "parametric", "shares")  # a second tensor would have relevance, too
 
 
 def _kind_of(call: Call) -> Kind | None:
@@ -204,4 +211,6 @@ def factor(call: Call) -> float:
 def _is_over_constant(call: Call) -> bool:
     """Whether a division of one tensor divides it by a constant, and not the constant by it."""
     constants = keras_graph.constants(call.layer)
-    return 0 not in constants if constants is not None else isinstance(call.args[0], Ref)
+    if constants is not None:
+        return 0 not in constants
+    return isinstance(call.args[0], Ref) and call.args[0].number in call.inputs

@@ -1,6 +1,6 @@
 """One record for each kind of layer and operation: its rule, its linear maps, and what it does to values.
 
-This is the only place where a layer or an operation is added. What depends on a layer's options is in `kinds`.
+A layer or an operation is added here. What depends on a layer's options is in `kinds`.
 """
 
 from __future__ import annotations
@@ -95,33 +95,36 @@ RECORDS: dict[str, Record] = {
     ),
     "attention": Record(Kind(attention.attention, mixes=True), "Attention AdditiveAttention"),
     "multi-head attention": Record(Kind(attention.multi_head, mixes=True), "MultiHeadAttention"),
-    "product": Record(Kind(attention.product, mixes=True), "Dot", "matmul batchmatmul batchmatmulv2 einsum"),
+    "product": Record(Kind(attention.product, mixes=True), "Dot", "matmul batchmatmul batchmatmulv2 einsum dot tensordot"),
+    "product with constant": Record(Kind(attention.product_with_constant, mixes=True)),
     # What these do to values depends on options and constants, so it is measured, see `trials`.
     "elementwise": Record(
         Kind(with_constant),
         "ELU LeakyReLU ReLU ThresholdedReLU",
         "relu relu6 sigmoid tanh softplus softsign exp elu selu celu gelu leaky_relu leakyrelu silu swish erf "
         "clip_by_value clip hardsigmoid hardsilu hardtanh hardshrink softshrink tanhshrink threshold logsigmoid "
-        "log_sigmoid squareplus sparseplus sparsesigmoid abs absolute fabs square sqrt rsqrt pow power",
+        "log_sigmoid squareplus sparseplus sparsesigmoid abs absolute fabs square sqrt rsqrt pow power reciprocal "
+        "exp2 expm1 log log10 log1p log2 sin cos tan sinh cosh arcsin arccos arctan arcsinh arccosh arctanh cbrt "
+        "ceil floor round trunc sign erfc erfinv sinc i0 deg2rad rad2deg nantonum",
     ),
     "parametric": Record(Kind(unchanged, keeps_sign=True), "PReLU"),
     "shares": Record(Kind(unchanged, keeps_sign=True, nonnegative=True, saturates=True), "Softmax", "softmax"),
     "normalized": Record(
         Kind(unchanged),
         "LayerNormalization RMSNormalization GroupNormalization UnitNormalization",
-        "l2_normalize normalize",
+        "l2_normalize normalize layernorm rmsnorm",
     ),
     "batch normalization": Record(Kind(normalized, keeps_order=True, keeps_saturation=True), "BatchNormalization"),
     "affine": Record(
         Kind(with_constant, keeps_order=True, keeps_saturation=True),
         "Rescaling Normalization",
-        "neg negative convert_image_dtype biasadd bias_add",
+        "neg negative convert_image_dtype biasadd bias_add batchnorm",
     ),
     "kept": Record(
         Kind(unchanged, **KEEPS_ALL),
         "Identity ActivityRegularization AlphaDropout Dropout GaussianDropout GaussianNoise SpatialDropout1D "
         "SpatialDropout2D SpatialDropout3D",
-        "identity copy cast stop_gradient stopgradient",
+        "identity copy cast stop_gradient stopgradient converttotensor saturatecast",
     ),
     # These do nothing at inference.
     "augmentation": Record(
@@ -140,12 +143,14 @@ RECORDS: dict[str, Record] = {
         "AdaptiveMaxPooling3D",
         "reshape transpose squeeze expand_dims expanddims concat concatv2 stridedslice getitem slice "
         "split splitv unstack unpack pack stack tile broadcast_to broadcastto resize resizebilinear "
-        "resizenearestneighbor resizebicubic resizearea depth_to_space depthtospace space_to_depth "
+        "resizenearestneighbor resize_images resizebicubic resizearea depth_to_space depthtospace space_to_depth "
         "spacetodepth reverse reversev2 max reduce_max gather gatherv2 maxpool maxpool3d max_pool max_pool1d "
         "max_pool2d max_pool3d repeat flip fliplr rot90 roll moveaxis swapaxes take concatenate "
-        "hstack ravel amax",
+        "hstack dstack append arraysplit hsplit dsplit ravel amax min amin nanmax nanmin "
+        "extractpatches extractpatches3d unfold where select takealongaxis sliceupdate scatterupdate "
+        "sort median quantile percentile adaptivemaxpool",
     ),
-    "chosen": Record(Kind(moved, **KEEPS_ALL), "Maximum Minimum", "maximum minimum"),
+    "chosen": Record(Kind(moved, **KEEPS_ALL), "Maximum Minimum", "maximum minimum fmax fmin"),
     "padded": Record(
         Kind(padded, **KEEPS_ALL), "ZeroPadding1D ZeroPadding2D ZeroPadding3D", "pad padv2 mirrorpad"
     ),
@@ -153,7 +158,8 @@ RECORDS: dict[str, Record] = {
         Kind(averaged, **KEEPS_ALL),
         "AveragePooling1D AveragePooling2D AveragePooling3D GlobalAveragePooling1D GlobalAveragePooling2D "
         "GlobalAveragePooling3D AdaptiveAveragePooling1D AdaptiveAveragePooling2D AdaptiveAveragePooling3D",
-        "averagepool avgpool avgpool3d avg_pool avg_pool1d avg_pool2d avg_pool3d mean reduce_mean sum reduce_sum",
+        "averagepool avgpool avgpool3d avg_pool avg_pool1d avg_pool2d avg_pool3d mean reduce_mean sum reduce_sum "
+        "adaptiveaveragepool cumsum fold nanmean nansum",
     ),
     "added": Record(Kind(added, **KEEPS_ALL), "Add", "add addv2 add_n addn"),
     "averaged branches": Record(Kind(averaged_branches, **KEEPS_ALL), "Average"),
@@ -162,13 +168,14 @@ RECORDS: dict[str, Record] = {
         Kind(squared_difference, nonnegative=True), "", "squareddifference squared_difference"
     ),
     "multiplied": Record(Kind(multiplied, keeps_sign=True), "Multiply", "mul multiply"),
-    "divided": Record(Kind(divided), "", "realdiv truediv truedivide divide div"),
+    "divided": Record(Kind(divided), "", "realdiv truediv truedivide divide div divide_no_nan dividenonan"),
     "kept apart": Record(Kind(kept_apart), "", "identityn"),  # tf.nn.swish ends in one
-    "embedded": Record(Kind(embedded), "Embedding"),
+    "embedded": Record(Kind(embedded), "Embedding ReversibleEmbedding"),
 }
 """The records by the names that other modules use for them."""
 
 OF_ONE_TENSOR = {
+    "product": "product with constant",
     "added": "affine",
     "averaged branches": "affine",
     "subtracted": "affine",

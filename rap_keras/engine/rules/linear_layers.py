@@ -15,7 +15,7 @@ from tensorflow.keras.layers import Layer
 from rap_keras.engine import keras_graph
 from rap_keras.engine.equations.linear import LinearMap
 from rap_keras.engine.reading.calls import Call, Ref
-from rap_keras.engine.reading.opened_layers import Constant
+from rap_keras.engine.reading.of_shapes import Constant
 from rap_keras.engine.rules.lookup import lookup
 
 Weights = Callable[[], tf.Tensor]

@@ -9,8 +9,8 @@ import tensorflow as tf
 
 Tensors = list[tf.Tensor]
 Rule = Callable[[Tensors, Tensors, Tensors, dict[str, Any]], Tensors]
-"""A reverse mapping as in iNNvestigate: from the input tensors `Xs`, the output tensors `Ys` and the relevances
-`Rs` of the outputs it computes the relevances of the inputs, in the order of `Xs`. `state` has the rest."""
+"""From the input tensors `Xs`, the output tensors `Ys` and the relevances `Rs` of the outputs it computes the
+relevances of the inputs, in the order of `Xs`. `state` has the rest; `propagation` makes it."""
 
 Function = TypeVar("Function", bound=Callable)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Union
 
 from tensorflow import keras
@@ -25,22 +25,20 @@ A condition is a layer class, the name of a layer, "first" for layers that see o
 with weights that give the output, "bounded" for those that see an input with bounds, "any", or a function of the
 layer.
 """
+UserRules = Union[Mapping[str, Any], AnyRule, Composite, None]
+"""What a user may give: rules by names of layers, one rule for all layers, or a composite."""
 
 _PLACES = ("first", "last", "bounded", "any")
-_OF_MAP = 6  # (linear, x, w, b, R, nonnegative), while a rule of whole layers takes (Xs, Ys, Rs, state)
+_OF_MAP, _OF_LAYER = 6, 4  # arguments: (linear, x, w, b, R, nonnegative), and (Xs, Ys, Rs, state)
 
 
-def linear_rules(
-    composite: AnyRule | Composite, network: Network, planned: list[PlannedCall]
-) -> dict[str, LinearRule]:
+def linear_rules(composite: Composite, network: Network, planned: list[PlannedCall]) -> dict[str, LinearRule]:
     """The linear rule of every call with weights or gates, and of BatchNormalization, by the call's name.
 
     Raises:
         ValueError: no condition holds for a call, or a condition is invalid or names a layer without linear maps.
     """
     wanted = [p for p in planned if _takes_linear_rule(p.call, p.kind)]
-    if isinstance(composite, LinearRule) or callable(composite):
-        return {p.call.name: linear_rule(composite) for p in wanted}
     for condition, _ in composite:
         if isinstance(condition, str) and condition not in (*_PLACES, *(p.call.name for p in wanted)):
             raise ValueError(
@@ -50,9 +48,8 @@ def linear_rules(
     first = _first(network)
     found: dict[str, LinearRule] = {}
     for p in wanted:
-        places = {"first": p.call.name in first, "last": p.last, "bounded": p.bounded, "any": True}
         for condition, rule in composite:
-            if _holds(condition, p.call, places):
+            if _holds(condition, p.call, _places_of(p, first)):
                 found.setdefault(p.call.name, linear_rule(rule))
         if p.call.name not in found:
             raise ValueError(
@@ -62,13 +59,11 @@ def linear_rules(
     return found
 
 
-def split(
-    rules: Mapping[str, Any] | AnyRule | Composite | None, network: Network
-) -> tuple[dict[str, Callable], Any]:
+def split(rules: UserRules, network: Network) -> tuple[dict[str, Callable], Composite]:
     """A user's rules: those of whole layers by names of calls, and the linear ones as a composite.
 
     Args:
-        rules: by names of layers, as pairs of a condition and a rule, or one linear rule for all.
+        rules: by names of layers, as pairs of a condition and a rule, or one rule for all layers.
         network: the calls.
 
     Raises:
@@ -76,10 +71,8 @@ def split(
         TypeError: a rule is not a function, or `rules` is neither a dict nor a list of pairs.
         ValueError: a condition is invalid or holds for no layer.
     """
-    if isinstance(rules, LinearRule) or callable(rules):
-        return {}, rules
-    pairs = list(rules.items() if isinstance(rules, Mapping) else rules or ())
-    for pair in pairs:
+    given = pairs(rules)
+    for pair in given:
         if not isinstance(pair, (tuple, list)) or len(pair) != 2:
             raise TypeError(
                 f"{pair!r} is no rule for a layer: give a dict of names and functions, or a list of pairs of a "
@@ -92,7 +85,7 @@ def split(
                 "(linear, x, w, b, R, nonnegative) such as rap_keras.hosts.native.lrp_methods.z"
             )
     names = [call.name for call in network.calls]
-    unknown = sorted({one for one, _ in pairs if isinstance(one, str)}.difference(names, _PLACES))
+    unknown = sorted({one for one, _ in given if isinstance(one, str)}.difference(names, _PLACES))
     if unknown and isinstance(rules, Mapping):
         raise KeyError(f"rules for {', '.join(unknown)}: no such layer; the layers are {', '.join(names)}")
     if unknown:
@@ -100,7 +93,7 @@ def split(
             f"there is a rule for {unknown[0]!r}, but no layer has this name: give one of "
             f"{', '.join((*_PLACES, *names))}"
         )
-    whole = [(condition, rule) for condition, rule in pairs if not is_of_map(rule)]
+    whole = [(condition, rule) for condition, rule in given if not is_of_map(rule)]
     for condition, _ in whole:
         if condition in ("last", "bounded"):
             raise ValueError(
@@ -109,7 +102,7 @@ def split(
     first, found, used = _first(network), {}, set()
     for call in network.calls if whole else ():
         places = {"first": call.name in first, "last": False, "bounded": False, "any": True}
-        for condition, rule in pairs:
+        for condition, rule in given:
             if not _holds(condition, call, places):
                 continue
             if not is_of_map(rule):
@@ -121,19 +114,48 @@ def split(
     for condition, rule in whole:
         if rule not in used:
             raise ValueError(f"the rule for {condition!r} is not used: no layer of the network is left for it")
-    return found, [(condition, rule) for condition, rule in pairs if is_of_map(rule)]
+    return found, [(condition, rule) for condition, rule in given if is_of_map(rule)]
 
 
-def closed_by(rules: Mapping[str, Any] | AnyRule | Composite | None) -> list[str | type]:
+def closed_by(rules: UserRules) -> list[str | type]:
     """The names and classes of layers with rules of whole layers: these stay as they are, see `flatten`."""
+    valid = [pair for pair in pairs(rules) if isinstance(pair, (list, tuple)) and len(pair) == 2]
+    return [one for one, rule in valid if isinstance(one, (str, type)) and not is_of_map(rule)]
+
+
+def within(rules: UserRules, network: Network, planned: list[PlannedCall], names: Collection[str]) -> list[str]:
+    """The conditions of a user's rules that hold for no other calls than those of these names."""
+    first, found = _first(network), []
+    for condition, rule in pairs(rules):
+        held = {
+            p.call.name
+            for p in planned
+            if _holds(condition, p.call, _places_of(p, first))
+            and (not is_of_map(rule) or _takes_linear_rule(p.call, p.kind))
+        }
+        if held and held.issubset(names):
+            found.append(getattr(condition, "__name__", str(condition)))
+    return sorted(found)
+
+
+def pairs(rules: UserRules) -> list[Any]:
+    """A user's rules as pairs of a condition and a rule; `split` checks the pairs.
+
+    Raises:
+        TypeError: they are neither a dict, nor a list or tuple, nor a rule.
+    """
     if isinstance(rules, LinearRule) or callable(rules):
-        return []
-    pairs = (
-        rules.items()
-        if isinstance(rules, Mapping)
-        else [pair for pair in rules or () if isinstance(pair, (list, tuple)) and len(pair) == 2]
-    )
-    return [one for one, rule in pairs if isinstance(one, (str, type)) and not is_of_map(rule)]
+        return [("any", rules)]
+    if not isinstance(rules, (Mapping, list, tuple, type(None))):
+        raise TypeError(
+            f"the rules are {rules!r}: give a dict of names and functions, or a list of pairs of a condition and "
+            'a function, as in [("first", flat), ("any", z)]'
+        )
+    return list(rules.items() if isinstance(rules, Mapping) else rules or ())
+
+
+def _places_of(p: PlannedCall, first: Collection[str]) -> dict[str, bool]:
+    return {"first": p.call.name in first, "last": p.last, "bounded": p.bounded, "any": True}
 
 
 def _takes_linear_rule(call: Call, kind: Kind | None) -> bool:
@@ -141,14 +163,16 @@ def _takes_linear_rule(call: Call, kind: Kind | None) -> bool:
 
 
 def is_of_map(rule: Any) -> bool:
-    """Whether a rule is for linear maps, and not for whole layers."""
-    if isinstance(rule, LinearRule):
-        return True
+    """Whether a rule is for linear maps, and not for whole layers: it takes six arguments, and not four."""
+    return isinstance(rule, LinearRule) or (_takes(rule, _OF_MAP) and not _takes(rule, _OF_LAYER))
+
+
+def _takes(function: Any, count: int) -> bool:
     try:
-        parameters = inspect.signature(rule).parameters.values()
+        inspect.signature(function).bind(*range(count))
     except (TypeError, ValueError):
         return False
-    return sum(one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD) for one in parameters) == _OF_MAP
+    return True
 
 
 def _holds(condition: Condition, call: Call, places: Mapping[str, bool]) -> bool:

@@ -1,4 +1,4 @@
-"""What RAP does at every layer call of a network, decided before any tensor exists."""
+"""What is known of every call of a network before any tensor exists; `composites` gives it its linear rule."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def plan(
     allow_lambda: bool = False,
     rules: Mapping[str, Rule] | None = None,
 ) -> list[PlannedCall]:
-    """The rule of every call, in forward order.
+    """What is known of every call, and its rule, in forward order; at linear maps this is a method's linear rule.
 
     Args:
         network: the calls.

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 from tensorflow import keras
 
 from rap_keras.engine.equations import attn_lrp
-from rap_keras.engine.equations.numerics import transposed
 from rap_keras.engine.equations.shares import sum_shares
 from rap_keras.engine.reading.calls import Call
 from rap_keras.engine.reading.network import Network, as_float
@@ -160,6 +159,7 @@ class _Forward:
         self.rules = rules
         self.bounds = bounds
         self.steps: dict[str, list[Step]] = {}
+        self.recorded: dict[str, Recorded] = {}
 
     def run(self, call: Call, xs: Tensors) -> Tensors:
         """The outputs of a call."""
@@ -167,7 +167,11 @@ class _Forward:
         known = [self.bounds[number] for number in call.inputs if number in self.bounds]
         own = tuple(call.cast([bound])[0] for bound in known[0]) if p.bounded and known else None
         with tf.name_scope(_scope("forward", call.name)):
-            ys, self.steps[call.name] = _outputs(p, self.rules, xs, own, call)
+            if not self.rules.linear:  # the method carries gradients
+                ys = self.recorded.setdefault(call.name, _record(call, xs)).ys
+                self.steps[call.name] = []
+            else:
+                ys, self.steps[call.name] = _outputs(p, self.rules, xs, own, call)
         if p.kind.keeps_order and len(known) == len(call.inputs):
             with tf.name_scope(_scope("bounds", call.name)):
                 self._bound(p, call, xs, known)
@@ -182,6 +186,21 @@ class _Forward:
         highs = [tf.broadcast_to(high, tf.shape(x)) for (_, high), x in zip(known, xs)]
         for number, a, b in zip(call.outputs, call.run(lows), call.run(highs)):
             self.bounds[number] = (tf.minimum(a, b), tf.maximum(a, b))
+
+
+class Recorded(NamedTuple):
+    """A call whose operations a tape has recorded, so that its gradient needs no second forward pass."""
+
+    tape: tf.GradientTape
+    xs: Tensors
+    ys: Tensors
+
+
+def _record(call: Call, xs: Tensors) -> Recorded:
+    with tf.GradientTape() as tape:
+        fresh = [tf.identity(x) for x in xs]  # a tensor may be two inputs of a call
+        tape.watch([x for x in fresh if x.dtype.is_floating])
+        return Recorded(tape, fresh, call.run(fresh))
 
 
 def _outputs(p: PlannedCall, rules: Rules, xs: Tensors, bounds: Any, call: Call) -> tuple[Tensors, list[Step]]:
@@ -208,6 +227,7 @@ def _back(passed: _Forward, call: Call, nid: int, values: Mapping[int, tf.Tensor
         "shares": rules.shares,
         "softmax": rules.softmax,
         "steps": passed.steps[call.name],
+        "recorded": passed.recorded.get(call.name),
     }
     rule = rules.of(p)
     if p.kind.own and rule is p.kind.rule:  # a user's rule need not be linear in relevance
@@ -229,12 +249,14 @@ def gradient(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Te
     real = [index for index, Y in enumerate(Ys) if Y.dtype.is_floating]
     if not real:
         return [tf.zeros_like(x) for x in Xs]
-
-    def run(*xs: tf.Tensor) -> Tensors:
-        ys = call.run(list(xs))
-        return [ys[index] for index in real]
-
-    return transposed(run, Xs, [Rs[index] for index in real])
+    tape, xs, ys = state["recorded"] or _record(call, Xs)
+    gradients = tape.gradient(
+        [ys[index] for index in real],
+        xs,
+        [tf.cast(Rs[index], ys[index].dtype) for index in real],
+        tf.UnconnectedGradients.ZERO,
+    )
+    return [tf.convert_to_tensor(gradient) for gradient in gradients]
 
 
 def _checked(found: Any, Xs: Tensors, name: str) -> Tensors:

@@ -8,6 +8,7 @@ from typing import Any
 import tensorflow as tf
 from tensorflow import keras
 
+from rap_keras.engine.way_back.composites import within
 from rap_keras.engine.way_back.propagation import Relevance
 from rap_keras.hosts.native.rap import RAP
 
@@ -62,22 +63,21 @@ class ContrastiveRAP(RAP):
     def propagate(self, tensors: list[tf.Tensor], finish: Callable | None = None) -> Relevance:
         """Relevance within the network, for `tensors` and `finish` as in `rap_keras.RAP.propagate`."""
         found = super().propagate(tensors, finish)
-        refuse_rules_of_head(self._rules, found)
+        self._refuse_rules_of_head(found)
         return found
+
+    def _refuse_rules_of_head(self, relevance: Relevance) -> None:
+        """Raises ValueError if a user's rule is for layers of the head alone, where it would have no effect."""
+        unused = within(self._rules, self.network, self.plan, relevance.head)
+        if unused:
+            raise ValueError(
+                f"rules for {', '.join(unused)}: these layers belong to the network's head "
+                f"({', '.join(sorted(relevance.head))}), where contrastive RAP uses signed contributions, so the "
+                "rules would have no effect. Leave them out, or use 'rap'"
+            )
 
 
 def require_contrast(value: Any) -> None:
     """Raises ValueError if the contrast of contrastive RAP is None."""
     if value is None:
         raise ValueError("contrast=None: give 'log_odds' or 'logit'; RAP without a contrast is 'rap'")
-
-
-def refuse_rules_of_head(rules: Any, relevance: Relevance) -> None:
-    """Raises ValueError if a user's rule is for a layer of the head, where it would have no effect."""
-    unused = sorted(relevance.head.intersection(dict(rules)))
-    if unused:
-        raise ValueError(
-            f"rules for {', '.join(unused)}: these layers belong to the network's head "
-            f"({', '.join(sorted(relevance.head))}), where contrastive RAP uses signed contributions, so the "
-            "rules would have no effect. Leave them out, or use 'rap'"
-        )

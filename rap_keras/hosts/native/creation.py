@@ -194,9 +194,10 @@ def register_method(name: str, title: str | None = None) -> Callable[[Any], Any]
     """Adds a method of your own, by a decorator of an analyzer's class or of a rule of linear maps.
 
     From then on the method works by its name in `create_analyzer`, `explain`, the commands (which import the
-    module that `--custom-objects` names) and the benchmark, in both hosts. A class is a subclass of
-    `rap_keras.Analyzer` with a method `attributions`. A rule, as for `LRP`, is a function of the linear map, its
-    input, weights and bias, the relevance of its output, and whether its input is never below 0; the method is LRP
+    module that `--custom-objects` names) and the benchmark, in both hosts, but not in
+    `innvestigate.create_analyzer`. A class is a subclass of `rap_keras.Analyzer` with a method `attributions`. A
+    rule, as for `LRP`, is a function of the linear map, its input, weights and bias, the relevance of its output,
+    and whether its input is never below 0; the method is LRP
     by this rule.
 
     Examples:

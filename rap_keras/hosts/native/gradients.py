@@ -288,7 +288,7 @@ def deconvolved(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) ->
     Rs, call = [tf.nn.relu(R) for R in Rs], state["call"]
     if not getattr(call.layer, "weights", None):
         return Rs
-    return gradient(Xs, Ys, Rs, {**state, "call": call.without_activation()})
+    return gradient(Xs, Ys, Rs, {**state, "call": call.without_activation(), "recorded": None})
 
 
 class GuidedBackprop(Gradient):

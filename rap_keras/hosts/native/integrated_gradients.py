@@ -19,6 +19,8 @@ _TOLERANCE = 0.05
 _ROUNDING = 1e-5
 """The part of the sum of absolute relevance that float32 may round away."""
 _MOST_STEPS = 2**16
+SAMPLE = "sample"
+"""The reference of an input that stays as it is."""
 
 
 class IntegratedGradients(Averaged):
@@ -35,7 +37,8 @@ class IntegratedGradients(Averaged):
         steps: number of inputs on the line.
         reference_inputs: the reference of all samples: a number, or an array that broadcasts to one sample; for
             tokens the number of a token, whose vector is the reference. None for zeros, and for tokens the vector
-            of zeros. For a model with several inputs one of these, or a list of one for each.
+            of zeros. "sample" for an input that stays as it is, such as a mask, and gets no relevance. For a model
+            with several inputs one of these, or a list of one for each.
         postprocess: as for `Gradient`.
         **options: as for `Gradient`.
 
@@ -127,18 +130,22 @@ class IntegratedGradients(Averaged):
 
     def _made_from(self, given: list[np.ndarray]) -> list[Any]:
         """Each real input with its reference."""
+        references = self._references.values()
+        count = len(given[0]) if any(isinstance(reference, str) for reference in references) else 1
         tokens = [
-            np.broadcast_to(0 if reference is None else reference, (1, *array.shape[1:])).astype(array.dtype)
-            for array, reference in zip(given, self._references.values())
+            array if isinstance(reference, str) else _filled(reference, (count, *array.shape[1:]), array.dtype)
+            for array, reference in zip(given, references)
         ]
         rows = dict(zip(self._real.numbers, self._real_arrays(tokens)))
         pairs = []
         for number, origins, x in zip(self._real.numbers, self._real.origins, self._real_arrays(given)):
-            reference = self._references[min(origins)]
-            if reference is not None and number in rows:
-                reference = rows[number]
-            pairs.append((x, np.asarray(0 if reference is None else reference).astype(x.dtype)))
+            is_zero = self._references[min(origins)] is None
+            pairs.append((x, np.zeros((), x.dtype) if is_zero else rows[number].astype(x.dtype)))
         return pairs
+
+
+def _filled(reference: np.ndarray | None, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    return np.broadcast_to(0 if reference is None else reference, shape).astype(dtype)
 
 
 def _way_out(steps: int, gaps: np.ndarray, allowed: np.ndarray) -> str:
@@ -150,17 +157,19 @@ def _way_out(steps: int, gaps: np.ndarray, allowed: np.ndarray) -> str:
     return f"About {wanted:.0f} steps would close this gap: give steps={wanted:.0f}, in the command --steps"
 
 
-def _valid_references(value: Any, model: keras.Model) -> list[np.ndarray | None]:
-    """The reference of each input, in the model's order; None for zeros."""
+def _valid_references(value: Any, model: keras.Model) -> list[np.ndarray | str | None]:
+    """The reference of each input, in the model's order; None for zeros, `SAMPLE` for the sample itself."""
     several = isinstance(value, (list, tuple)) and len(model.inputs) > 1
     values = list(value) if several else [value] * len(model.inputs)
     if len(values) != len(model.inputs):
         raise ValueError(
             f"reference_inputs has {len(values)} references, but the model has {len(model.inputs)} inputs"
         )
-    found = [None if reference is None else np.asarray(reference) for reference in values]
+    found = [one if one is None or isinstance(one, str) else np.asarray(one) for one in values]
     for reference, x in zip(found, model.inputs):
-        if reference is None:
+        if isinstance(reference, str) and reference != SAMPLE:
+            raise ValueError(f"reference_inputs has the word {reference!r}: the only one is {SAMPLE!r}")
+        if reference is None or isinstance(reference, str):
             continue
         sample = (1, *x.shape[1:])
         ends = zip(reference.shape[::-1], sample[::-1])
@@ -175,10 +184,11 @@ def _valid_references(value: Any, model: keras.Model) -> list[np.ndarray | None]
     return found
 
 
-def _require_tokens(references: list[np.ndarray | None]) -> None:
+def _require_tokens(references: list[np.ndarray | str | None]) -> None:
     """Raises ValueError for references of an embedding's inputs that are no tokens, or of only some of them."""
     given = [reference for reference in references if reference is not None]
-    if any((reference != np.round(reference)).any() for reference in given):
+    numbers = [reference for reference in given if not isinstance(reference, str)]
+    if any((reference != np.round(reference)).any() for reference in numbers):
         raise ValueError(
             "reference_inputs has a fraction for an input of tokens: give the number of a token, or None for the "
             "vector of zeros; for several inputs a list of one for each"

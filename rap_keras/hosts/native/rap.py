@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from rap_keras.engine.equations.shares import sum_shares
 from rap_keras.engine.keras_graph import input_names
 from rap_keras.engine.rules.weighted import rules_of_rap
 from rap_keras.engine.way_back import attention_plan, input_bounds
-from rap_keras.engine.way_back.composites import AnyRule, Composite, closed_by, linear_rules, split
+from rap_keras.engine.way_back.composites import UserRules, closed_by, linear_rules, pairs, split
 from rap_keras.engine.way_back.input_bounds import InputRule
 from rap_keras.engine.way_back.plan import plan
 from rap_keras.engine.way_back.propagation import Rules
@@ -66,7 +66,7 @@ class RAP(Layerwise):
             docs/native_methods.md.
         rules: rules for single layers by name (as in `analyze_layers`), instead of those of their kind; see
             `rap_keras.register_rule` for what a rule is. Or a composite: pairs of a condition and a rule, as for
-            LRP, see `rap_keras.hosts.native.lrp_methods.LRP`.
+            LRP, see `rap_keras.hosts.native.lrp_methods.LRP`. Or one rule for all layers.
         output: the output to explain, by its name in `model.output_names` or its number, if the model has several.
         neuron_selection_mode: "max_activation", "index" (give `neuron_selection` to `analyze`) or "all".
         allow_lambda_layers: pass relevance through Lambda layers: unchanged, moved, or shared in proportion to
@@ -98,7 +98,7 @@ class RAP(Layerwise):
         variant: str = "paper",
         batch_norm: str = "identity",
         input_rule: InputRule = "auto",
-        rules: Mapping[str, AnyRule] | Composite | None = None,
+        rules: UserRules = None,
         output: str | int | None = None,
         neuron_selection_mode: str = "max_activation",
         allow_lambda_layers: bool = False,
@@ -148,7 +148,7 @@ class RAP(Layerwise):
         return {
             **own,
             **({"attention": self._attention} if self._attention != "constant" else {}),
-            **({"rules": sorted(map(str, dict(self._rules)))} if self._rules else {}),
+            **({"rules": sorted(str(condition) for condition, _ in pairs(self._rules))} if self._rules else {}),
             **super()._options(),
         }
 

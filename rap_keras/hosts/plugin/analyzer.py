@@ -17,7 +17,7 @@ from tensorflow import keras
 from rap_keras.engine.checks import requirements
 from rap_keras.engine.checks.samples import Samples
 from rap_keras.engine.execution import naming_shapes
-from rap_keras.engine.way_back.composites import AnyRule, Composite
+from rap_keras.engine.way_back.composites import UserRules
 from rap_keras.engine.way_back.input_bounds import InputRule
 from rap_keras.engine.way_back.propagation import Relevance
 from rap_keras.hosts import storage
@@ -175,7 +175,7 @@ class RAP(Reversing, rap.RAP):
         variant: str = "paper",
         batch_norm: str = "identity",
         input_rule: InputRule = "auto",
-        rules: Mapping[str, AnyRule] | Composite | None = None,
+        rules: UserRules = None,
         output: str | int | None = None,
         attention: str = "constant",
         **kwargs: Any,
