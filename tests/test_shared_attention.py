@@ -15,6 +15,7 @@ from rap_keras import NotAnalyzeableModelException, create_analyzer
 from rap_keras.engine.checks.conservation import check
 from rap_keras.engine.equations import attn_lrp
 from rap_keras.engine.keras_graph import KERAS_3
+from rap_keras.engine.rules.layer_records import OPERATIONS
 
 pytestmark = pytest.mark.usefixtures("double_precision")
 
@@ -197,6 +198,15 @@ NORMS = {
     "groups": lambda: layers.GroupNormalization(2),
     "groups, channels first": lambda: layers.GroupNormalization(3, axis=1),
 }
+if KERAS_3 and "layernorm" in OPERATIONS:
+    NORMS["operation"] = lambda: OfOperations()
+
+
+class OfOperations(layers.LayerNormalization):
+    """A layer of the user's, which is taken apart."""
+
+    def call(self, x):
+        return keras.ops.layer_normalization(x, self.gamma, self.beta, epsilon=self.epsilon)
 
 
 @pytest.mark.parametrize("kind", NORMS)
@@ -206,7 +216,7 @@ def test_normalisation_as_a_linear_map(kind):
     model, X = with_norm(layer), tokens(1, (6, 4))
     R = create_analyzer("lrp.z", model, layer_norm="linear", neuron_selection_mode="all").analyze(X)
     x = X[0]
-    axes = {"layer": (1,), "without scale and offset": (1,), "layer over two axes": (0, 1)}.get(kind)
+    axes = (0, 1) if kind == "layer over two axes" else None if kind.startswith("groups") else (1,)
     groups = {"groups": [np.s_[:, :2], np.s_[:, 2:]], "groups, channels first": [np.s_[:2], np.s_[2:4], np.s_[4:]]}
     mean = np.zeros_like(x) + (x.mean(axes, keepdims=True) if axes else 0)
     square = np.zeros_like(x) + ((x - mean) ** 2).mean(axes, keepdims=True) if axes else np.zeros_like(x)

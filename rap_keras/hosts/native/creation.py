@@ -70,12 +70,11 @@ def _lrp_attn(
     **options: Any,
 ) -> Analyzer:
     """AttnLRP: LRP-epsilon, or with a gamma LRP-gamma at weights and LRP-epsilon at products of two tensors."""
-    of_products = linear_rule(lrp_methods.epsilon(epsilon))
-    rule = of_products
+    rule = of_products = linear_rule(lrp_methods.epsilon(epsilon))
     if gamma is not None:
         of_weights = linear_rule(lrp_methods.gamma(gamma))
         rule = LinearRule(
-            f"LRP-gamma {gamma:g}", lambda step, R: (of_products if step.product else of_weights).back(step, R)
+            of_weights.title, lambda step, R: (of_products if step.product else of_weights).back(step, R)
         )
     return lrp_methods.LRP(model, rule, attention=attention, **{**lrp_methods.CANONICAL, **options})
 

@@ -42,14 +42,18 @@ def epsilon(value: float = equations.TINY, bias: bool = True) -> Callable:
     """LRP-epsilon, with or without the bias; raises ValueError unless epsilon is above 0."""
     if requirements.require_number("epsilon", value, 0) == 0:
         raise ValueError("epsilon=0: must be above 0; LRP without an epsilon is 'lrp.z'")
-    return lambda linear, x, w, b, R, nonnegative: equations.epsilon(linear, x, w, b if bias else 0.0, R, value)
+    return titled(f"LRP-epsilon, {value:g}")(
+        lambda linear, x, w, b, R, nonnegative: equations.epsilon(linear, x, w, b if bias else 0.0, R, value)
+    )
 
 
 def gamma(value: float = 0.25, bias: bool = True) -> Callable:
     """LRP-gamma, with or without the bias; raises ValueError if gamma is below 0."""
     value = requirements.require_number("gamma", value, 0)
-    return lambda linear, x, w, b, R, nonnegative: equations.gamma(
-        linear, x, w, b if bias else 0.0, R, value, nonnegative=nonnegative
+    return titled(f"LRP-gamma, {value:g}")(
+        lambda linear, x, w, b, R, nonnegative: equations.gamma(
+            linear, x, w, b if bias else 0.0, R, value, nonnegative=nonnegative
+        )
     )
 
 

@@ -13,6 +13,8 @@ from rap_keras.engine import keras_graph
 from rap_keras.engine.equations import attn_lrp
 from rap_keras.engine.equations import lrp as equations
 from rap_keras.engine.equations.numerics import sum_to_shape
+from rap_keras.engine.reading import at_inference
+from rap_keras.engine.reading.calls import Call
 from rap_keras.engine.rules.batch_norm import scale_and_offset
 from rap_keras.engine.rules.kinds import key_of
 from rap_keras.engine.rules.lookup import lookup, of_keras
@@ -53,13 +55,16 @@ def with_layer_norm(planned: Sequence[PlannedCall]) -> list[PlannedCall]:
     RMSNormalization and UnitNormalization subtract nothing, so for them unchanged relevance is this rule.
     """
     return [
-        replace(p, kind=replace(p.kind, rule=_centred)) if not p.kind.own and _subtracts(p.call.layer) else p
+        replace(p, kind=replace(p.kind, rule=_centred)) if not p.kind.own and _subtracts(p.call) else p
         for p in planned
     ]
 
 
-def _subtracts(layer: Any) -> bool:
-    return bool(lookup(layer, _OF_SAMPLES)) and not getattr(layer, "rms_scaling", False)
+def _subtracts(call: Call) -> bool:
+    """Whether a call is layer normalisation or group normalisation, in whatever form."""
+    layer = call.layer
+    known = lookup(layer, _OF_SAMPLES) or keras_graph.operation_name(layer) == "layernorm"
+    return bool(known) and not getattr(layer, "rms_scaling", False)
 
 
 _OF_SAMPLES: dict[type, object] = dict.fromkeys(of_keras("LayerNormalization GroupNormalization"), True)
@@ -70,7 +75,7 @@ def _centred(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Te
     (x,), layer = Xs, state["layer"]
     shape, axes, along = tf.shape(x), [axis % x.shape.rank for axis in keras_graph.normalized_axes(layer)], None
     channels = [x.shape[axis] if axis in axes else 1 for axis in range(x.shape.rank)]
-    if not isinstance(layer, keras.layers.LayerNormalization):
+    if isinstance(layer, keras.layers.GroupNormalization):
         (axis,), groups = axes, layer.groups
         along = tf.concat([shape[:axis], [groups, shape[axis] // groups], shape[axis + 1 :]], 0)
         axes = [other for other in range(1, x.shape.rank + 1) if other != axis]
@@ -81,10 +86,19 @@ def _centred(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Te
         means = tf.broadcast_to(tf.reduce_mean(grouped, axes, keepdims=True), tf.shape(grouped))
         return tf.reshape(means, tf.shape(v))
 
-    scale = tf.math.rsqrt(mean((x - mean(x)) ** 2) + layer.epsilon)
-    if layer.gamma is not None:
-        scale *= tf.reshape(tf.convert_to_tensor(layer.gamma), channels)
+    tiny = keras.backend.epsilon() if layer.epsilon is None else layer.epsilon
+    scale = tf.math.rsqrt(mean((x - mean(x)) ** 2) + tiny)
+    gamma = _gamma(state["call"], Xs)
+    if gamma is not None:
+        scale *= tf.reshape(tf.convert_to_tensor(gamma), channels)
     return [attn_lrp.centred(mean, x, scale, Ys[0], Rs[0])]
+
+
+def _gamma(call: Call, Xs: Tensors) -> Any:
+    """What a layer or an operation multiplies normalised values by; None for nothing."""
+    if not keras_graph.is_operation(call.layer):
+        return call.layer.gamma
+    return at_inference.bound(*call.filled(Xs)).arguments.get("gamma")
 
 
 def with_absorbing_constants(planned: Sequence[PlannedCall]) -> list[PlannedCall]:
