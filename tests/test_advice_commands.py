@@ -215,8 +215,9 @@ def test_options_that_exclude_each_other():
     inputs = keras.Input((SIZE, SIZE, 3))
     keras.Model(inputs, convolutions(inputs)).save("net.h5")
     command = explain("net.h5", "--preprocessing", "tf", "--layers", "*")
-    assert "--layers is for --method rap only" in refused(*command, "--method", "gradient")
-    accepted(*command, "--method", "rap")
+    assert "Leave --layers out, or add --method rap" in refused(*command, "--method", "grad_cam")
+    accepted(*command[:-2], "--method", "grad_cam")
+    accepted(*command, "--method", "grad_cam", "--method", "rap")
     assert "give --preprocessing caffe, tf, torch, unit (0 to 1), raw (0 to 255) or MODULE:FUNCTION" in refused(
         *explain("net.h5")
     )

@@ -207,12 +207,19 @@ def test_free_names_do_not_meet_each_other():
 def test_layers(photo, network):
     assert explain(photo, "--layers", "*").exit_code == 0
     assert Image.open("rap-keras-output/photo-layers.png").size[0] > 100
-    result = explain(photo, "--layers", "*", "--method", "gradient")
+    result = explain(photo, "--layers", "*", "--method", "grad_cam")
     assert result.exit_code == 2
-    assert "--layers is for --method rap only" in result.output
+    assert "--layers: grad_cam gives no relevance at layers here" in result.output
     result = explain(photo, "--layers", "conv*")
     assert result.exit_code == 2
     assert "no layer matches 'conv*': there are flatten, dense" in result.output
+
+
+def test_layers_of_another_method(photo, network):
+    """The picture of LRP's layers is made of what its analyzer gives."""
+    result = explain(photo, "--layers", "den*", "--method", "lrp.gamma")
+    assert result.exit_code == 0, result.output
+    assert Image.open("rap-keras-output/photo-layers.png").size[0] > 100
 
 
 def test_nested_model(here, photo):

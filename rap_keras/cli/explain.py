@@ -169,8 +169,8 @@ Exit status: 0 if all samples were explained; 1 if some were skipped or have a h
 @click.option(
     "--layers",
     metavar="PATTERN",
-    help="Also write a figure of RAP's relevance at the inputs of the layers whose names match, such as "
-    "'block5*', or '*' for all layers.",
+    help="Also write a figure of the relevance at the inputs of the layers whose names match, such as 'block5*', or "
+    "'*' for all layers. It is RAP's, or without RAP that of the first method.",
 )
 @figure_options
 @click.option(
@@ -191,8 +191,6 @@ def explain(context: click.Context, images: tuple[Path, ...], **given: Any) -> N
             "Give at least one IMAGE and the network with --model, or neither, for images of the package."
         )
     methods = given["methods"] or (() if embedded else _default_methods(given))
-    if given["layers"] is not None and methods and "rap" not in methods:
-        raise click.UsageError("--layers is for --method rap only.")
     start_tensorflow()
     know_custom_objects(given["custom_objects"])
     from rap_keras.basics import whole_file
@@ -222,7 +220,9 @@ def explain(context: click.Context, images: tuple[Path, ...], **given: Any) -> N
     with blaming("--output"):
         whole_file.require_writable(output)
     explainer = asked.explainer(classifier, given["model_name"] or _EMBEDDED, _make)
-    shown = None if given["layers"] is None else _matching(classifier, given["layers"])
+    shown = None
+    if given["layers"] is not None:
+        shown = _of_layers(explainer), _matching(classifier, given["layers"])
     if overlay:
         _require_images(classifier)
     if embedded:
@@ -318,6 +318,16 @@ def _matching(classifier: Classifier, pattern: str) -> set[str]:
     return found
 
 
+def _of_layers(explainer: Explainer) -> str:
+    """The method whose relevance at layers is shown; raises click.UsageError if it has none at layers."""
+    name = "rap" if "rap" in explainer.analyzers else next(iter(explainer.analyzers))
+    if not hasattr(explainer.analyzers[name], "analyze_layers"):
+        raise click.UsageError(
+            f"--layers: {name} gives no relevance at layers here. Leave --layers out, or add --method rap."
+        )
+    return name
+
+
 def _require_images(classifier: Classifier) -> None:
     """Raises click.UsageError if --overlay is given for samples that are no images."""
     shapes = [tuple(tensor.shape)[1:] for tensor in classifier.model.inputs]
@@ -331,7 +341,7 @@ def _require_images(classifier: Classifier) -> None:
 def _run(
     explainer: Explainer,
     region: np.ndarray | None,
-    layers: set[str] | None,
+    layers: tuple[str, set[str]] | None,
     paths: list[Path],
     output: Path,
     look: Look,
@@ -356,7 +366,7 @@ def _run(
                 _tell_skipped(error)
                 continue
             explained += 1
-            of_layers = {} if layers is None else _layers(explainer, sample, layers)
+            of_layers = {} if layers is None else _layers(explainer, sample, *layers)
             name = free_name(sample.stem, taken)
             try:
                 write(answers, of_layers, output, name, look)
@@ -373,11 +383,11 @@ def _run(
     return 1 if skipped or spoilt else 0
 
 
-def _layers(explainer: Explainer, sample: Sample, names: set[str]) -> dict[int, dict[str, Any]]:
-    """For each target the relevance of RAP at the layers of these names."""
+def _layers(explainer: Explainer, sample: Sample, method: str, names: set[str]) -> dict[int, dict[str, Any]]:
+    """For each target the relevance of a method at the layers of these names."""
     found = {}
     for question in explainer.questions(sample):
-        of_all = explainer.analyzers["rap"].analyze_layers(sample.x, **explainer.choice(question))
+        of_all = explainer.analyzers[method].analyze_layers(sample.x, **explainer.choice(question))
         found[question.target] = {name: value for name, value in of_all.items() if name in names}
     return found
 
