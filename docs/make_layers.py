@@ -50,7 +50,9 @@ def _text(key: str) -> str:
     kind = layer_records.RECORDS[key].kind
     if kind.maps:
         return "relative attribution (Eq. 7-9); Eq. 5 and 6 in front of the output, $z^B$ at the image"
-    return title_of(kind.rule).format(x="\\|x\\|", linear="relative attribution (Eq. 7-9)")
+    return title_of(kind.rule).format(
+        x="\\|x\\|", linear="relative attribution (Eq. 7-9)", averages="shared in proportion to \\|x\\|"
+    )
 
 
 def operations() -> dict[str, list[str]]:

@@ -49,6 +49,14 @@ def relative_attribution(x: np.ndarray, J: np.ndarray, R: np.ndarray, signed: bo
     return np.array(rows)
 
 
+def shares(x: np.ndarray, J: np.ndarray, R: np.ndarray) -> np.ndarray:
+    rows = []
+    for sample, relevance in zip(x, R):
+        z = np.abs(sample[:, None] * J)
+        rows.append((z * _over(relevance, z.sum(0))).sum(1))
+    return np.array(rows)
+
+
 def z_b(x: np.ndarray, J: np.ndarray, R: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
     rows = []
     for sample, relevance, bottom, top in zip(x, R, low, high):

@@ -1,4 +1,4 @@
-"""Attention: its weights are constant factors, the values take the relevance by the linear rule."""
+"""Attention: its weights are constant factors; the values take the relevance, in RAP as an average shares it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_attention_equals_numpy_on_its_weights():
     A = softmax(np.einsum("ntd,nsd->nts", q, k))
     for sample in range(3):
         J = np.einsum("ts,de->sdte", A[sample], np.eye(3)).reshape(18, 15)
-        (expected,) = jacobian.relative_attribution(v[sample].reshape(1, -1), J, R[sample].reshape(1, -1), False)
+        (expected,) = jacobian.shares(v[sample].reshape(1, -1), J, R[sample].reshape(1, -1))
         np.testing.assert_allclose(R_v[sample].ravel(), expected, rtol=1e-9, atol=1e-12)
 
 
@@ -68,7 +68,7 @@ def test_multi_head_attention_equals_numpy_on_its_weights():
     for sample in range(3):
         J = np.einsum("hts,hg,de->shdtge", A[sample], np.eye(2), np.eye(2)).reshape(20, 20)
         r = jacobian.relative_attribution(context[sample].reshape(1, -1), J_o, R[sample].reshape(1, -1), False)
-        r = jacobian.relative_attribution(v[sample].reshape(1, -1), J, r, False)
+        r = jacobian.shares(v[sample].reshape(1, -1), J, r)
         (expected,) = jacobian.relative_attribution(X[sample].reshape(1, -1), J_v, r, False)
         np.testing.assert_allclose(found[sample].ravel(), expected, rtol=1e-6, atol=1e-7)  # a softmax in float32
 

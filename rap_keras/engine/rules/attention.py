@@ -37,15 +37,16 @@ def require_followed(call: Call) -> None:
         )
 
 
-@titled("attention weights are constant factors, {linear}")
+@titled("attention weights are constant factors, {averages}")
 def attention(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
     """Attention and AdditiveAttention: y = A v, where A are the attention weights, 0 for a masked query."""
     call: Call = state["call"]
     A, v = shown_weights(call, weights(call, Xs)), _value(call, Xs)
-    return _to_value(call, Xs, way(state, product=True).linear(lambda v, A: tf.matmul(A, v), v, A, 0.0, Rs[0]))
+    linear = way(state, product=True, average=True).linear
+    return _to_value(call, Xs, linear(lambda v, A: tf.matmul(A, v), v, A, 0.0, Rs[0]))
 
 
-@titled("attention weights are constant factors, {linear}")
+@titled("attention weights are constant factors, values {averages}, projections {linear}")
 def multi_head(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Tensors:
     """MultiHeadAttention: y = (A (v W_v)) W_o for each head, back through its three linear maps."""
     call: Call = state["call"]
@@ -55,7 +56,7 @@ def multi_head(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> 
     heads = heads_of(layer)
     A = weights(call, Xs)
     R = to_heads(call, Xs, heads(v, A), Rs[0], linear)
-    R = way(state, product=True).linear(heads, v, A, 0.0, R)
+    R = way(state, product=True, average=True).linear(heads, v, A, 0.0, R)
     return _to_value(call, Xs, linear(of_value.function, x, W_v, b_v, R))
 
 
@@ -85,7 +86,8 @@ def product(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Ten
     attention weights. A Dot that normalizes multiplies unit vectors, whose relevance is that of the vectors.
     """
     call: Call = state["call"]
-    gates, linear, layer = state["gates"], way(state, product=True).linear, call.layer
+    gates, layer = state["gates"], call.layer
+    linear = way(state, product=True, average=gates[0] != gates[1]).linear
     if getattr(layer, "normalize", False):
         axes = (layer.axes, layer.axes) if isinstance(layer.axes, int) else layer.axes
         Xs = [tf.math.l2_normalize(x, axis=axis) for x, axis in zip(Xs, axes)]

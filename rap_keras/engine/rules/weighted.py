@@ -11,6 +11,7 @@ import tensorflow as tf
 from rap_keras.engine.equations import linear as equations
 from rap_keras.engine.equations.gates import Way
 from rap_keras.engine.equations.linear import ContributionSums, LinearMap
+from rap_keras.engine.equations.shares import shares_of_map
 from rap_keras.engine.rules.linear_layers import Linear
 from rap_keras.engine.rules.rule import Tensors, title_of, titled
 
@@ -57,6 +58,7 @@ class LinearRule:
         place: in a layer of several maps, the only map that has this rule: 0 for the first, -1 for the last; None
             for all of them.
         others: the rule of the other maps.
+        averages: the rule of averages with attention weights; None if these are maps like any other.
     """
 
     title: str
@@ -64,6 +66,7 @@ class LinearRule:
     halves: bool = False
     place: int | None = None
     others: LinearRule | None = None
+    averages: LinearRule | None = None
 
     def of_map(self, index: int, count: int) -> LinearRule:
         """The rule of one of a layer's `count` maps."""
@@ -106,12 +109,13 @@ def weighted(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Te
     return [R]
 
 
-def way(state: dict[str, Any], product: bool = False) -> Way:
+def way(state: dict[str, Any], product: bool = False, average: bool = False) -> Way:
     """The way through a layer with gates: its linear rule at linear maps, and the method's shares at sums.
 
-    `product` says that the maps are products of two tensors.
+    `product` says that the maps are products of two tensors, and `average` that one of these are attention weights.
     """
     rule: LinearRule = state["linear"]
+    rule = (average and rule.averages) or rule
 
     def linear(function: LinearMap, x: tf.Tensor, w: tf.Tensor, b: Any, R: tf.Tensor) -> tf.Tensor:
         return rule.back(Step(rule, function, x, w, b, product=product), R)
@@ -140,7 +144,11 @@ def rules_of_rap(reference: bool = False) -> list[tuple[str, LinearRule]]:
     def z_b(step: Step, R: tf.Tensor) -> tf.Tensor:
         return attribution(step, R) if step.bounds is None else z_b_of(step, step.bounds, R)
 
-    inner = LinearRule("relative attribution (Eq. 7-9)", attribution, halves=True)
+    def shared(step: Step, R: tf.Tensor) -> tf.Tensor:
+        return shares_of_map(lambda xs: [step.function(xs[0], step.w)], [step.x], [R])[0]
+
+    averages = None if reference else LinearRule("shared in proportion to |x|", shared)
+    inner = LinearRule("relative attribution (Eq. 7-9)", attribution, halves=True, averages=averages)
     return [
         ("last", LinearRule("absolute influence (Eq. 5, 6)", influence, place=-1, others=inner)),
         ("bounded", LinearRule("z^B (Eq. 10)", z_b, place=0, others=inner)),

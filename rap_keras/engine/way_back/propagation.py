@@ -17,6 +17,7 @@ from rap_keras.engine.equations import attn_lrp
 from rap_keras.engine.equations.shares import sum_shares
 from rap_keras.engine.reading.calls import Call
 from rap_keras.engine.reading.network import Network, as_float
+from rap_keras.engine.rules.attention import product
 from rap_keras.engine.rules.kinds import fused_activation
 from rap_keras.engine.rules.layer_records import Kind
 from rap_keras.engine.rules.rule import Rule, Tensors, title_of, titled
@@ -57,11 +58,15 @@ class Rules:
 
     def title(self, p: PlannedCall) -> str:
         """The rule of a call in a few words."""
-        if self.of(p) is multiplied and len(set(p.gates)) == 2:
+        rule, linear, gated = self.of(p), self.linear.get(p.call.name), len(set(p.gates)) == 2
+        if rule is multiplied and gated:
             return "gate: all to the gated branch"
-        linear = self.linear.get(p.call.name)
-        text = title_of(self.of(p)).format(
-            x="x" if self.reference else "|x|", linear=linear.title if linear else ""
+        averages = linear.averages if linear else None
+        if rule is product and gated and averages:
+            return f"attention weights are constant factors, {averages.title}"
+        title = linear.title if linear else ""
+        text = title_of(rule).format(
+            x="x" if self.reference else "|x|", linear=title, averages=averages.title if averages else title
         )
         if linear is None or not p.kind.linears:
             return text
