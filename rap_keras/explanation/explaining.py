@@ -53,7 +53,6 @@ def explain(
     Examples:
         >>> both = rap_keras.explain(model, "photo.jpg", ["rap", "gradient"], [281, 207], preprocessing="caffe")
         >>> both.save("figure.pdf", width=3.3)
-        >>> print(rap_keras.explain(classifier, "a great film", "rap.contrastive"))  # a task of keras_hub
 
     Args:
         model: A Keras model, or the name of a network or file, as `rap_keras.models.load_model` takes it.
@@ -67,8 +66,7 @@ def explain(
             "torch", "unit" (0 to 1), "raw" (0 to 255, where the network scales photos itself), a function from
             RGB, float32, (N, H, W, 3), 0 to 255, to the network's input, or "MODULE:FUNCTION". Networks given by
             name and tasks of keras_hub have their own. Photos are resized to the network's input. For texts a
-            tokenizer or preprocessor of keras_hub, a TextVectorization layer, or a function from a list of texts
-            to token numbers, (N, length); networks that begin with a TextVectorization have their own.
+            tokenizer, a TextVectorization layer, or a function from a list of texts to token numbers, (N, length).
         against: The class to compare with, for contrastive methods.
         region: Where a network whose output is a map is explained: boolean, (H, W), or for classes of each time
             step (steps,). The default is where the class is the highest of all.
@@ -76,8 +74,7 @@ def explain(
         output: The output to explain, by name or number, of a model that has several.
         patterns: What "pattern.attribution" and "pattern.net" need.
         steps: The number of steps of "integrated_gradients", 64 by default. A warning says how many are needed.
-        baseline: For texts, the token that "integrated_gradients" compare all tokens with: "padding", which is the
-            default, "mask", or the number of a token.
+        baseline: For texts, what "integrated_gradients" compare tokens with: "padding", "mask" or a number.
 
     Returns:
         An `Explanation`; with several methods, targets or a list of texts, `Explanations`, a tuple of them.
@@ -89,14 +86,12 @@ def explain(
         NotAnalyzeableModelException: A method cannot explain such a model.
         RuntimeError: Eager execution is off, and the model is of another thread's graph or was built with it on.
         TypeError: The photo is of another type.
-        ValueError: There is no such method, class or output, a photo has no preprocessing, there are several
-            samples, or the sample or an option does not fit the network.
+        ValueError: There is no such method, class or output, or the sample or an option does not fit the network.
     """
     asked = Asked(_several(method), _several(target), against, classes, patterns, steps)
     found = _answers(asked, model, sample, preprocessing, region, output, baseline)
     is_one = isinstance(method, str) and (target is None or isinstance(target, (int, str, np.integer)))
-    several = isinstance(sample, (list, tuple)) and found[0].sample.sentence is not None
-    return found[0] if is_one and not several else found
+    return found[0] if is_one and not texts.are_several(sample) else found
 
 
 def _answers(

@@ -69,6 +69,11 @@ def _texts(given: Any) -> list[str] | None:
     return None if len(texts) == 1 and is_array_file(Path(texts[0])) else texts
 
 
+def are_several(given: Any) -> bool:
+    """Whether a list of texts is given, which has an answer for each, also if it has one text."""
+    return isinstance(given, (list, tuple)) and _texts(given) is not None
+
+
 def _takes_texts(loaded: keras.Model, model: keras.Model) -> bool:
     """Whether a network's samples are texts, or the tokens of texts."""
     if getattr(getattr(loaded, "preprocessor", None), "tokenizer", None) is not None:
