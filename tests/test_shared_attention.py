@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tensorflow as tf
+from host import value_of
 from layer_rules import random_weights
 from ops import ops
 from tensorflow import keras
@@ -173,14 +174,27 @@ def test_every_method_takes_the_option():
         assert np.abs(shared - constant).max() > 1e-6, method
 
 
-def test_the_shift_behind_the_softmax():
-    """The equation by hand: s = (1/4, 3/4), R = (2, 1), x = (0, log 3)."""
-    x, s, R = (tf.constant([v], tf.float64) for v in ([0.0, np.log(3)], [0.25, 0.75], [2.0, 1.0]))
-    with tf.compat.v1.Session(graph=x.graph) if not tf.executing_eagerly() else tf.name_scope("") as session:
-        values = [attn_lrp.softmax(x, s, R), attn_lrp.conserving_softmax(x, s, R)]
-        plain, shifted = (session.run(v) if hasattr(session, "run") else v.numpy() for v in values)
-    np.testing.assert_allclose(plain, [[0, np.log(3) * (1 - 0.75 * 3)]])
-    np.testing.assert_allclose(shifted, [[0, 3]])
+@pytest.mark.parametrize(
+    ("s", "plain", "shifted"),
+    [
+        ([0.25, 0.75], [0, np.log(3) * (1 - 0.75 * 3)], [0, 3]),
+        ([0.0, 1.0], [0, np.log(3) * (1 - 3)], [0, 3]),
+        ([1.0, 1.0], [0, 0], [2, 1]),  # two softmaxes of one value each: nothing can be shifted
+    ],
+)
+def test_the_shift_behind_the_softmax(s, plain, shifted):
+    """The equations by hand, for x = (0, log 3) and R = (2, 1)."""
+    single = s == [1.0, 1.0]
+
+    def both():
+        x, y, R = (tf.constant([v], tf.float64) for v in ([0.0, np.log(3)], s, [2.0, 1.0]))
+        if single:
+            x, y, R = (v[..., None] for v in (x, y, R))
+        return [rule(x, y, R) for rule in (attn_lrp.softmax, attn_lrp.conserving_softmax)]
+
+    found = value_of(both)
+    for values, expected in zip(found, (plain, shifted)):
+        np.testing.assert_allclose(np.ravel(values), expected, atol=1e-12)
 
 
 def with_norm(layer, shape=(6, 4)):

@@ -36,9 +36,12 @@ def softmax(x: tf.Tensor, s: tf.Tensor, R: tf.Tensor, axis: int | Sequence[int] 
 def conserving_softmax(x: tf.Tensor, s: tf.Tensor, R: tf.Tensor, axis: int | Sequence[int] = -1) -> tf.Tensor:
     """As `softmax`, followed by RAP's uniform shift (Eq. 8 and 9), which keeps the sum of each sample.
 
+    Where every s is 0 or 1, the gradient is 0 and nothing can be shifted; relevance then passes unchanged.
     Source: own work.
     """
-    return uniform_shift(softmax(x, s, R, axis), R)
+    C = softmax(x, s, R, axis)
+    nothing = tf.reduce_all(tf.equal(C, 0), list(range(1, C.shape.rank)), keepdims=True)
+    return tf.where(nothing, R, uniform_shift(C, R))
 
 
 TINY = 1e-9
