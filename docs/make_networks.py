@@ -125,15 +125,13 @@ def cells(build: Callable[[], keras.Model]) -> tuple[dict[str, str], str]:
 
 def _cell(name: str, model: keras.Model, x: Any, xs: list[np.ndarray]) -> str:
     analyzer = rap_keras.create_analyzer(name, model)
-    if name.startswith("rap"):
-        check = conservation.check(analyzer, x)
-        if not check.finite:
-            return "**not finite**"
-        return "yes" if check.excess <= 1 else f"**sum off ({check.excess:.2g})**"
     found = analyzer.analyze(x)
     arrays = list(found.values()) if isinstance(found, dict) else found if isinstance(found, list) else [found]
     if not all(np.isfinite(array).all() for array in arrays):
         return "**not finite**"
+    if name.startswith("rap"):
+        check = conservation.check(analyzer, x)
+        return "yes" if check.finite and check.excess <= 1 else f"**sum off ({check.excess:.2g})**"
     if name != "gradient":
         return "yes"
     right = of_tape(model, xs)

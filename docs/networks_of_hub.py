@@ -207,7 +207,7 @@ def _deeplab(m: Any) -> keras.Model:
 def _basnet(m: Any) -> keras.Model:
     encoder = m.ResNetBackbone(**{name: value for name, value in _RESNET.items() if name != "image_shape"})
     backbone = m.BASNetBackbone(
-        image_encoder=encoder, num_classes=1, image_shape=(64, 64, 3), projection_filters=8
+        image_encoder=encoder, num_classes=1, image_shape=(64, 64, 3), projection_filters=64
     )
     segmenter = m.BASNetImageSegmenter(backbone=backbone, preprocessor=None)
     return keras.Model(segmenter.input, next(iter(segmenter.output.values())))
@@ -391,7 +391,7 @@ ENCODERS: dict[str, Build] = {
     "MetaCLIP2TextEncoder": lambda m: with_head(_clip(m, "MetaCLIP2")[1]),
     "RobertaTextClassifier": _of_text("RobertaTextClassifier", "RobertaBackbone"),
     "RoformerV2TextClassifier": _of_text("RoformerV2TextClassifier", "RoformerV2Backbone", head_size=4),
-    "SigLIPTextEncoder": lambda m: with_head(_clip(m, "SigLIP", projection_dim=8)[1]),
+    "SigLIPTextEncoder, of its length": lambda m: with_head(_of_length(_clip(m, "SigLIP", projection_dim=8)[1])),
     "T5Backbone, encoder": lambda m: with_head(_encoder_of(m.T5Backbone(**TEXT))),
     "XLMRobertaTextClassifier": _of_text("XLMRobertaTextClassifier", "XLMRobertaBackbone"),
     "XLMRobertaTextEmbedder": lambda m: with_head(
@@ -400,6 +400,11 @@ ENCODERS: dict[str, Build] = {
     "XLNetBackbone": _headed("XLNetBackbone", **TEXT),
 }
 """Networks that encode text."""
+
+
+def _of_length(encoder: keras.Model) -> keras.Model:
+    tokens = keras.Input((32,), dtype="int32", name="tokens")  # the only length that it takes
+    return keras.Model(tokens, encoder(tokens))
 
 
 def _encoder_of(backbone: keras.Model) -> keras.Model:

@@ -124,8 +124,8 @@ class Call:
         """Whether it takes the numbers of rows in a table, as an embedding does: these have no gradient."""
         if keras_graph.operation_name(self.layer) == "take":
             table = self.args[0]
-            of_rows = isinstance(table, Constant) and table.shape.rank == 2 and self.layer.axis == 0
-            return of_rows and len(self.inputs) == 1 and self.dtypes[0].is_integer
+            of_rows = isinstance(table, (Constant, keras.Variable)) and len(table.shape) == 2
+            return of_rows and self.layer.axis == 0 and len(self.inputs) == 1 and self.dtypes[0].is_integer
         # A user's subclass with a call of its own may do anything else.
         library = type(self.layer).call.__module__.split(".")[0] in ("keras", "keras_hub")
         is_lookup = isinstance(self.layer, keras.layers.Embedding) and library

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -176,12 +177,10 @@ class Merge:
     def _tensor(self, a: Any, b: Any, shapes: tuple[Shape, Shape], symbols: bool) -> Any:
         same = isinstance(a, tf.Tensor) and a.shape == b.shape
         grows = isinstance(a, tf.Tensor) and a.shape.rank == b.shape.rank and a.shape[1:] == b.shape[1:]
-        if same or grows:
-            try:
-                repeats = None if same else of_shape(a.shape[0], b.shape[0], shapes)
+        with suppress(CannotBeOpenedError):
+            repeats = of_shape(a.shape[0], b.shape[0], shapes) if grows and not same else None
+            if same or (repeats is not None and repeats.axes[0] == 0):
                 return Constant(self._value(a), a.dtype, a.shape, repeats)
-            except CannotBeOpenedError:
-                pass
         if not symbols or len(a.shape) != len(b.shape):
             raise CannotBeOpenedError("the shape of a constant depends on that of the samples")
         number, dtype = self._numbers[id(a)], tf.as_dtype(a.dtype)

@@ -66,6 +66,9 @@ def _register() -> None:
         def call(self, *args: Any, **kwargs: Any) -> Any:
             return self.function(*args, **kwargs)
 
+        def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
+            return outputs_by_code(self, args, kwargs)
+
     class Dispatcher(tf.__internal__.dispatch.GlobalOpDispatcher):
         """Makes operations of functions, within `symbolic`."""
 
@@ -90,7 +93,7 @@ def traceable(kind: type, by_code: bool) -> type:
                 found = kind.compute_output_spec(self, *args, **kwargs)
         shapes = [getattr(y, "shape", ()) for y in tf.nest.flatten(found)]
         if found is None or any(None in shape for shape in shapes):
-            return keras.Operation.compute_output_spec(self, *args, **kwargs)
+            return outputs_by_code(self, args, kwargs)
         return found
 
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -103,6 +106,17 @@ def traceable(kind: type, by_code: bool) -> type:
             return self.call(*args, **kwargs)  # some outputs are None, for example, which no node may have
 
     return type(kind.__name__, (kind,), {"compute_output_spec": compute_output_spec, "__call__": call})
+
+
+def outputs_by_code(layer: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
+    """The symbolic outputs of a layer or operation as its code gives them."""
+
+    def dense(argument: Any) -> Any:  # Keras takes a product with a number for a sparse tensor
+        symbol = isinstance(argument, keras.KerasTensor)
+        return keras.KerasTensor(argument.shape, argument.dtype) if symbol else argument
+
+    args, kwargs = tf.nest.map_structure(dense, (args, kwargs))
+    return keras.Operation.compute_output_spec(layer, *args, **kwargs)
 
 
 def is_of_user(layer: Any) -> bool:

@@ -13,7 +13,7 @@ from rap_keras.engine import keras_graph
 from rap_keras.engine.errors import NotAnalyzeableModelException
 from rap_keras.engine.reading.calls import Call
 from rap_keras.engine.reading.network import Network
-from rap_keras.engine.rules import batch_norm
+from rap_keras.engine.rules import batch_norm, refused_operations
 from rap_keras.engine.rules.kinds import fused_activation, kind_of, refuse_misplacing, require_followed
 from rap_keras.engine.rules.lambdas import by_trial
 from rap_keras.engine.rules.layer_records import KEEPS_ALL, Kind
@@ -102,7 +102,9 @@ def _refuse_unknown(calls: Sequence[Call], kinds: Sequence[Kind | None]) -> None
                 "Lambda layers anyway, use rap_keras.create_analyzer with allow_lambda_layers=True"
             )
     if unknown:
-        names = ", ".join(f"'{call.name}' ({kind_name(call)})" for call in unknown)
+        reasons = [refused_operations.reason(keras_graph.operation_name(call.layer) or "") for call in unknown]
+        why = [f", which {reason}" if reason else "" for reason in reasons]
+        names = ", ".join(f"'{call.name}' ({kind_name(call)}){text}" for call, text in zip(unknown, why))
         closed = "; ".join(dict.fromkeys(call.closed for call in unknown if call.closed))
         of_code = "Write its call with layers and keras.ops alone, or give"
         advice = f"It cannot be taken apart: {closed}. {of_code}" if closed else "Give"
