@@ -44,7 +44,8 @@ class Call:
     layer of the user's could not be taken apart. `masks` are the numbers of tensors that are among the
     arguments only as masks or constants, and `before` are the calls that are needed only to make these;
     `adds_constants` tells whether some are real numbers. `held` are the masks of
-    the inputs if the masks are bound, see `rap_keras.engine.reading.masks`.
+    the inputs if the masks are bound, see `rap_keras.engine.reading.masks`. `of_samples` tells whether the first
+    axis of its inputs is that of the samples, as far as that is known.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Call:
     before: tuple[Call, ...] = ()
     held: tuple[Any, ...] = ()
     adds_constants: bool = False
+    of_samples: bool = True
 
     def cast(self, xs: list[tf.Tensor]) -> list[tf.Tensor]:
         """The input tensors in the data type that the layer calculates in, as Keras casts them before a call.

@@ -19,6 +19,9 @@ from rap_keras.engine.keras_graph import Node
 
 Shape = tuple[int, ...]
 
+SAMPLES = (3, 4, 2)
+"""The numbers of samples in either trace, and when the graph is tried."""
+
 
 class Lengths(NamedTuple):
     """Shapes of a call's inputs in either trace, and when the graph is tried, to find others that stayed in it."""
@@ -38,7 +41,7 @@ def with_lengths(shapes: Sequence[tuple[int | None, ...]], batch: int | None) ->
     """
 
     def filled(shape: tuple[int | None, ...], of: int) -> Shape:
-        samples, *rest = [(3, 4, 2), *((16, 8 + 16 * axis, 8) for axis in range(1, len(shape)))]
+        samples, *rest = [SAMPLES, *((16, 8 + 16 * axis, 8) for axis in range(1, len(shape)))]
         first = samples[of] if shape[0] in (None, batch) else shape[0]
         return (first, *(lengths[of] if n is None else n for n, lengths in zip(shape[1:], rest)))
 

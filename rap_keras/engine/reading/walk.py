@@ -83,7 +83,7 @@ class Walk:
                 constants.update(map(id, node.outputs))
                 continue
             name, why_closed = f"{prefix}{node.layer.name}", ""
-            batch_axis.require_kept(node, name, self._batch)
+            batch_axis.require_kept(node, name, self._batch, graph.second)
             at_inference.require_own_call(node.layer, name)
             at_inference.require_stateless(node.layer, name)
             if self._within_opened or not keras_graph.KERAS_3:
@@ -116,13 +116,20 @@ class Walk:
                     inner, ys = self._walk(node.layer, first, f"{name}/")
                 calls += inner
             else:
-                calls.append(self._node_call(node, numbers, name, why_closed))
+                calls.append(self._node_call(node, numbers, name, why_closed, graph.second))
                 ys = calls[-1].outputs
             numbers.update(zip(map(id, node.outputs), ys))
         return calls, tuple(numbers.get(id(tensor)) for tensor in graph.outputs)
 
-    def _node_call(self, node: Node, numbers: dict[int, int], name: str, why_closed: str) -> Call:
-        """The call of a layer that stays one call."""
+    def _node_call(
+        self,
+        node: Node,
+        numbers: dict[int, int],
+        name: str,
+        why_closed: str,
+        second: dict[int, tuple[int, ...]],
+    ) -> Call:
+        """The call of a layer that stays one call; `second` is `Opened.second` of the graph around it."""
         args, kwargs = map_leaves(
             (node.args, node.kwargs), lambda a: Ref(numbers[id(a)]) if id(a) in numbers else a
         )
@@ -148,7 +155,8 @@ class Walk:
             dtypes = () if all(dtype.is_integer for dtype in dtypes) else dtypes
         real = any(id(x) in aside and dtype_of[id(x)].is_floating for x in known)
         layer = keras_graph.in_full_precision(node.layer) if keras_graph.KERAS_3 else node.layer
-        call = Call(self._name(name), layer, args, kwargs, xs, ys, dtypes, why_closed, ms, adds_constants=real)
+        apart = all(batch_axis.is_first(x, self._batch, second) for x in known if second and id(x) not in aside)
+        call = Call(self._name(name), layer, args, kwargs, xs, ys, dtypes, why_closed, ms, (), (), real, apart)
         return self._trial.add(call)
 
     def _masked(self, node: Node, numbers: dict[int, int], name: str) -> list[Call]:

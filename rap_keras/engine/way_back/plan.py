@@ -94,6 +94,12 @@ def _refuse_unknown(calls: Sequence[Call], kinds: Sequence[Kind | None]) -> None
                 f"operation '{call.name}' calculates with integers, which relevance cannot follow: build the "
                 f"model with {keras_graph.CAST} before that operation"
             )
+        if kind and not call.of_samples and (kind.mixes or kind.rule in (moved_evenly, padded)):
+            raise NotAnalyzeableModelException(
+                f"layer '{call.name}' ({kind_name(call)}) takes a tensor whose first axis is not that of the "
+                "samples, so their relevance cannot be told apart: write the code around it so that the samples "
+                "come first there, for example with keras.ops.transpose"
+            )
     unknown = [call for call, kind in zip(calls, kinds) if kind is None]
     for call in unknown:
         if isinstance(call.layer, keras.layers.Lambda):
