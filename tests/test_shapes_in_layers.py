@@ -213,7 +213,9 @@ def test_an_operation_without_a_rule_is_named_with_its_reason():
     x = keras.Input((4, 4))
     y = layers.Flatten()(ops.cumprod(x, axis=1))
     model = keras.Model(x, layers.Dense(2)(y))
-    with pytest.raises(NotAnalyzeableModelException, match=r"'cumprod' \(Cumprod\).*no share of relevance") as refused:
+    with pytest.raises(
+        NotAnalyzeableModelException, match=r"'cumprod' \(Cumprod\).*no share of relevance"
+    ) as refused:
         rap_keras.RAP(model)
     assert "rules={'layer name': rule}" in str(refused.value)
 

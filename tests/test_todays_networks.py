@@ -1,4 +1,4 @@
-"""A few of the networks of docs/networks.md, chosen for what is in them; the program that makes the page tries all."""
+"""A few of the networks of docs/networks.md, chosen for what is in them; docs/make_networks.py tries all."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ def program(monkeypatch):
 @pytest.mark.parametrize(
     "name",
     [
-        "ViT",  # patches, places from an embedding, attention
-        "FNet on text",  # Fourier transforms of any length
         "BertTextClassifier",  # tokens, masks and places of any length
-        "DeiTImageClassifier",  # layers that give None, an empty tensor and a tuple
-        "CLIPTextEncoder",  # causal attention
+        pytest.param("ViT", marks=pytest.mark.slow),  # patches, places from an embedding, attention
+        pytest.param("FNet on text", marks=pytest.mark.slow),  # Fourier transforms of any length
+        pytest.param("DeiTImageClassifier", marks=pytest.mark.slow),  # None, an empty tensor, a tuple
+        pytest.param("CLIPTextEncoder", marks=pytest.mark.slow),  # causal attention
     ],
 )
 def test_all_methods_are_right(program, name):
-    """The sum of RAP equals the logit, and the gradient that of `tf.GradientTape`: these are "yes" in the table."""
+    """The sum of RAP equals the logit, and the gradient that of `tf.GradientTape`: "yes" in the table."""
     (build,) = [networks[name] for networks in program.groups().values() if name in networks]
     found, reasons = program.cells(build)
     assert found == dict.fromkeys(program.METHODS, "yes"), reasons

@@ -17,12 +17,14 @@ _OF_REAL_NUMBERS = ("divide", "truedivide")
 """The operations that make real numbers of integers, and calculate the same of real numbers."""
 
 ALSO_OF_REAL_NUMBERS = frozenset(
-    "broadcastto concatenate expanddims flip getitem max maximum mean minimum moveaxis pad repeat reshape roll slice "
-    "split squeeze stack sum swapaxes tile transpose unstack".split()
+    "broadcastto concatenate expanddims flip getitem max maximum mean minimum moveaxis pad repeat reshape roll "
+    "slice split squeeze stack sum swapaxes tile transpose unstack".split()
 )
-"""The operations of Keras 3 that calculate the same of integers and of real numbers, through which relevance goes."""
+"""The operations of Keras 3 that calculate the same of integers as of real numbers: relevance goes through."""
 
-TAKING_INDICES = frozenset("take takealongaxis gather gather_nd getitem where slice sliceupdate scatterupdate".split())
+TAKING_INDICES = frozenset(
+    "take takealongaxis gather gather_nd getitem where slice sliceupdate scatterupdate".split()
+)
 """The operations in which whole numbers beside real ones are places: relevance does not go there."""
 
 
@@ -117,7 +119,11 @@ class Call:
         map_leaves((self.args, self.kwargs), found.append)
         values = dict(zip(self.inputs, xs))
         return next(
-            (values[a.number] if isinstance(a, Ref) else a for a in found if isinstance(a, Ref) or tf.is_tensor(a)),
+            (
+                values[a.number] if isinstance(a, Ref) else a
+                for a in found
+                if isinstance(a, Ref) or tf.is_tensor(a)
+            ),
             None,
         )
 
@@ -171,6 +177,12 @@ def map_leaves(arguments: Any, function: Any) -> Any:
     if isinstance(arguments, (list, tuple)) and not hasattr(arguments, "_fields"):
         return type(arguments)(map_leaves(value, function) for value in arguments)
     return function(arguments)
+
+
+def without(node: keras_graph.Node, absent: set[int]) -> keras_graph.Node:
+    """A node with None instead of tensors that a layer does not give, although Keras expects them."""
+    args, kwargs = map_leaves((node.args, node.kwargs), lambda a: None if id(a) in absent else a)
+    return node._replace(args=args, kwargs=kwargs, inputs=[x for x in node.inputs if id(x) not in absent])
 
 
 def _is_value(argument: Any) -> bool:

@@ -55,7 +55,9 @@ def _deviation(operation: Any, x: Any) -> Any:
 
 def _norm(operation: Any, x: Any) -> Any:
     if operation.ord not in (None, "fro") and not (operation.ord == 2 and isinstance(operation.axis, int)):
-        raise CannotBeOpenedError(f"only the root of the sum of squares is known of norms, not ord={operation.ord!r}")
+        raise CannotBeOpenedError(
+            f"only the root of the sum of squares is known of norms, not ord={operation.ord!r}"
+        )
     return ops.sqrt(ops.sum(ops.square(x), axis=operation.axis, keepdims=operation.keepdims))
 
 

@@ -1,4 +1,4 @@
-"""What the code of a layer calculates from shapes and weights alone: for any shapes, from two that it was run with."""
+"""What a layer's code calculates from shapes and weights alone: for any shapes, from two that it ran with."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ class Given(keras.layers.Layer):
 
 
 def constants(graph: Any) -> list[Any]:
-    """The tensors and arrays without symbolic inputs in the arguments and outputs of an `Opened` graph, in order."""
+    """The tensors and arrays without symbolic inputs among the arguments and outputs of an `Opened` graph."""
     given = [
         (n.args, n.kwargs, attributes(n.layer) if keras_graph.is_operation(n.layer) else ()) for n in graph.nodes
     ]
@@ -175,7 +175,11 @@ class Merge:
             return a
         shapes = self._shapes[0][0], self._shapes[1][0]
         made = self._tensor(a, b, shapes, symbols=True)
-        return made if isinstance(made, keras.KerasTensor) else self._symbol(a, b, lambda xs: made.at(tf.shape(xs[0])))
+        return (
+            made
+            if isinstance(made, keras.KerasTensor)
+            else self._symbol(a, b, lambda xs: made.at(tf.shape(xs[0])))
+        )
 
     def _tensor(self, a: Any, b: Any, shapes: tuple[Shape, Shape], symbols: bool) -> Any:
         same = isinstance(a, tf.Tensor) and a.shape == b.shape

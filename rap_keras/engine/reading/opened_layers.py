@@ -24,7 +24,15 @@ from rap_keras.engine import keras_graph
 from rap_keras.engine.keras_graph import Node
 from rap_keras.engine.reading import at_inference
 from rap_keras.engine.reading.composed import code_of
-from rap_keras.engine.reading.of_shapes import CannotBeOpenedError, Constant, Given, Merge, attributes, constants, filled
+from rap_keras.engine.reading.of_shapes import (
+    CannotBeOpenedError,
+    Constant,
+    Given,
+    Merge,
+    attributes,
+    constants,
+    filled,
+)
 from rap_keras.engine.reading.symbolic_calls import called_by_keras, is_of_user, symbolic, traceable
 from rap_keras.engine.registered_rules import is_registered
 
@@ -152,7 +160,9 @@ def require_same(
         finite = np.abs(own[np.isfinite(own)])
         if own.size and not finite.size:
             raise CannotBeOpenedError("it gives no finite value for random numbers, so the parts cannot be tried")
-        if y.shape != own.shape or not np.allclose(y, own, _TOLERANCE, _TOLERANCE * finite.max(initial=0), equal_nan=True):
+        if y.shape != own.shape or not np.allclose(
+            y, own, _TOLERANCE, _TOLERANCE * finite.max(initial=0), equal_nan=True
+        ):
             raise CannotBeOpenedError("its parts calculate something else than the layer itself")
 
 
@@ -172,8 +182,10 @@ def _traced(
     inputs = [unique[id(t)] for t in node.inputs]
     _put_masks_on(inputs, node)
     layer, originals = keras_graph.private_copy(node.layer)
-    parts = [] if keras_graph.is_operation(layer) else [part for part in layer._flatten_layers() if part is not layer]
-    kinds = [type(part) for part in parts]
+    parts = (
+        [] if keras_graph.is_operation(layer) else [part for part in layer._flatten_layers() if part is not layer]
+    )
+    kinds: list[Any] = [type(part) for part in parts]
     code = code_of(layer) or layer.call
     found: list[Opened] = []
 
@@ -207,8 +219,8 @@ def _traced(
 def _put_masks_on(tensors: Sequence[Any], node: Node) -> None:
     """Gives tensors that stand for the inputs of a node those masks of them that are inputs of the node, too."""
     stands_for = dict(zip(map(id, node.inputs), tensors))
-    for symbolic, tensor in zip(node.inputs, tensors):
-        mask = getattr(symbolic, "_keras_mask", None)
+    for symbol, tensor in zip(node.inputs, tensors):
+        mask = getattr(symbol, "_keras_mask", None)
         if id(mask) in stands_for:
             tensor._keras_mask = stands_for[id(mask)]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from functools import lru_cache
+from functools import cache, lru_cache
 from threading import Lock
 from typing import Any
 
@@ -79,8 +79,8 @@ def _register() -> None:
     Dispatcher().register()
 
 
-@lru_cache(maxsize=None)
-def traceable(kind: type, by_code: bool) -> type:
+@cache
+def traceable(kind: Any, by_code: bool) -> type:
     """The class of a layer within the layer that is traced; its outputs have known shapes.
 
     Those of a user's layer are what its code gives, instead of what it tells of it, if that is wanted `by_code`.
@@ -125,7 +125,7 @@ def is_of_user(layer: Any) -> bool:
 
 
 def called_by_keras(layer: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
-    """The outputs of a layer or operation for tensors; Keras wants all other arguments of layers by their names."""
+    """The outputs of a layer or operation for tensors; Keras wants all others of a layer's arguments by name."""
     if keras_graph.is_operation(layer):
         return layer(*args, **kwargs)
     given = at_inference.bound(layer, args, kwargs)

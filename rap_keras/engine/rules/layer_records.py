@@ -95,7 +95,9 @@ RECORDS: dict[str, Record] = {
     ),
     "attention": Record(Kind(attention.attention, mixes=True), "Attention AdditiveAttention"),
     "multi-head attention": Record(Kind(attention.multi_head, mixes=True), "MultiHeadAttention"),
-    "product": Record(Kind(attention.product, mixes=True), "Dot", "matmul batchmatmul batchmatmulv2 einsum dot tensordot"),
+    "product": Record(
+        Kind(attention.product, mixes=True), "Dot", "matmul batchmatmul batchmatmulv2 einsum dot tensordot"
+    ),
     "product with constant": Record(Kind(attention.product_with_constant, mixes=True)),
     # What these do to values depends on options and constants, so it is measured, see `trials`.
     "elementwise": Record(
