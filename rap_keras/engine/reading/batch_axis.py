@@ -17,7 +17,7 @@ from rap_keras.engine.keras_graph import Node
 from rap_keras.engine.reading.of_shapes import SAMPLES
 
 # In a graph of Keras 2 these have their axis as the last of their constants.
-_AXIS_IS_LAST = ("roll", "reversev2", "concatv2")
+_AXIS_IS_LAST = ("roll", "reversev2", "concatv2", "cumsum")
 # Without an axis these take all of them. Others then make a tensor without a batch, or take the last axis.
 _OF_ALL_AXES = ("roll", "flip", "ravel", "cumsum", "append")
 
