@@ -14,6 +14,7 @@ from tensorflow import keras
 from rap_keras.engine import keras_graph
 from rap_keras.engine.reading import wrappers
 from rap_keras.engine.rules import layer_records
+from rap_keras.engine.rules.refused_operations import REFUSED
 from rap_keras.engine.rules.rule import title_of
 
 PAGE = Path(__file__).parent / "layers.md"
@@ -78,6 +79,9 @@ def tables() -> str:
     ]
     lines += ["| operation | relevance |", "|---|---|"]
     lines += [f"| {', '.join(sorted(set(names)))} | {rule} |" for rule, names in operations().items()]
+    lines += ["", "Operations of keras.ops that stop a network, unless `rules=` gives them a rule:", ""]
+    lines += ["| operation | why it has no rule |", "|---|---|"]
+    lines += [f"| {', '.join(names.split())} | it {reason} |" for reason, names in REFUSED.items()]
     return "\n".join(lines)
 
 

@@ -3,7 +3,7 @@
     python docs/make_networks.py                          # all of them, takes about an hour
     python docs/make_networks.py --only ViT Bert ...      # those whose names have one of these; other rows stay
 
-The networks are in `networks_of_hub.py` and `networks_of_keras_io.py`. They have random kernels, offsets and scales
+The networks are in `networks_of_hub.py` and `networks_of_keras_io.py`. They have random kernels and scales
 (`rap_keras.engine.checks.conservation.lively_weights`), and explain two samples of noise, or of random tokens, the
 last of which is padding. It needs Keras 3 and keras_hub.
 """
@@ -42,22 +42,20 @@ import networks_of_hub
 import networks_of_keras_io
 
 PAGE = Path(__file__).parent / "networks.md"
-METHODS = [
-    name for name in ("rap", "rap.contrastive", "lrp.epsilon", "lrp.attn", "gradient") if name in NAMES
-]
+METHODS = [name for name in ("rap", "rap.contrastive", "lrp.epsilon", "lrp.attn", "gradient") if name in NAMES]
 GROUPS: dict[str, dict[str, Callable[[], keras.Model]]] = {}
 LENGTH, MINUTES = 6, 10
 
 HEAD = """\
 # Today's networks
 
-What each method gives for the networks of keras_hub {hub}, and for networks like those in the examples of keras.io, built small in
-our own words. All have random weights. A class of keras_hub that is not listed is a network that is, with another end: `BertMaskedLM`
-and `GPT2CausalLM` stand for those of other backbones. A backbone has a Dense layer behind it, on its pooled output or on the mean
-of what it gives.
+What each method gives for the networks of keras_hub {hub}, and for networks like those in the examples of
+keras.io, built small in our own words. All have random weights. A class of keras_hub that is not listed is a
+network that is, with another end: `BertMaskedLM` and `GPT2CausalLM` stand for those of other backbones. A backbone
+has a Dense layer behind it, on its pooled output or on the mean of what it gives.
 
-- **RAP** and **contrastive RAP**: "yes" if relevance is finite, and its sum is what it began with within max(1e-3 |logit|,
-  1e-5 sum |R|), by `rap_keras.conservation.check`.
+- **RAP** and **contrastive RAP**: "yes" if relevance is finite, and its sum is what it began with within
+  max(1e-3 |logit|, 1e-5 sum |R|), by `rap_keras.conservation.check`.
 - **LRP**: "yes" if relevance is finite. Its sum is not the logit, as biases and epsilon keep a part.
 - **Gradient**: "yes" if it equals that of `tf.GradientTape`; at tokens its length at the vectors of the embedding.
 
@@ -125,19 +123,19 @@ def cells(build: Callable[[], keras.Model]) -> tuple[dict[str, str], str]:
 
 def _cell(name: str, model: keras.Model, x: Any, xs: list[np.ndarray]) -> str:
     analyzer = rap_keras.create_analyzer(name, model)
-    if name.startswith("rap"):
-        check = conservation.check(analyzer, x)
-        if not check.finite:
-            return "**not finite**"
-        return "yes" if check.excess <= 1 else f"**sum off ({check.excess:.2g})**"
     found = analyzer.analyze(x)
     arrays = list(found.values()) if isinstance(found, dict) else found if isinstance(found, list) else [found]
     if not all(np.isfinite(array).all() for array in arrays):
         return "**not finite**"
+    if name.startswith("rap"):
+        check = conservation.check(analyzer, x)
+        return "yes" if check.finite and check.excess <= 1 else f"**sum off ({check.excess:.2g})**"
     if name != "gradient":
         return "yes"
     right = of_tape(model, xs)
-    same = [np.allclose(a, b, 1e-3, 1e-4 * np.abs(b).max(initial=1e-6)) for a, b in zip(arrays, right) if b is not None]
+    same = [
+        np.allclose(a, b, 1e-3, 1e-4 * np.abs(b).max(initial=1e-6)) for a, b in zip(arrays, right) if b is not None
+    ]
     return "yes" if all(same) and any(same) else "**differs**"
 
 

@@ -180,9 +180,7 @@ _T5_GEMMA = {
 
 def _clip(m: Any, prefix: str, **of_text: Any) -> tuple[keras.Model, keras.Model]:
     vision = getattr(m, f"{prefix}VisionEncoder")(**_VIT, intermediate_dim=16)
-    text = getattr(m, f"{prefix}TextEncoder")(
-        **{**TEXT, "embedding_dim": 8, "max_sequence_length": 32, **of_text}
-    )
+    text = getattr(m, f"{prefix}TextEncoder")(**{**TEXT, "embedding_dim": 8, "max_sequence_length": 32, **of_text})
     return vision, text
 
 
@@ -207,10 +205,10 @@ def _deeplab(m: Any) -> keras.Model:
 def _basnet(m: Any) -> keras.Model:
     encoder = m.ResNetBackbone(**{name: value for name, value in _RESNET.items() if name != "image_shape"})
     backbone = m.BASNetBackbone(
-        image_encoder=encoder, num_classes=1, image_shape=(64, 64, 3), projection_filters=8
+        image_encoder=encoder, num_classes=1, image_shape=(64, 64, 3), projection_filters=64
     )
     segmenter = m.BASNetImageSegmenter(backbone=backbone, preprocessor=None)
-    return keras.Model(segmenter.input, next(iter(segmenter.output.values())))
+    return keras.Model(segmenter.input, keras.tree.flatten(segmenter.output)[0])
 
 
 def _retinanet(m: Any) -> keras.Model:
@@ -222,13 +220,18 @@ def _retinanet(m: Any) -> keras.Model:
     )
     anchors = AnchorGenerator("xyxy", 3, 4, 1, [0.5, 1.0, 2.0], 4.0)
     detector = m.RetinaNetObjectDetector(
-        backbone=backbone, num_classes=3, label_encoder=RetinaNetLabelEncoder(anchors, "xyxy", 3), preprocessor=None
+        backbone=backbone,
+        num_classes=3,
+        label_encoder=RetinaNetLabelEncoder(anchors, "xyxy", 3),
+        preprocessor=None,
     )
     return keras.Model(detector.input, detector.output["cls_logits"])
 
 
 def _depth(m: Any) -> keras.Model:
-    encoder = m.DINOV2Backbone(**{**_DINO, "num_layers": 4, "image_shape": (64, 64, 3), "position_embedding_shape": IMAGE})
+    encoder = m.DINOV2Backbone(
+        **{**_DINO, "num_layers": 4, "image_shape": (64, 64, 3), "position_embedding_shape": IMAGE}
+    )
     backbone = m.DepthAnythingBackbone(
         image_encoder=encoder,
         reassemble_factors=[4, 2, 1, 0.5],
@@ -320,9 +323,7 @@ IMAGES: dict[str, Build] = {
         "MobileNetV5ImageClassifier", _backbone("MobileNetV5Backbone", **_MOBILENET_V5)
     ),
     "PARSeqBackbone": _parseq,
-    "ResNetImageClassifier": _classifier(
-        "ResNetImageClassifier", _backbone("ResNetBackbone", **_RESNET)
-    ),
+    "ResNetImageClassifier": _classifier("ResNetImageClassifier", _backbone("ResNetBackbone", **_RESNET)),
     "RetinaNetObjectDetector": _retinanet,
     "SegFormerImageSegmenter": _segformer,
     "SigLIPVisionEncoder": lambda m: with_head(_clip(m, "SigLIP", projection_dim=8)[0]),
@@ -376,7 +377,9 @@ def _of_text(name: str, backbone: str, **options: Any) -> Build:
 ENCODERS: dict[str, Build] = {
     "AlbertTextClassifier": _of_text("AlbertTextClassifier", "AlbertBackbone", embedding_dim=4),
     "BertTextClassifier": _of_text("BertTextClassifier", "BertBackbone"),
-    "BertTextEmbedder": lambda m: with_head(m.BertTextEmbedder(backbone=m.BertBackbone(**TEXT), preprocessor=None)),
+    "BertTextEmbedder": lambda m: with_head(
+        m.BertTextEmbedder(backbone=m.BertBackbone(**TEXT), preprocessor=None)
+    ),
     "CLIPTextEncoder": lambda m: with_head(_clip(m, "CLIP")[1]),
     "DebertaV3TextClassifier": _of_text("DebertaV3TextClassifier", "DebertaV3Backbone", bucket_size=8),
     "DistilBertTextClassifier": _of_text("DistilBertTextClassifier", "DistilBertBackbone"),
@@ -391,7 +394,7 @@ ENCODERS: dict[str, Build] = {
     "MetaCLIP2TextEncoder": lambda m: with_head(_clip(m, "MetaCLIP2")[1]),
     "RobertaTextClassifier": _of_text("RobertaTextClassifier", "RobertaBackbone"),
     "RoformerV2TextClassifier": _of_text("RoformerV2TextClassifier", "RoformerV2Backbone", head_size=4),
-    "SigLIPTextEncoder": lambda m: with_head(_clip(m, "SigLIP", projection_dim=8)[1]),
+    "SigLIPTextEncoder, of its length": lambda m: with_head(_of_length(_clip(m, "SigLIP", projection_dim=8)[1])),
     "T5Backbone, encoder": lambda m: with_head(_encoder_of(m.T5Backbone(**TEXT))),
     "XLMRobertaTextClassifier": _of_text("XLMRobertaTextClassifier", "XLMRobertaBackbone"),
     "XLMRobertaTextEmbedder": lambda m: with_head(
@@ -400,6 +403,11 @@ ENCODERS: dict[str, Build] = {
     "XLNetBackbone": _headed("XLNetBackbone", **TEXT),
 }
 """Networks that encode text."""
+
+
+def _of_length(encoder: keras.Model) -> keras.Model:
+    tokens = keras.Input((32,), dtype="int32", name="tokens")  # the only length that it takes
+    return keras.Model(tokens, encoder(tokens))
 
 
 def _encoder_of(backbone: keras.Model) -> keras.Model:

@@ -243,9 +243,7 @@ class Distance(layers.Layer):
 
     def call(self, anchor, positive, negative):
         """(N, 2)."""
-        return ops.stack(
-            [ops.sum(ops.square(anchor - other), axis=-1) for other in (positive, negative)], axis=-1
-        )
+        return ops.stack([ops.sum(ops.square(anchor - other), axis=-1) for other in (positive, negative)], axis=-1)
 
 
 class MILAttention(layers.Layer):

@@ -34,14 +34,16 @@ __all__ = [
     "WEIGHTS",
     "NotAnalyzeableModelException",
     "create_analyzer",
+    "cumulated_product",
     "keras_home",
     "save_as_keras_2",
-    "sine",
     "value_of",
 ]
 
-sine = tf.keras.ops.sin if KERAS_3 else tf.sin
-"""An operation without a rule."""
+
+def cumulated_product(x):
+    """An operation without a rule."""
+    return tf.keras.ops.cumprod(x, axis=1) if KERAS_3 else tf.math.cumprod(x, axis=1)
 
 
 def keras_home(folder: Path, monkeypatch: Any) -> Path:

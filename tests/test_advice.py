@@ -16,9 +16,9 @@ from host import (
     WEIGHTS,
     NotAnalyzeableModelException,
     create_analyzer,
+    cumulated_product,
     keras_home,
     save_as_keras_2,
-    sine,
 )
 from PIL import Image
 from tensorflow import keras
@@ -185,8 +185,8 @@ def test_a_long_name_does_not_cut_the_way_out_off(tmp_path):
 
 def test_an_operation_that_has_no_rule_is_replaced_by_a_layer(tmp_path):
     for name in ("operation.h5", "operation.keras")[: 1 + KERAS_3]:
-        network(sine).save(tmp_path / name)
-        with pytest.raises(ValueError, match=r"the operation 'Sin'.*use a Keras layer instead"):
+        network(cumulated_product).save(tmp_path / name)
+        with pytest.raises(ValueError, match=r"the operation 'Cumprod'.*use a Keras layer instead"):
             models.load_model(tmp_path / name)
     network(lambda x: layers.Multiply()([x, x])).save(tmp_path / "layer.h5")
     assert explains(models.load_model(tmp_path / "layer.h5"))

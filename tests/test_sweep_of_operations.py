@@ -13,8 +13,8 @@ from tensorflow import keras
 import rap_keras
 from rap_keras import influence
 from rap_keras.engine.checks import influence as module
-from rap_keras.engine.reading.flattening import flatten
 from rap_keras.engine.reading.composed import COMPOSED
+from rap_keras.engine.reading.flattening import flatten
 from rap_keras.engine.rules import refused_operations
 from rap_keras.engine.rules.kinds import key_of
 from rap_keras.engine.rules.layer_records import is_known

@@ -169,8 +169,8 @@ Exit status: 0 if all samples were explained; 1 if some were skipped or have a h
 @click.option(
     "--layers",
     metavar="PATTERN",
-    help="Also write a figure of the relevance at the inputs of the layers whose names match, such as 'block5*', or "
-    "'*' for all layers. It is RAP's, or without RAP that of the first method.",
+    help="Also write a figure of the relevance at the inputs of the layers whose names match, such as 'block5*', "
+    "or '*' for all layers. It is RAP's, or without RAP that of the first method.",
 )
 @figure_options
 @click.option(

@@ -17,10 +17,10 @@ _OF_REAL_NUMBERS = ("divide", "truedivide")
 """The operations that make real numbers of integers, and calculate the same of real numbers."""
 
 ALSO_OF_REAL_NUMBERS = frozenset(
-    "broadcastto concatenate expanddims flip getitem max maximum mean minimum moveaxis pad repeat reshape roll slice "
-    "split squeeze stack sum swapaxes tile transpose unstack".split()
+    "broadcastto concatenate expanddims flip getitem max maximum mean minimum moveaxis pad repeat reshape roll "
+    "slice split squeeze stack sum swapaxes tile transpose unstack".split()
 )
-"""The operations of Keras 3 that calculate the same of integers and of real numbers, through which relevance goes."""
+"""The operations of Keras 3 that calculate the same of integers as of real numbers: relevance goes through."""
 
 TAKING_INDICES = frozenset(
     "take takealongaxis gather gather_nd getitem where slice sliceupdate scatterupdate".split()
@@ -46,7 +46,8 @@ class Call:
     layer of the user's could not be taken apart. `masks` are the numbers of tensors that are among the
     arguments only as masks or constants, and `before` are the calls that are needed only to make these;
     `adds_constants` tells whether some are real numbers. `held` are the masks of
-    the inputs if the masks are bound, see `rap_keras.engine.reading.masks`.
+    the inputs if the masks are bound, see `rap_keras.engine.reading.masks`. `of_samples` tells whether the first
+    axis of its inputs is that of the samples, as far as that is known.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Call:
     before: tuple[Call, ...] = ()
     held: tuple[Any, ...] = ()
     adds_constants: bool = False
+    of_samples: bool = True
 
     def cast(self, xs: list[tf.Tensor]) -> list[tf.Tensor]:
         """The input tensors in the data type that the layer calculates in, as Keras casts them before a call.
@@ -130,8 +132,8 @@ class Call:
         """Whether it takes the numbers of rows in a table, as an embedding does: these have no gradient."""
         if keras_graph.operation_name(self.layer) == "take":
             table = self.args[0]
-            of_rows = isinstance(table, Constant) and table.shape.rank == 2 and self.layer.axis == 0
-            return of_rows and len(self.inputs) == 1 and self.dtypes[0].is_integer
+            of_rows = isinstance(table, (Constant, keras.Variable)) and len(table.shape) == 2
+            return of_rows and self.layer.axis == 0 and len(self.inputs) == 1 and self.dtypes[0].is_integer
         # A user's subclass with a call of its own may do anything else.
         library = type(self.layer).call.__module__.split(".")[0] in ("keras", "keras_hub")
         is_lookup = isinstance(self.layer, keras.layers.Embedding) and library
@@ -175,6 +177,12 @@ def map_leaves(arguments: Any, function: Any) -> Any:
     if isinstance(arguments, (list, tuple)) and not hasattr(arguments, "_fields"):
         return type(arguments)(map_leaves(value, function) for value in arguments)
     return function(arguments)
+
+
+def without(node: keras_graph.Node, absent: set[int]) -> keras_graph.Node:
+    """A node with None instead of tensors that a layer does not give, although Keras expects them."""
+    args, kwargs = map_leaves((node.args, node.kwargs), lambda a: None if id(a) in absent else a)
+    return node._replace(args=args, kwargs=kwargs, inputs=[x for x in node.inputs if id(x) not in absent])
 
 
 def _is_value(argument: Any) -> bool:

@@ -111,6 +111,27 @@ class Network:
         return found | open_tensors if len(open_tensors) == 1 else found
 
 
+def needed(calls: list[Call], outputs: tuple[int, ...]) -> list[Call]:
+    """Only the calls on which outputs depend; those needed only for masks are in front of the next other one."""
+    wanted = set(outputs)
+    aside: set[int] = set()
+    kept = []
+    for call in reversed(calls):
+        needed = wanted.intersection(call.outputs)
+        carries = bool(needed) and bool(call.inputs)  # what is made of masks alone counts as a constant
+        if needed or aside.intersection(call.outputs):
+            (wanted if carries else aside).update(call.inputs)
+            aside.update(call.masks)
+            kept.append((carries, call))
+    found, before = [], []
+    for carries, call in reversed(kept):
+        before.append(call)
+        if carries:
+            found.append(replace(call, before=tuple(before[:-1])))
+            before = []
+    return [*found, *before]  # there are others behind if an output depends on shapes or masks alone
+
+
 def _plain(argument: Any) -> Any:
     """An argument that is compared: a number or a word; of others only the type."""
     return argument if isinstance(argument, (bool, int, float, str, Ref)) else type(argument)

@@ -1,10 +1,11 @@
-"""What the code of a layer calculates from shapes and weights alone: for any shapes, from two that it was run with."""
+"""What a layer's code calculates from shapes and weights alone: for any shapes, from two that it ran with."""
 
 from __future__ import annotations
 
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -17,6 +18,9 @@ from rap_keras.engine import keras_graph
 from rap_keras.engine.keras_graph import Node
 
 Shape = tuple[int, ...]
+
+SAMPLES = (3, 4, 2)
+"""The numbers of samples in either trace, and when the graph is tried."""
 
 
 class Lengths(NamedTuple):
@@ -37,7 +41,7 @@ def with_lengths(shapes: Sequence[tuple[int | None, ...]], batch: int | None) ->
     """
 
     def filled(shape: tuple[int | None, ...], of: int) -> Shape:
-        samples, *rest = [(3, 4, 2), *((16, 8 + 16 * axis, 8) for axis in range(1, len(shape)))]
+        samples, *rest = [SAMPLES, *((16, 8 + 16 * axis, 8) for axis in range(1, len(shape)))]
         first = samples[of] if shape[0] in (None, batch) else shape[0]
         return (first, *(lengths[of] if n is None else n for n, lengths in zip(shape[1:], rest)))
 
@@ -99,7 +103,7 @@ class Given(keras.layers.Layer):
 
 
 def constants(graph: Any) -> list[Any]:
-    """The tensors and arrays without symbolic inputs in the arguments and outputs of an `Opened` graph, in order."""
+    """The tensors and arrays without symbolic inputs among the arguments and outputs of an `Opened` graph."""
     given = [
         (n.args, n.kwargs, attributes(n.layer) if keras_graph.is_operation(n.layer) else ()) for n in graph.nodes
     ]
@@ -180,12 +184,10 @@ class Merge:
     def _tensor(self, a: Any, b: Any, shapes: tuple[Shape, Shape], symbols: bool) -> Any:
         same = isinstance(a, tf.Tensor) and a.shape == b.shape
         grows = isinstance(a, tf.Tensor) and a.shape.rank == b.shape.rank and a.shape[1:] == b.shape[1:]
-        if same or grows:
-            try:
-                repeats = None if same else of_shape(a.shape[0], b.shape[0], shapes)
+        with suppress(CannotBeOpenedError):
+            repeats = of_shape(a.shape[0], b.shape[0], shapes) if grows and not same else None
+            if same or (repeats is not None and repeats.axes[0] == 0):
                 return Constant(self._value(a), a.dtype, a.shape, repeats)
-            except CannotBeOpenedError:
-                pass
         if not symbols or len(a.shape) != len(b.shape):
             raise CannotBeOpenedError("the shape of a constant depends on that of the samples")
         number, dtype = self._numbers[id(a)], tf.as_dtype(a.dtype)

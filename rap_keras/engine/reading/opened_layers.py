@@ -185,7 +185,7 @@ def _traced(
     parts = (
         [] if keras_graph.is_operation(layer) else [part for part in layer._flatten_layers() if part is not layer]
     )
-    kinds = [type(part) for part in parts]
+    kinds: list[Any] = [type(part) for part in parts]
     code = code_of(layer) or layer.call
     found: list[Opened] = []
 
@@ -219,8 +219,8 @@ def _traced(
 def _put_masks_on(tensors: Sequence[Any], node: Node) -> None:
     """Gives tensors that stand for the inputs of a node those masks of them that are inputs of the node, too."""
     stands_for = dict(zip(map(id, node.inputs), tensors))
-    for symbolic, tensor in zip(node.inputs, tensors):
-        mask = getattr(symbolic, "_keras_mask", None)
+    for symbol, tensor in zip(node.inputs, tensors):
+        mask = getattr(symbol, "_keras_mask", None)
         if id(mask) in stands_for:
             tensor._keras_mask = stands_for[id(mask)]
 

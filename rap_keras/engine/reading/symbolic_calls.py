@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from functools import lru_cache
+from functools import cache, lru_cache
 from threading import Lock
 from typing import Any
 
@@ -66,6 +66,9 @@ def _register() -> None:
         def call(self, *args: Any, **kwargs: Any) -> Any:
             return self.function(*args, **kwargs)
 
+        def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
+            return outputs_by_code(self, args, kwargs)
+
     class Dispatcher(tf.__internal__.dispatch.GlobalOpDispatcher):
         """Makes operations of functions, within `symbolic`."""
 
@@ -76,8 +79,8 @@ def _register() -> None:
     Dispatcher().register()
 
 
-@lru_cache(maxsize=None)
-def traceable(kind: type, by_code: bool) -> type:
+@cache
+def traceable(kind: Any, by_code: bool) -> type:
     """The class of a layer within the layer that is traced; its outputs have known shapes.
 
     Those of a user's layer are what its code gives, instead of what it tells of it, if that is wanted `by_code`.
@@ -90,7 +93,7 @@ def traceable(kind: type, by_code: bool) -> type:
                 found = kind.compute_output_spec(self, *args, **kwargs)
         shapes = [getattr(y, "shape", ()) for y in tf.nest.flatten(found)]
         if found is None or any(None in shape for shape in shapes):
-            return keras.Operation.compute_output_spec(self, *args, **kwargs)
+            return outputs_by_code(self, args, kwargs)
         return found
 
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -105,13 +108,24 @@ def traceable(kind: type, by_code: bool) -> type:
     return type(kind.__name__, (kind,), {"compute_output_spec": compute_output_spec, "__call__": call})
 
 
+def outputs_by_code(layer: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
+    """The symbolic outputs of a layer or operation as its code gives them."""
+
+    def dense(argument: Any) -> Any:  # Keras takes a product with a number for a sparse tensor
+        symbol = isinstance(argument, keras.KerasTensor)
+        return keras.KerasTensor(argument.shape, argument.dtype) if symbol else argument
+
+    args, kwargs = tf.nest.map_structure(dense, (args, kwargs))
+    return keras.Operation.compute_output_spec(layer, *args, **kwargs)
+
+
 def is_of_user(layer: Any) -> bool:
     """Whether the code of a layer is not of Keras."""
     return str(getattr(type(layer).call, "__module__", "")).split(".")[0] != "keras"
 
 
 def called_by_keras(layer: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
-    """The outputs of a layer or operation for tensors; Keras wants all other arguments of layers by their names."""
+    """The outputs of a layer or operation for tensors; Keras wants all others of a layer's arguments by name."""
     if keras_graph.is_operation(layer):
         return layer(*args, **kwargs)
     given = at_inference.bound(layer, args, kwargs)

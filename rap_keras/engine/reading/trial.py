@@ -10,7 +10,7 @@ from rap_keras.engine import keras_graph
 from rap_keras.engine.reading import masks
 from rap_keras.engine.reading.calls import Call
 from rap_keras.engine.reading.network import Network, as_float
-from rap_keras.engine.reading.of_shapes import Lengths, with_lengths
+from rap_keras.engine.reading.of_shapes import CannotBeOpenedError, Lengths, with_lengths
 
 
 class Trial:
@@ -43,9 +43,16 @@ class Trial:
             run.done = min(run.done, made)
 
     def lengths(self, numbers: tuple[int, ...], batch: int | None) -> Lengths:
-        """Shapes of some tensors, where the network's inputs have numbers instead of unknown lengths."""
+        """Shapes of some tensors, where the network's inputs have numbers instead of unknown lengths.
+
+        Raises:
+            CannotBeOpenedError: the network does not take these lengths.
+        """
         inputs = with_lengths([tuple(x.shape) for x in self._inputs.values()], batch)
-        each = [self._run(which, shapes) for which, shapes in enumerate(inputs)]
+        try:
+            each = [self._run(which, shapes) for which, shapes in enumerate(inputs)]
+        except ValueError as error:
+            raise CannotBeOpenedError("the layers in front of it do not take any length") from error
         return Lengths(*([tuple(values[number].shape) for number in numbers] for values in each))
 
     def mask(self, number: int) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import replace
 from typing import Any
 
 import tensorflow as tf
@@ -13,12 +12,14 @@ from rap_keras.engine import keras_graph
 from rap_keras.engine.errors import NotAnalyzeableModelException
 from rap_keras.engine.keras_graph import Node
 from rap_keras.engine.reading import at_inference, batch_axis, masks, opened_layers, wrappers
-from rap_keras.engine.reading.calls import ALSO_OF_REAL_NUMBERS, TAKING_INDICES, Call, Ref, map_leaves
-from rap_keras.engine.reading.network import Network
+from rap_keras.engine.reading.calls import ALSO_OF_REAL_NUMBERS, TAKING_INDICES, Call, Ref, map_leaves, without
 from rap_keras.engine.reading.composed import depends_on_shapes
+from rap_keras.engine.reading.network import Network, needed
 from rap_keras.engine.reading.of_shapes import CannotBeOpenedError, Lengths, with_lengths
 from rap_keras.engine.reading.opened_layers import Opened
 from rap_keras.engine.reading.trial import Trial
+
+_ABSENT = -1  # instead of the number of a tensor that a layer does not give
 
 
 class Walk:
@@ -40,8 +41,8 @@ class Walk:
         inputs = self.begin(tensors)
         self._batch = tensors[0].shape[0] if tensors else None
         calls, outputs = self._walk(model, inputs, prefix="")
-        needed = _needed(calls, outputs)
-        return Network(tuple(needed), inputs, outputs, masks.any_may_begin(needed))
+        calls = needed(calls, outputs)
+        return Network(tuple(calls), inputs, outputs, masks.any_may_begin(calls))
 
     def graph(self, graph: Opened) -> Network:
         """The calls in the graph of a user's layer."""
@@ -75,7 +76,7 @@ class Walk:
         absent: set[int] = set()
         for node in graph.nodes:
             if not absent.isdisjoint(map(id, node.inputs)):
-                node = _without(node, absent)
+                node = without(node, absent)
             if not all(id(tensor) in numbers or id(tensor) in constants for tensor in node.inputs):
                 continue  # the same layer used elsewhere, outside of this model
             xs = tuple(numbers[id(tensor)] for tensor in node.inputs if id(tensor) in numbers)
@@ -83,7 +84,7 @@ class Walk:
                 constants.update(map(id, node.outputs))
                 continue
             name, why_closed = f"{prefix}{node.layer.name}", ""
-            batch_axis.require_kept(node, name, self._batch)
+            batch_axis.require_kept(node, name, self._batch, graph.second)
             at_inference.require_own_call(node.layer, name)
             at_inference.require_stateless(node.layer, name)
             if self._within_opened or not keras_graph.KERAS_3:
@@ -99,8 +100,8 @@ class Walk:
                 else:
                     calls += inner
                     made_of = {id(y): number for y, number in zip(node.outputs, ys)}
-                    absent.update(key for key, number in made_of.items() if number is None)
-                    numbers.update({key: number for key, number in made_of.items() if number is not None})
+                    absent.update(key for key, number in made_of.items() if number == _ABSENT)
+                    numbers.update({key: number for key, number in made_of.items() if number != _ABSENT})
                     continue
             wrapped = wrappers.is_wrapper(node.layer)
             if wrapped:
@@ -116,13 +117,20 @@ class Walk:
                     inner, ys = self._walk(node.layer, first, f"{name}/")
                 calls += inner
             else:
-                calls.append(self._node_call(node, numbers, name, why_closed))
+                calls.append(self._node_call(node, numbers, name, why_closed, graph.second))
                 ys = calls[-1].outputs
             numbers.update(zip(map(id, node.outputs), ys))
-        return calls, tuple(numbers.get(id(tensor)) for tensor in graph.outputs)
+        return calls, tuple(numbers.get(id(tensor), _ABSENT) for tensor in graph.outputs)
 
-    def _node_call(self, node: Node, numbers: dict[int, int], name: str, why_closed: str) -> Call:
-        """The call of a layer that stays one call."""
+    def _node_call(
+        self,
+        node: Node,
+        numbers: dict[int, int],
+        name: str,
+        why_closed: str,
+        second: dict[int, tuple[int, ...]],
+    ) -> Call:
+        """The call of a layer that stays one call; `second` is `Opened.second` of the graph around it."""
         args, kwargs = map_leaves(
             (node.args, node.kwargs), lambda a: Ref(numbers[id(a)]) if id(a) in numbers else a
         )
@@ -148,7 +156,8 @@ class Walk:
             dtypes = () if all(dtype.is_integer for dtype in dtypes) else dtypes
         real = any(id(x) in aside and dtype_of[id(x)].is_floating for x in known)
         layer = keras_graph.in_full_precision(node.layer) if keras_graph.KERAS_3 else node.layer
-        call = Call(self._name(name), layer, args, kwargs, xs, ys, dtypes, why_closed, ms, adds_constants=real)
+        apart = all(batch_axis.is_first(x, self._batch, second) for x in known if second and id(x) not in aside)
+        call = Call(self._name(name), layer, args, kwargs, xs, ys, dtypes, why_closed, ms, (), (), real, apart)
         return self._trial.add(call)
 
     def _masked(self, node: Node, numbers: dict[int, int], name: str) -> list[Call]:
@@ -192,7 +201,7 @@ class Walk:
         behind = [
             self._call(masks.MaskedAs(node.layer, place), (y,), f"{name}/mask", 1, {"first": first, "mask": mask})
             for place, y in enumerate(ys)
-            if y is not None
+            if y != _ABSENT
         ]
         of_masked = {call.inputs[0]: call.outputs[0] for call in behind if call.inputs}
         found = tuple(of_masked.get(y, y) for y in ys)
@@ -243,7 +252,7 @@ class Walk:
 
             def outputs(tensors: list[tf.Tensor]) -> list[tf.Tensor]:
                 values = inner.values(tensors)
-                return [values[number] for number in ys if number is not None]
+                return [values[number] for number in ys if number != _ABSENT]
 
             opened_layers.require_same(node, lengths.tried, xs, outputs)
         return graph, calls, ys
@@ -333,36 +342,9 @@ def _nodes(model: keras.Model) -> list[Node]:
     return nodes
 
 
-def _without(node: Node, absent: set[int]) -> Node:
-    """A node with None instead of tensors that a layer does not give, although Keras expects them."""
-    args, kwargs = map_leaves((node.args, node.kwargs), lambda a: None if id(a) in absent else a)
-    return node._replace(args=args, kwargs=kwargs, inputs=[x for x in node.inputs if id(x) not in absent])
-
-
 def _model_inputs(node: Node, numbers: dict[int, int]) -> tuple[int, ...]:
     """Tensor numbers of what a nested model was called with, in the order of its own inputs."""
     given = next(iter(masks.arguments(node.layer, node.args, node.kwargs).values()))
     if isinstance(given, dict):
         given = [given[name] for name in keras_graph.input_names(node.layer)]
     return tuple(numbers[id(tensor)] for tensor in tf.nest.flatten(given))
-
-
-def _needed(calls: list[Call], outputs: tuple[int, ...]) -> list[Call]:
-    """Only the calls on which outputs depend; those needed only for masks are in front of the next other one."""
-    wanted = set(outputs)
-    aside: set[int] = set()
-    kept = []
-    for call in reversed(calls):
-        needed = wanted.intersection(call.outputs)
-        carries = bool(needed) and bool(call.inputs)  # what is made of masks alone counts as a constant
-        if needed or aside.intersection(call.outputs):
-            (wanted if carries else aside).update(call.inputs)
-            aside.update(call.masks)
-            kept.append((carries, call))
-    found, before = [], []
-    for carries, call in reversed(kept):
-        before.append(call)
-        if carries:
-            found.append(replace(call, before=tuple(before[:-1])))
-            before = []
-    return [*found, *before]  # there are others behind if an output depends on shapes or masks alone

@@ -149,7 +149,7 @@ RECORDS: dict[str, Record] = {
         "spacetodepth reverse reversev2 max reduce_max gather gatherv2 maxpool maxpool3d max_pool max_pool1d "
         "max_pool2d max_pool3d repeat flip fliplr rot90 roll moveaxis swapaxes take concatenate "
         "hstack dstack append arraysplit hsplit dsplit ravel amax min amin nanmax nanmin "
-        "extractpatches extractpatches3d unfold where select takealongaxis sliceupdate scatterupdate "
+        "extractpatches extractpatches3d unfold where select selectv2 takealongaxis sliceupdate scatterupdate "
         "sort median quantile percentile adaptivemaxpool",
     ),
     "chosen": Record(Kind(moved, **KEEPS_ALL), "Maximum Minimum", "maximum minimum fmax fmin"),

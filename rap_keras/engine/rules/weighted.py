@@ -112,7 +112,7 @@ def weighted(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> Te
 def way(state: dict[str, Any], product: bool = False, average: bool = False) -> Way:
     """The way through a layer with gates: its linear rule at linear maps, and the method's shares at sums.
 
-    `product` says that the maps are products of two tensors, and `average` that one of these are attention weights.
+    `product` says that the maps are products of two tensors, `average` that one of these are attention weights.
     """
     rule: LinearRule = state["linear"]
     rule = (average and rule.averages) or rule

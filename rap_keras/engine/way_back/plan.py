@@ -13,7 +13,7 @@ from rap_keras.engine import keras_graph
 from rap_keras.engine.errors import NotAnalyzeableModelException
 from rap_keras.engine.reading.calls import Call
 from rap_keras.engine.reading.network import Network
-from rap_keras.engine.rules import batch_norm
+from rap_keras.engine.rules import batch_norm, refused_operations
 from rap_keras.engine.rules.kinds import fused_activation, kind_of, refuse_misplacing, require_followed
 from rap_keras.engine.rules.lambdas import by_trial
 from rap_keras.engine.rules.layer_records import KEEPS_ALL, Kind
@@ -94,6 +94,12 @@ def _refuse_unknown(calls: Sequence[Call], kinds: Sequence[Kind | None]) -> None
                 f"operation '{call.name}' calculates with integers, which relevance cannot follow: build the "
                 f"model with {keras_graph.CAST} before that operation"
             )
+        if kind and not call.of_samples and (kind.mixes or kind.rule in (moved_evenly, padded)):
+            raise NotAnalyzeableModelException(
+                f"layer '{call.name}' ({kind_name(call)}) takes a tensor whose first axis is not that of the "
+                "samples, so their relevance cannot be told apart: write the code around it so that the samples "
+                "come first there, for example with keras.ops.transpose"
+            )
     unknown = [call for call, kind in zip(calls, kinds) if kind is None]
     for call in unknown:
         if isinstance(call.layer, keras.layers.Lambda):
@@ -102,7 +108,9 @@ def _refuse_unknown(calls: Sequence[Call], kinds: Sequence[Kind | None]) -> None
                 "Lambda layers anyway, use rap_keras.create_analyzer with allow_lambda_layers=True"
             )
     if unknown:
-        names = ", ".join(f"'{call.name}' ({kind_name(call)})" for call in unknown)
+        reasons = [refused_operations.reason(keras_graph.operation_name(call.layer) or "") for call in unknown]
+        why = [f", which {reason}" if reason else "" for reason in reasons]
+        names = ", ".join(f"'{call.name}' ({kind_name(call)}){text}" for call, text in zip(unknown, why))
         closed = "; ".join(dict.fromkeys(call.closed for call in unknown if call.closed))
         of_code = "Write its call with layers and keras.ops alone, or give"
         advice = f"It cannot be taken apart: {closed}. {of_code}" if closed else "Give"
