@@ -57,24 +57,23 @@ def explain(
     Args:
         model: A Keras model, or the name of a network or file, as `rap_keras.models.load_model` takes it.
         sample: With `preprocessing` a photo: a path, an image of Pillow, or RGB, uint8, (H, W, 3). Without it the
-            network's input, with or without a batch axis: an array, a .npy or .npz file, and for several inputs a
-            list or a dict by their names. For networks that take tokens, a text or a list of texts.
+            network's input, with or without a batch axis: an array, a .npy or .npz file; for several inputs a list
+            or a dict by name. For networks that take tokens, a text or a list of texts.
         method: The name of a method, or several, of `rap_keras.methods.names()`, such as "rap.contrastive".
-        target: The number or the name of the class to explain, or several. None is the class with the largest
-            logit, and for a map the class that is the highest at most places.
+        target: The number or the name of the class to explain, or several. None is the class of the largest logit,
+            and for a map the class that is the highest at most places.
         preprocessing: What the network was trained with: "caffe" (VGG, ResNet), "tf" (MobileNet, Inception),
-            "torch", "unit" (0 to 1), "raw" (0 to 255, where the network scales photos itself), a function from
-            RGB, float32, (N, H, W, 3), 0 to 255, to the network's input, or "MODULE:FUNCTION". Networks given by
-            name and tasks of keras_hub have their own. Photos are resized to the network's input. For texts a
-            tokenizer, a TextVectorization layer, or a function from a list of texts to token numbers, (N, length).
+            "torch", "unit" (0 to 1), "raw" (0 to 255), a function of RGB, float32, (N, H, W, 3), 0 to 255, to the
+            network's input, or "MODULE:FUNCTION". Networks given by name and keras_hub's tasks have their own.
+            For texts a tokenizer, a TextVectorization layer, or a function from texts to numbers, (N, length).
         against: The class to compare with, for contrastive methods.
-        region: Where a network whose output is a map is explained: boolean, (H, W), or for classes of each time
-            step (steps,). The default is where the class is the highest of all.
+        region: Where the map that a network gives is explained: boolean, (H, W), or for time steps (steps,). The
+            default is where the class is the highest of all.
         classes: The class names, a text file of them, or "imagenet". Networks given by name have theirs.
         output: The output to explain, by name or number, of a model that has several.
         patterns: What "pattern.attribution" and "pattern.net" need.
-        steps: The number of steps of "integrated_gradients", 64 by default. A warning says how many are needed.
-        baseline: For texts, what "integrated_gradients" compare tokens with: "padding", "mask" or a number.
+        steps: The number of steps of "integrated_gradients", 64 by default; a warning says how many are needed.
+        baseline: What "integrated_gradients" compare a text's tokens with: "padding", "mask" or a number.
 
     Returns:
         An `Explanation`; with several methods, targets or a list of texts, `Explanations`, a tuple of them.
@@ -84,7 +83,7 @@ def explain(
         FileNotFoundError: There is no such file.
         MemoryError: TensorFlow has no memory for such a large sample.
         NotAnalyzeableModelException: A method cannot explain such a model.
-        RuntimeError: Eager execution is off, and the model is of another thread's graph or was built with it on.
+        RuntimeError: Eager execution is off, and the model was built in another thread or with it on.
         TypeError: The photo is of another type.
         ValueError: There is no such method, class or output, or the sample or an option does not fit the network.
     """
