@@ -67,8 +67,7 @@ def explain(
             network's input, or "MODULE:FUNCTION". Networks given by name and keras_hub's tasks have their own.
             For texts a tokenizer, a TextVectorization layer, or a function from texts to numbers, (N, length).
         against: The class to compare with, for contrastive methods.
-        region: Where the map that a network gives is explained: boolean, (H, W), or for time steps (steps,). The
-            default is where the class is the highest of all.
+        region: Where a map is explained: boolean, (H, W) or (steps,); by default where the class is the highest.
         classes: The class names, a text file of them, or "imagenet". Networks given by name have theirs.
         output: The output to explain, by name or number, of a model that has several.
         patterns: What "pattern.attribution" and "pattern.net" need.
