@@ -174,27 +174,17 @@ def test_every_method_takes_the_option():
         assert np.abs(shared - constant).max() > 1e-6, method
 
 
-@pytest.mark.parametrize(
-    ("s", "plain", "shifted"),
-    [
-        ([0.25, 0.75], [0, np.log(3) * (1 - 0.75 * 3)], [0, 3]),
-        ([0.0, 1.0], [0, np.log(3) * (1 - 3)], [0, 3]),
-        ([1.0, 1.0], [0, 0], [2, 1]),  # two softmaxes of one value each: nothing can be shifted
-    ],
-)
-def test_the_shift_behind_the_softmax(s, plain, shifted):
-    """The equations by hand, for x = (0, log 3) and R = (2, 1)."""
-    single = s == [1.0, 1.0]
+def test_the_softmax_by_hand():
+    """s = (1/4, 3/4), R = (2, 1), x = (0, log 3); what a mask leaves out gets nothing, whatever x is there."""
 
-    def both():
-        x, y, R = (tf.constant([v], tf.float64) for v in ([0.0, np.log(3)], s, [2.0, 1.0]))
-        if single:
-            x, y, R = (v[..., None] for v in (x, y, R))
-        return [rule(x, y, R) for rule in (attn_lrp.softmax, attn_lrp.conserving_softmax)]
+    def found():
+        x = tf.constant([[0.0, np.log(3), -np.inf]], tf.float64)
+        s, R = tf.constant([[0.25, 0.75, 0]], tf.float64), tf.constant([[2.0, 1, 0]], tf.float64)
+        return [attn_lrp.softmax(x, s, R), attn_lrp.unchanged_softmax(x, s, R)]
 
-    found = value_of(both)
-    for values, expected in zip(found, (plain, shifted)):
-        np.testing.assert_allclose(np.ravel(values), expected, atol=1e-12)
+    plain, unchanged = value_of(found)
+    np.testing.assert_allclose(plain, [[0, np.log(3) * (1 - 0.75 * 3), 0]])
+    np.testing.assert_allclose(unchanged, [[2, 1, 0]])
 
 
 def with_norm(layer, shape=(6, 4)):

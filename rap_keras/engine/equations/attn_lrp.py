@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from rap_keras.engine.equations.linear import uniform_shift
 from rap_keras.engine.equations.lrp import away_from_zero
 from rap_keras.engine.equations.numerics import transposed
 
@@ -33,15 +32,9 @@ def softmax(x: tf.Tensor, s: tf.Tensor, R: tf.Tensor, axis: int | Sequence[int] 
     return shown * (R - s * tf.reduce_sum(R, axis, keepdims=True))
 
 
-def conserving_softmax(x: tf.Tensor, s: tf.Tensor, R: tf.Tensor, axis: int | Sequence[int] = -1) -> tf.Tensor:
-    """As `softmax`, followed by RAP's uniform shift (Eq. 8 and 9), which keeps the sum of each sample.
-
-    Where every s is 0 or 1, the gradient is 0 and nothing can be shifted; relevance then passes unchanged.
-    Source: own work.
-    """
-    C = softmax(x, s, R, axis)
-    nothing = tf.reduce_all(tf.equal(C, 0), list(range(1, C.shape.rank)), keepdims=True)
-    return tf.where(nothing, R, uniform_shift(C, R))
+def unchanged_softmax(x: tf.Tensor, s: tf.Tensor, R: tf.Tensor, axis: int | Sequence[int] = -1) -> tf.Tensor:
+    """Relevance passes unchanged, as RAP lets it pass every activation, so that its sum stays; own work."""
+    return R
 
 
 TINY = 1e-9

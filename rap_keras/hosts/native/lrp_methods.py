@@ -115,7 +115,7 @@ class LRP(Layerwise):
             through it unchanged; "fold" first makes it part of the convolution or Dense layer beside it, where
             that is exact, as in `rap_keras.RAP`: "canonisation". One that stays is a layer of one weight for each
             channel, the weight that it has at inference.
-        attention: as in `rap_keras.RAP`, without the shift.
+        attention: as in `rap_keras.RAP`, with the rule of Achtibat et al. 2024 at the softmax.
         layer_norm: "identity" passes relevance through LayerNormalization and GroupNormalization unchanged;
             "linear" treats them as linear maps, x less its mean, with the standard deviation as a constant factor,
             as Ali et al. 2022 do. None for "linear" with attention="attnlrp", else "identity".

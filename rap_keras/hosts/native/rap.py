@@ -17,7 +17,7 @@ from rap_keras.engine import keras_graph
 from rap_keras.engine.checks import requirements
 from rap_keras.engine.checks.conservation import Check, checking, excesses
 from rap_keras.engine.checks.samples import Samples
-from rap_keras.engine.equations.attn_lrp import conserving_softmax
+from rap_keras.engine.equations.attn_lrp import unchanged_softmax
 from rap_keras.engine.equations.shares import sum_shares
 from rap_keras.engine.keras_graph import input_names
 from rap_keras.engine.rules.weighted import rules_of_rap
@@ -61,9 +61,9 @@ class RAP(Layerwise):
             first layer uses the rule of inner layers. For several inputs give one of these for each, as a dict
             by name or as a list.
         attention: "constant" takes attention weights as constant factors, so that the values get all relevance, as
-            Ali et al. 2022 do; "attnlrp" gives half of it to the weights, from which it goes on through their
-            softmax to the query and the key, as Achtibat et al. 2024 do, followed by the shift of Eq. 8 and 9. See
-            docs/native_methods.md.
+            Ali et al. 2022 do; "attnlrp" gives half of it to the weights, from which it goes on to the query and
+            the key, as in Achtibat et al. 2024. It passes the softmax unchanged, unlike there, so that its sum
+            stays. See docs/native_methods.md.
         rules: rules for single layers by name (as in `analyze_layers`), instead of those of their kind; see
             `rap_keras.register_rule` for what a rule is. Or a composite: pairs of a condition and a rule, as for
             LRP, see `rap_keras.hosts.native.lrp_methods.LRP`. Or one rule for all layers.
@@ -132,7 +132,7 @@ class RAP(Layerwise):
             linear_rules(composite, self.network, self.plan),
             shares=partial(sum_shares, signed=variant == "reference"),
             reference=variant == "reference",
-            softmax=conserving_softmax,
+            softmax=unchanged_softmax,
         )
         self._warn_of_unused_bounds()
         self._checking: Callable[[Samples], Check] | None = None
