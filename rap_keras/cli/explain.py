@@ -10,13 +10,12 @@ import logging
 import os
 import warnings
 from collections.abc import Callable
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from rap_keras.cli import completion, sentences
+from rap_keras.cli import completion, relevance_at_layers, sentences
 from rap_keras.cli.grouped_help import GroupedCommand
 from rap_keras.cli.inputs import (
     are_arrays,
@@ -41,7 +40,6 @@ if TYPE_CHECKING:
     from rap_keras.explanation.answers import Explanations
     from rap_keras.explanation.classifiers import Classifier
     from rap_keras.explanation.explainer import Asked, Explainer
-    from rap_keras.explanation.photos_and_arrays import Sample
 
 _EMBEDDED = "shapes-vgg"  # without --model
 _SHAPES = 5
@@ -220,9 +218,7 @@ def explain(context: click.Context, images: tuple[Path, ...], **given: Any) -> N
     with blaming("--output"):
         whole_file.require_writable(output)
     explainer = asked.explainer(classifier, given["model_name"] or _EMBEDDED, _make)
-    shown = None
-    if given["layers"] is not None:
-        shown = _of_layers(explainer), _matching(classifier, given["layers"])
+    shown = None if given["layers"] is None else relevance_at_layers.chosen(explainer, given["layers"])
     if overlay:
         _require_images(classifier)
     if embedded:
@@ -306,28 +302,6 @@ def start_tensorflow() -> None:
     warnings.filterwarnings("ignore", message="the (heatmap of sample|relevance of sample .* does not sum)")
 
 
-def _matching(classifier: Classifier, pattern: str) -> set[str]:
-    """The names of the layers that match a pattern; raises click.BadParameter if none do."""
-    from rap_keras.engine.reading.flattening import flatten
-
-    names = [call.name for call in flatten(classifier.scores).calls]
-    found = {name for name in names if fnmatchcase(name, pattern)}
-    if not found:
-        shown = ", ".join(names[:8]) + ", ..." * (len(names) > 8)
-        raise click.BadParameter(f"no layer matches {pattern!r}: there are {shown}", param_hint=["--layers"])
-    return found
-
-
-def _of_layers(explainer: Explainer) -> str:
-    """The method whose relevance at layers is shown; raises click.UsageError if it has none at layers."""
-    name = "rap" if "rap" in explainer.analyzers else next(iter(explainer.analyzers))
-    if not hasattr(explainer.analyzers[name], "analyze_layers"):
-        raise click.UsageError(
-            f"--layers: {name} gives no relevance at layers here. Leave --layers out, or add --method rap."
-        )
-    return name
-
-
 def _require_images(classifier: Classifier) -> None:
     """Raises click.UsageError if --overlay is given for samples that are no images."""
     shapes = [tuple(tensor.shape)[1:] for tensor in classifier.model.inputs]
@@ -366,7 +340,7 @@ def _run(
                 _tell_skipped(error)
                 continue
             explained += 1
-            of_layers = {} if layers is None else _layers(explainer, sample, *layers)
+            of_layers = {} if layers is None else relevance_at_layers.of_sample(explainer, sample, *layers)
             name = free_name(sample.stem, taken)
             try:
                 write(answers, of_layers, output, name, look)
@@ -381,15 +355,6 @@ def _run(
         summary += f", not finite heatmaps (shown empty): {spoilt}"
     click.echo(f"{summary}; files in {output}" if explained else summary)
     return 1 if skipped or spoilt else 0
-
-
-def _layers(explainer: Explainer, sample: Sample, method: str, names: set[str]) -> dict[int, dict[str, Any]]:
-    """For each target the relevance of a method at the layers of these names."""
-    found = {}
-    for question in explainer.questions(sample):
-        of_all = explainer.analyzers[method].analyze_layers(sample.x, **explainer.choice(question))
-        found[question.target] = {name: value for name, value in of_all.items() if name in names}
-    return found
 
 
 def _tell_skipped(error: Exception) -> None:
