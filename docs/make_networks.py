@@ -57,7 +57,7 @@ has a Dense layer behind it, on its pooled output or on the mean of what it give
 - **RAP** and **contrastive RAP**: "yes" if relevance is finite, and its sum is what it began with within
   max(1e-3 |logit|, 1e-5 sum |R|), by `rap_keras.conservation.check`.
 - **LRP**: "yes" if relevance is finite. Its sum is not the logit, as biases and epsilon keep a part.
-- **Gradient**: "yes" if it equals that of `tf.GradientTape` within 2 % of its length, as rounding may switch a ReLU;
+- **Gradient**: "yes" if it equals that of `tf.GradientTape` within 2 % of its length (rounding switches ReLUs);
   at tokens it is the length at the vectors of the embedding.
 
 Made by `python docs/make_networks.py` on {date}, {machine}, Keras {keras}, TensorFlow {tensorflow}.
