@@ -17,8 +17,8 @@ _OF_REAL_NUMBERS = ("divide", "truedivide")
 """The operations that make real numbers of integers, and calculate the same of real numbers."""
 
 ALSO_OF_REAL_NUMBERS = frozenset(
-    "broadcastto concatenate expanddims flip getitem max maximum mean minimum moveaxis pad repeat reshape roll "
-    "slice split squeeze stack sum swapaxes tile transpose unstack".split()
+    "broadcastto concatenate cumsum expanddims flip getitem max maximum mean minimum moveaxis pad repeat reshape "
+    "roll slice split squeeze stack sum swapaxes tile transpose unstack".split()
 )
 """The operations of Keras 3 that calculate the same of integers as of real numbers: relevance goes through."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -15,8 +16,9 @@ from tensorflow import keras
 
 from rap_keras.engine import keras_graph
 from rap_keras.engine.errors import NotAnalyzeableModelException
+from rap_keras.engine.reading import masks
 from rap_keras.engine.reading.calls import Call
-from rap_keras.engine.reading.network import Network
+from rap_keras.engine.reading.network import Network, needed
 from rap_keras.engine.rules.rule import Tensors
 from rap_keras.engine.way_back.beginning import Beginning
 from rap_keras.engine.way_back.plan import PlannedCall, kind_name, plan
@@ -97,7 +99,10 @@ def real_inputs(network: Network) -> RealInputs:
                 f"layer '{call.name}' is a Lambda in front of an embedding, so it is not known what it does: "
                 f"build the model without it. For a part of them take x = {keras_graph.CAST}, then x[:, 0]"
             )
-    front = Network(before, network.inputs, tuple(call.inputs[0] for call in lookups))
+    numbers_of_rows = tuple(call.inputs[0] for call in lookups)
+    parts = [part for call in network.calls for part in (*call.before, *([call] if call in before else []))]
+    leading = tuple(needed([replace(part, before=()) for part in parts], numbers_of_rows))
+    front = Network(leading, network.inputs, numbers_of_rows, masks.any_may_begin(leading))
     planned = plan(front)
     _require_moved(planned, lookups)
     origins = {number: frozenset([number]) for number in network.inputs}
