@@ -56,7 +56,8 @@ has a Dense layer behind it, on its pooled output or on the mean of what it give
 
 - **RAP** and **contrastive RAP**: "yes" if relevance is finite, and its sum is what it began with within
   max(1e-3 |logit|, 1e-5 sum |R|), by `rap_keras.conservation.check`.
-- **LRP**: "yes" if relevance is finite. Its sum is not the logit, as biases and epsilon keep a part.
+- **LRP** and **AttnLRP**: "yes" if relevance is finite. Its sum is not the logit, as biases and epsilon keep a
+  part.
 - **Gradient**: "yes" if it equals that of `tf.GradientTape` within 2 % of its length (rounding switches ReLUs);
   at tokens it is the length at the vectors of the embedding.
 
@@ -115,11 +116,20 @@ def cells(build: Callable[[], keras.Model]) -> tuple[dict[str, str], str]:
                 found[name] = _cell(name, model, x, xs)
         except rap_keras.NotAnalyzeableModelException as error:
             found[name] = "refused"
-            reasons.append(" ".join(str(error).split()))
+            reasons.append(_cause(error))
         except Exception as error:  # one broken network must not hide the others
+            if name == "lrp.attn" and "has no attention" in str(error):
+                found[name] = "no attention"
+                continue
             found[name] = "**stops**"
-            reasons.append(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
+            reasons.append(f"{type(error).__name__}: {_cause(error)}")
     return found, "; ".join(dict.fromkeys(reasons))
+
+
+def _cause(error: Exception) -> str:
+    """What a refusal says, without its ways out, which are the same for many."""
+    text = " ".join(str(error).split()).partition(" Write its call")[0].partition(", so call the model on")[0]
+    return text if len(text) < 300 else f"{text[:300]} ..."
 
 
 def _cell(name: str, model: keras.Model, x: Any, xs: list[np.ndarray]) -> str:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 import tensorflow as tf
 from contrastive_networks import NETWORKS, inputs_of, lively, log_odds_weights, softmax
-from host import value_of
+from host import KERAS_3, value_of
 
+import rap_keras
+from rap_keras.engine.checks import conservation
 from rap_keras.engine.equations import contrast
 from rap_keras.engine.reading.flattening import flatten
 from rap_keras.engine.way_back import beginning
@@ -57,3 +61,30 @@ def head_of(model):
 @pytest.mark.parametrize("build", NETWORKS, ids=lambda build: build.__name__)
 def test_the_head_is_what_has_no_places(build):
     assert head_of(lively(build)) == NETWORKS[build]
+
+
+class WeightsOfBranches(tf.keras.layers.Layer):
+    """Attention over a list of tensors (N, units): their weights, (N, 1) each."""
+
+    def call(self, branches):
+        scores = [tf.keras.ops.mean(branch, axis=-1, keepdims=True) for branch in branches]
+        shares = tf.keras.ops.softmax(tf.keras.ops.stack(scores, axis=0), axis=0)
+        return tf.keras.ops.unstack(shares, axis=0)
+
+
+@pytest.mark.skipif(not KERAS_3, reason="Keras 2 does not take layers apart")
+def test_stacked_branches_belong_to_the_head():
+    """Their first axis is not that of the samples, so their relevance has no sum for each sample."""
+    x = tf.keras.Input((3, 4))
+    branches = [tf.keras.layers.Dense(5, activation="relu")(x[:, i]) for i in range(3)]
+    shares = WeightsOfBranches(name="of_branches")(branches)
+    y = tf.keras.layers.Add()([tf.keras.layers.Multiply()(pair) for pair in zip(branches, shares)])
+    model = tf.keras.Model(x, tf.keras.layers.Dense(2)(y))
+    samples = np.random.default_rng(0).normal(size=(2, 3, 4)).astype(np.float32)
+    analyzer = rap_keras.create_analyzer("rap.contrastive", model)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        analyzer.analyze(samples)
+    found = conservation.check(analyzer, samples)
+    assert {"of_branches/stack", "of_branches/unstack"} <= {layer.name for layer in found.layers if layer.in_head}
+    assert found.passed()

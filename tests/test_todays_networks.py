@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 from pathlib import Path
 
@@ -39,7 +40,8 @@ def test_all_methods_are_right(program, name):
     """The sum of RAP equals the logit, and the gradient that of `tf.GradientTape`: "yes" in the table."""
     (build,) = [networks[name] for networks in program.groups().values() if name in networks]
     found, reasons = program.cells(build)
-    assert found == dict.fromkeys(program.METHODS, "yes"), reasons
+    assert set(found.values()) <= {"yes", "no attention"}, reasons
+    assert found["rap"] == found["gradient"] == "yes"
 
 
 def test_the_page_has_every_network_and_says_why_some_are_refused(program):
@@ -51,4 +53,4 @@ def test_the_page_has_every_network_and_says_why_some_are_refused(program):
         assert len(taken) >= 0.9 * len(known) or heading.endswith("kinds of input"), heading
         for line in known:
             if "refused" in line:
-                assert "layer" in line.split("|")[-2], line
+                assert re.search("layer|operation|sample", line.split("|")[-2]), line

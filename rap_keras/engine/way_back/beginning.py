@@ -112,8 +112,11 @@ def head_of(network: Network, values: Values, weighted: Collection[str], gated: 
         return {after.name for number in call.outputs for after in consumers.get(number, [])}
 
     head: set[str] = set()
+    batch = values[network.inputs[0]].shape[0]
     for call in reversed(network.calls):
-        with_places = any(has_places(values[number]) for number in call.outputs)
+        found = [values[number] for number in call.outputs]
+        # What has another axis in front of the samples, as stacked branches, cannot be summed for each sample.
+        with_places = any(has_places(value) and value.shape[0] in (None, batch) for value in found)
         if call.name not in gated and not with_places and _has_gradient(call) and head.issuperset(following(call)):
             head.add(call.name)
     by_name = {call.name: call for call in network.calls}
