@@ -47,6 +47,25 @@ def test_attention_equals_numpy_on_its_weights():
         np.testing.assert_allclose(R_v[sample].ravel(), expected, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("method", ["rap", "rap.contrastive", "lrp.epsilon", "lrp.gamma", "lrp.alpha_1_beta_0"])
+def test_attention_of_operations_equals_the_layer(method):
+    def layer(q, v, k):
+        return layers.Attention()([q, v, k])
+
+    def operations(q, v, k):
+        return ops.matmul(ops.softmax(ops.matmul(q, ops.transpose(k, (0, 2, 1)))), v)
+
+    X = [tokens(), tokens(shape=(6, 3), seed=2), tokens(shape=(6, 4), seed=3)]
+    found = []
+    for attend in (layer, operations):
+        inputs = [keras.Input((5, 4)), keras.Input((6, 3)), keras.Input((6, 4))]
+        head = layers.Dense(2, name="head")(layers.Flatten()(attend(*inputs)))
+        model = random_weights(keras.Model(inputs, head))
+        found.append(create_natively(method, model).analyze(X))
+    for one, other in zip(*found):
+        np.testing.assert_allclose(one, other, rtol=1e-8, atol=1e-12)
+
+
 def test_multi_head_attention_equals_numpy_on_its_weights():
     x = keras.Input((5, 4))
     layer = layers.MultiHeadAttention(2, 3, value_dim=2)
