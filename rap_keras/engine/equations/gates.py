@@ -36,7 +36,7 @@ class Way(NamedTuple):
 Back = Callable[[Way, Tensors], tuple[tf.Tensor, Tensors]]
 """Takes the relevances of a cell's new states; returns those of its input and its old states."""
 
-Step = Callable[[tf.Tensor, Tensors], tuple[Tensors, Back]]
+TimeStep = Callable[[tf.Tensor, Tensors], tuple[Tensors, Back]]
 """One time step: takes an input and the states; returns the new states, and the way back."""
 
 
@@ -124,7 +124,9 @@ def gru(cell: Cell, x: tf.Tensor, states: Tensors, reset_after: bool) -> tuple[T
     return [kept + new], back
 
 
-def stacked(steps: Sequence[Step], counts: Sequence[int], x: tf.Tensor, states: Tensors) -> tuple[Tensors, Back]:
+def stacked(
+    steps: Sequence[TimeStep], counts: Sequence[int], x: tf.Tensor, states: Tensors
+) -> tuple[Tensors, Back]:
     """A step of stacked cells, each of which takes the output of the one before.
 
     Args:
@@ -161,7 +163,7 @@ def _joined(parts: Sequence[Tensors]) -> Tensors:
     return [tensor for part in parts for tensor in part]
 
 
-def masked(step: Step, output: int, zeros: bool) -> Step:
+def masked(step: TimeStep, output: int, zeros: bool) -> TimeStep:
     """A step that takes an input with its mask, (N,), and keeps the states of samples that the mask leaves out.
 
     Its last state is the output. Where the mask leaves out a sample, this is the output before, or 0 with `zeros`.
@@ -195,7 +197,7 @@ def masked(step: Step, output: int, zeros: bool) -> Step:
 
 
 def through_time(
-    step: Step,
+    step: TimeStep,
     output: int,
     way: Way,
     x: tf.Tensor,

@@ -14,10 +14,10 @@ from rap_keras.engine.keras_graph import Node
 from rap_keras.engine.reading import at_inference, batch_axis, masks, opened_layers, wrappers
 from rap_keras.engine.reading.calls import ALSO_OF_REAL_NUMBERS, TAKING_INDICES, Call, Ref, map_leaves, without
 from rap_keras.engine.reading.composed import depends_on_shapes
+from rap_keras.engine.reading.known_shapes import KnownShapes
 from rap_keras.engine.reading.network import Network, needed
 from rap_keras.engine.reading.of_shapes import CannotBeOpenedError, Lengths, with_lengths
 from rap_keras.engine.reading.opened_layers import Opened
-from rap_keras.engine.reading.trial import Trial
 
 _ABSENT = -1  # instead of the number of a tensor that a layer does not give
 
@@ -33,7 +33,7 @@ class Walk:
         self._within_opened = False
         self._without_samples: set[int] = set()
         self._batch: int | None = None
-        self._trial = Trial()
+        self._known = KnownShapes()
 
     def network(self, model: keras.Model) -> Network:
         """The calls of a model, in forward order."""
@@ -54,7 +54,7 @@ class Walk:
         """Numbers the network's inputs."""
         numbers = {key: self._number() for key in dict.fromkeys(map(id, tensors))}
         inputs = tuple(numbers[id(tensor)] for tensor in tensors)
-        self._trial.begin(inputs, tensors)
+        self._known.begin(inputs, tensors)
         return inputs
 
     def _number(self) -> int:
@@ -91,12 +91,12 @@ class Walk:
                 at_inference.require_inference(node, name)
             stays = name in self._closed or isinstance(node.layer, self._closed_classes)
             if opened_layers.can_be_opened(node) and not stays:
-                made = len(self._trial.calls)
+                made = len(self._known.calls)
                 try:
                     inner, ys = self._opened(node, xs, name, graph.second)
                 except (CannotBeOpenedError, NotAnalyzeableModelException) as error:
                     why_closed = str(error)
-                    self._trial.forget(made)
+                    self._known.forget(made)
                 else:
                     calls += inner
                     made_of = {id(y): number for y, number in zip(node.outputs, ys)}
@@ -158,7 +158,7 @@ class Walk:
         layer = keras_graph.in_full_precision(node.layer) if keras_graph.KERAS_3 else node.layer
         apart = all(batch_axis.is_first(x, self._batch, second) for x in known if second and id(x) not in aside)
         call = Call(self._name(name), layer, args, kwargs, xs, ys, dtypes, why_closed, ms, (), (), real, apart)
-        return self._trial.add(call)
+        return self._known.add(call)
 
     def _masked(self, node: Node, numbers: dict[int, int], name: str) -> list[Call]:
         """The calls that give the inputs of a model or wrapper the masks that it is called with."""
@@ -185,7 +185,7 @@ class Walk:
         """
         if keras_graph.is_operation(node.layer):
             return self.traced(node, xs, name, second_of)[1:]
-        places = dict(zip(map(id, node.inputs), zip(xs, map(self._trial.mask, xs))))
+        places = dict(zip(map(id, node.inputs), zip(xs, map(self._known.mask, xs))))
         masked = {key: place for key, place in places.items() if place[1] is not None}
         before = [self._call(masks.MaskOf(), (number,), f"{name}/mask") for number, _ in masked.values()]
         if masked:
@@ -197,7 +197,7 @@ class Walk:
         first, mask = masks.given_to_compute(node)
         numbers = dict(zip(map(id, node.inputs), xs))
         first, mask = map_leaves((first, mask), lambda a: Ref(numbers[id(a)]) if id(a) in numbers else a)
-        made = len(self._trial.calls)
+        made = len(self._known.calls)
         behind = [
             self._call(masks.MaskedAs(node.layer, place), (y,), f"{name}/mask", 1, {"first": first, "mask": mask})
             for place, y in enumerate(ys)
@@ -205,8 +205,8 @@ class Walk:
         ]
         of_masked = {call.inputs[0]: call.outputs[0] for call in behind if call.inputs}
         found = tuple(of_masked.get(y, y) for y in ys)
-        if all(self._trial.mask(number) is None for number in of_masked.values()):
-            self._trial.forget(made)
+        if all(self._known.mask(number) is None for number in of_masked.values()):
+            self._known.forget(made)
             return [*before, *inner], ys
         return [*before, *inner, *behind], found
 
@@ -219,11 +219,11 @@ class Walk:
             second = [second_of.get(id(tensor), shape) for tensor, shape in zip(node.inputs, shapes)]
             return self._traced_with(node, xs, name, Lengths(shapes, second, shapes))
         told = [tuple(tensor.shape) for tensor in node.inputs]
-        names, made, self._within_opened = set(self._names), len(self._trial.calls), True
+        names, made, self._within_opened = set(self._names), len(self._known.calls), True
         try:
             if any(None in shape[1:] for shape in told):
                 try:
-                    return self._traced_with(node, xs, name, self._trial.lengths(xs, self._batch), compared=True)
+                    return self._traced_with(node, xs, name, self._known.lengths(xs, self._batch), compared=True)
                 except (CannotBeOpenedError, NotAnalyzeableModelException) as error:
                     advice = "call the model on a keras.Input(shape) of the whole shape, keras.Model(x, model(x))"
                     reason = f"{error}; its inputs have axes of unknown length, so {advice}"
@@ -233,8 +233,8 @@ class Walk:
                 return self._traced_with(node, xs, name, lengths, compared=True)
             except CannotBeOpenedError:
                 self._names = names
-                self._trial.forget(made)
-                exact = self._trial.lengths(xs, self._batch)
+                self._known.forget(made)
+                exact = self._known.lengths(xs, self._batch)
                 if exact == lengths:
                     raise
                 return self._traced_with(node, xs, name, exact, compared=True)
@@ -248,7 +248,7 @@ class Walk:
         graph = opened_layers.opened(node, lengths.first, lengths.second)
         calls, ys = self._walk_nodes(graph, xs, f"{name}/")
         if compared and not isinstance(node.layer, opened_layers.Rewritten):
-            inner = Network(tuple(calls), xs, ys, self._trial.masked)
+            inner = Network(tuple(calls), xs, ys, self._known.masked)
 
             def outputs(tensors: list[tf.Tensor]) -> list[tf.Tensor]:
                 values = inner.values(tensors)
@@ -288,7 +288,7 @@ class Walk:
         map_leaves(aside or {}, found.append)
         ms = tuple(a.number for a in found if isinstance(a, Ref) and a.number not in numbers)
         layer = keras_graph.in_full_precision(layer) if keras_graph.KERAS_3 else layer
-        return self._trial.add(Call(self._name(name), layer, args, aside or {}, numbers, ys, masks=ms))
+        return self._known.add(Call(self._name(name), layer, args, aside or {}, numbers, ys, masks=ms))
 
     def _chain(self, model: keras.Sequential, number: int, prefix: str) -> tuple[list[Call], tuple[int, ...]]:
         """A Sequential whose layers Keras never connected: each takes the output of the one before."""

@@ -10,7 +10,7 @@ import tensorflow as tf
 from tensorflow import keras
 
 from rap_keras.engine.equations import gates
-from rap_keras.engine.equations.gates import Cell, Step
+from rap_keras.engine.equations.gates import Cell, TimeStep
 from rap_keras.engine.errors import NotAnalyzeableModelException
 from rap_keras.engine.reading.calls import Call
 from rap_keras.engine.rules import trials
@@ -127,9 +127,9 @@ def _goes_below_0(cell: Any) -> bool:
     return activation is None or not trials.tried(activation).facts.nonnegative
 
 
-def _step(layer: Any, x: tf.Tensor) -> tuple[Step, list[tf.Tensor]]:
+def _step(layer: Any, x: tf.Tensor) -> tuple[TimeStep, list[tf.Tensor]]:
     """The time step of a layer, and the shapes of its states; x is the input of one step."""
-    steps: list[Step] = []
+    steps: list[TimeStep] = []
     shapes: list[tf.Tensor] = []
     for keras_cell in _cells(layer):
         kind = _kind(keras_cell)

@@ -30,11 +30,11 @@ class Fixed(NamedTuple):
 _COLOUR = (2, 3, 4)
 """Numbers of channels of photos that are not grey: RGB, and either with a channel of opacity."""
 
-Rule = Union[str, Fixed, None]
+InputBounds = Union[str, Fixed, None]
 """The rule of one input: "auto", fixed bounds, or None for no bounds."""
 
 
-def valid_rules(value: InputRule, inputs: Mapping[str, tf.Tensor]) -> list[Rule]:
+def valid_rules(value: InputRule, inputs: Mapping[str, tf.Tensor]) -> list[InputBounds]:
     """The rule of each input, in the model's order.
 
     Args:
@@ -63,19 +63,19 @@ def valid_rules(value: InputRule, inputs: Mapping[str, tf.Tensor]) -> list[Rule]
     return by_input or for_all
 
 
-def _tried(values: Sequence[Any], inputs: Mapping[str, tf.Tensor]) -> tuple[list[Rule], ValueError | None]:
+def _tried(values: Sequence[Any], inputs: Mapping[str, tf.Tensor]) -> tuple[list[InputBounds], ValueError | None]:
     try:
         return [_valid_rule(value, *named) for value, named in zip(values, inputs.items())], None
     except ValueError as error:
         return [], error
 
 
-def tensors(rules: Sequence[Rule], xs: Sequence[tf.Tensor]) -> list[Bounds | None]:
+def tensors(rules: Sequence[InputBounds], xs: Sequence[tf.Tensor]) -> list[Bounds | None]:
     """Lowest and highest value of each input tensor, in shapes that broadcast to it."""
     return [_tensors(rule, x) for rule, x in zip(rules, xs)]
 
 
-def has_bounds(rule: Rule, x: tf.Tensor) -> bool:
+def has_bounds(rule: InputBounds, x: tf.Tensor) -> bool:
     """Whether an input has bounds: given by the user, or for "auto" those of colour photos."""
     if rule != "auto":
         return isinstance(rule, Fixed)
@@ -83,12 +83,12 @@ def has_bounds(rule: Rule, x: tf.Tensor) -> bool:
     return len(x.shape) == 4 and x.shape[axis] in _COLOUR
 
 
-def bounded(rules: Sequence[Rule], numbers: Sequence[int], xs: Sequence[tf.Tensor]) -> list[int]:
+def bounded(rules: Sequence[InputBounds], numbers: Sequence[int], xs: Sequence[tf.Tensor]) -> list[int]:
     """The numbers of the inputs that have bounds, of inputs numbered so."""
     return [number for number, rule, x in zip(numbers, rules, xs) if has_bounds(rule, x)]
 
 
-def require_within(rules: Sequence[Rule], arrays: Mapping[str, np.ndarray]) -> None:
+def require_within(rules: Sequence[InputBounds], arrays: Mapping[str, np.ndarray]) -> None:
     """Raises ValueError if a value is outside the user's bounds; the message names input, sample and value."""
     for rule, (name, array) in zip(rules, arrays.items()):
         if not isinstance(rule, Fixed):
@@ -113,7 +113,7 @@ def _text(rule: Fixed, place: tuple[int, ...]) -> str:
     return f"{low:.6g} to {high:.6g}"
 
 
-def _valid_rule(value: Any, name: str, x: tf.Tensor) -> Rule:
+def _valid_rule(value: Any, name: str, x: tf.Tensor) -> InputBounds:
     if value is None or (isinstance(value, str) and value == "auto"):
         return value
     try:
@@ -139,7 +139,7 @@ def _valid_rule(value: Any, name: str, x: tf.Tensor) -> Rule:
     return Fixed(low.reshape(shape), high.reshape(shape))
 
 
-def _tensors(rule: Rule, x: tf.Tensor) -> Bounds | None:
+def _tensors(rule: InputBounds, x: tf.Tensor) -> Bounds | None:
     if isinstance(rule, Fixed):
         # A wrapper such as SmoothGrad adds noise within the graph. A value that is then outside is its own bound.
         return tf.minimum(tf.constant(rule.low, x.dtype), x), tf.maximum(tf.constant(rule.high, x.dtype), x)

@@ -31,13 +31,13 @@ from rap_keras.patterns import Patterns
 class Reversing(Layerwise, ReverseAnalyzerBase):
     """A native analyzer that iNNvestigate's wrappers and tools accept, with the options of its base class.
 
-    A subclass also inherits the native analyzer, and calls `_begin_with` before that one's `__init__`.
+    A subclass also inherits the native analyzer, and calls `_init_innvestigate` before that one's `__init__`.
     """
 
     _has_amount = True
     """Whether the method compares the sum of relevance with what it began with."""
 
-    def _begin_with(self, model: keras.Model, output: str | int | None, kwargs: dict[str, Any]) -> None:
+    def _init_innvestigate(self, model: keras.Model, output: str | int | None, kwargs: dict[str, Any]) -> None:
         """Initializes iNNvestigate's base class.
 
         Raises:
@@ -180,7 +180,7 @@ class RAP(Reversing, rap.RAP):
         attention: str = "constant",
         **kwargs: Any,
     ) -> None:
-        self._begin_with(model, output, kwargs)
+        self._init_innvestigate(model, output, kwargs)
         rap.RAP.__init__(
             self,
             self._model,
@@ -257,7 +257,7 @@ class _OfPatterns(Reversing):
         output: str | int | None = None,
         **kwargs: Any,
     ) -> None:
-        self._begin_with(model, output, kwargs)
+        self._init_innvestigate(model, output, kwargs)
         pattern_methods.PatternMethod.__init__(
             self,
             self._model,

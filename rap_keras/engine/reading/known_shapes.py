@@ -13,7 +13,7 @@ from rap_keras.engine.reading.network import Network, as_float
 from rap_keras.engine.reading.of_shapes import CannotBeOpenedError, Lengths, with_lengths
 
 
-class Trial:
+class KnownShapes:
     """What is known of tensors before there are samples: their shapes and whether they have masks.
 
     A symbolic tensor within a nested model only tells what that model was built for. So the calls run in graphs
