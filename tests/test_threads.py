@@ -30,6 +30,7 @@ OPTIONS = {
     "deep_taylor.bounded": {"low": -9, "high": 9},
     "lrp": {"rule": lrp_methods.z},
     "lrp.alpha_beta": {"alpha": 2},
+    "lrp.attn": {"attention": "constant"},
     "integrated_gradients": {"steps": 3},
     "smoothgrad": {"augment_by_n": 3},
 }
