@@ -34,6 +34,7 @@ def rules() -> dict[str, str]:
 _NOT_IN_MODELS = {"Layer", "Wrapper", "InputLayer", "AbstractRNNCell", "StackedRNNCells", "DenseFeatures"}
 _BY_NAME = {
     "Activation": "unchanged",
+    "GroupedQueryAttention": "with Keras 3, those of its operations: it is taken apart",
     "Lambda": "only with `allow_lambda_layers=True`: unchanged, moved or shared, as a trial on numbers shows",
 }
 

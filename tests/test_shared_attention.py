@@ -350,3 +350,24 @@ def test_the_gate_of_attention_is_a_constant_factor():
         getattr(plain_layer, f"_{name}_dense").set_weights(getattr(layer, f"_{name}_dense").get_weights())
     plain.layers[-1].set_weights(model.layers[-1].get_weights())
     np.testing.assert_allclose(open_gate, create_analyzer("lrp.epsilon", plain).analyze(X), rtol=1e-6)
+
+
+@pytest.mark.skipif(not KERAS_3, reason="of Keras 3")
+@pytest.mark.parametrize("method", ["rap", "rap.contrastive", "lrp.attn", "gradient"])
+def test_group_query_attention_is_taken_apart(method):
+    x = keras.Input((5, 8))
+    y = keras.layers.GroupQueryAttention(4, 4, 2)(x, x)
+    model = keras.Model(x, keras.layers.Dense(3)(keras.layers.Flatten()(y)))
+    samples = np.random.default_rng(0).normal(size=(2, 5, 8)).astype(np.float32)
+    analyzer = create_analyzer(method, model)
+    found = analyzer.analyze(samples)
+    if method == "rap":
+        np.testing.assert_allclose(found.sum((1, 2)), model.predict(samples, verbose=0).max(1), rtol=1e-4)
+    if method == "gradient":
+        with tf.GradientTape() as tape:
+            given = tf.constant(samples)
+            tape.watch(given)
+            logits = tf.reduce_sum(tf.reduce_max(model(given), 1))
+        np.testing.assert_allclose(found, tape.gradient(logits, given), rtol=1e-3, atol=1e-5)
+    assert np.isfinite(found).all()
+    assert np.abs(found).max() > 0
