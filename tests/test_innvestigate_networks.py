@@ -194,6 +194,7 @@ OF_RELUS = ("deconvnet", "guided_backprop", "deep_taylor")
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:batch_norm='fold'")
 @pytest.mark.skipif(PLUGIN, reason="test_native_methods compares these methods with iNNvestigate's own")
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_native_method_takes_them(name):

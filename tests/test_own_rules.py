@@ -17,7 +17,7 @@ from rap_keras.engine.equations import lrp
 
 class Doubled(layers.Layer):
     def call(self, x):
-        return tf.add(x, x)
+        return tf.TensorArray(x.dtype, 1).write(0, tf.add(x, x)).read(0)  # it cannot be taken apart
 
 
 def test_a_rule_for_a_layer_of_the_users_own(monkeypatch):

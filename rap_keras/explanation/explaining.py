@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -110,10 +109,11 @@ def _answers(
         if preprocessing is None and is_name and (_is_photo(given) or getattr(given, "dtype", None) == np.uint8):
             preprocessing = models.own_preprocessing(str(model))
 
-        def explainer_of(asked: Asked, key: str, network: Callable[[], keras.Model], made_of: Any) -> Explainer:
+        def classifier_for(key: str, network: Callable[[], keras.Model], made_of: Any = None) -> Classifier:
             changing = lambda: (made_of, *_copied("logits", whole, None))  # noqa: E731
-            classifier = keep((chosen, key), lambda: classifier_of(network()), changing)
+            return keep((chosen, key), lambda: classifier_of(network()), changing)
 
+        def explainer_of(asked: Asked, classifier: Classifier) -> Explainer:
             def make(key: tuple[Any, ...], build: Callable[[], Any]) -> Any:
                 return keep((chosen, *key), build, lambda: (classifier, *_copied(key[0], whole, asked.patterns)))
 
@@ -126,14 +126,17 @@ def _answers(
                     "region is given with text: give the token numbers as an array, or leave region out"
                 )
             reader = texts.reader(loaded, whole, preprocessing)
-            of_shape = partial(explainer_of, key="logits of tokens")
+
+            def of_shape(asked: Asked, network: Callable[[], keras.Model], made_of: Any) -> Explainer:
+                return explainer_of(asked, classifier_for("logits of tokens", network, made_of))
+
             found = texts.answers(reader, asked, given_texts, baseline, of_shape)
             return Explanations(answer for of_text in found for answer in of_text)
         if baseline is not None:
             raise ValueError("baseline is for texts, and the sample is none: leave baseline out")
-        explainer = explainer_of(asked, "logits", lambda: whole, None)
-        sample = _prepared(explainer.classifier, loaded, given, preprocessing, region)
-        return explainer.answers(sample)
+        classifier = classifier_for("logits", lambda: whole)
+        sample = _prepared(classifier, loaded, given, preprocessing, region)
+        return explainer_of(asked, classifier).answers(sample)
 
 
 def _copied(key: Any, whole: keras.Model, patterns: Any) -> tuple[Any, ...]:
