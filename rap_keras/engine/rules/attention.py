@@ -51,10 +51,10 @@ def multi_head(Xs: Tensors, Ys: Tensors, Rs: Tensors, state: dict[str, Any]) -> 
     """MultiHeadAttention: y = (A (v W_v)) W_o for each head, back through its three linear maps."""
     call: Call = state["call"]
     linear, layer, x = way(state).linear, call.layer, _value(call, Xs)
+    A = weights(call, Xs)
     (of_value,) = by_own_call(layer._value_dense)
     v, W_v, b_v = through(of_value, x)
     heads = heads_of(layer)
-    A = weights(call, Xs)
     R = to_heads(call, Xs, heads(v, A), Rs[0], linear)
     R = way(state, product=True, average=True).linear(heads, v, A, 0.0, R)
     return _to_value(call, Xs, linear(of_value.function, x, W_v, b_v, R))
