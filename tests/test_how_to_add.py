@@ -29,7 +29,10 @@ def as_before(monkeypatch):
     for table in (creation._ANALYZERS, titles._OTHERS, registered_rules.RULES):
         for key, value in list(table.items()):
             monkeypatch.setitem(table, key, value)
+    known = dict(tf.keras.utils.get_custom_objects())
     yield
+    tf.keras.utils.get_custom_objects().clear()
+    tf.keras.utils.get_custom_objects().update(known)
     for table in (creation._ANALYZERS, titles._OTHERS, registered_rules.RULES):
         for key in [
             key
