@@ -3,9 +3,9 @@
     python docs/make_networks.py                          # all of them, takes about an hour
     python docs/make_networks.py --only ViT Bert ...      # those whose names have one of these; other rows stay
 
-The networks are in `networks_of_hub.py` and `networks_of_keras_io.py`. They have random kernels and scales
-(`rap_keras.engine.checks.conservation.lively_weights`), and explain two samples of noise, or of random tokens, the
-last of which is padding. It needs Keras 3 and keras_hub.
+The networks are in `networks_of_hub.py`, `texts_of_hub.py` and `networks_of_keras_io.py`. They have random kernels
+and scales (`rap_keras.engine.checks.conservation.lively_weights`), and explain two samples of noise, or of random
+tokens, the last of which is padding. It needs Keras 3 and keras_hub.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ from rap_keras.hosts.titles import title
 sys.path.insert(0, str(Path(__file__).parent))
 import networks_of_hub
 import networks_of_keras_io
+import texts_of_hub
 
 PAGE = Path(__file__).parent / "networks.md"
 METHODS = [name for name in ("rap", "rap.contrastive", "lrp.epsilon", "lrp.attn", "gradient") if name in NAMES]
@@ -75,8 +76,8 @@ def groups() -> dict[str, dict[str, Callable[[], keras.Model]]]:
 
     return {
         "keras_hub: images": of(networks_of_hub.IMAGES),
-        "keras_hub: encoders of text": of(networks_of_hub.ENCODERS),
-        "keras_hub: text that is generated, and several kinds of input": of(networks_of_hub.OTHERS),
+        "keras_hub: encoders of text": of(texts_of_hub.ENCODERS),
+        "keras_hub: text that is generated, and several kinds of input": of(texts_of_hub.OTHERS),
         "Networks like those of keras.io": networks_of_keras_io.NETWORKS,
     }
 

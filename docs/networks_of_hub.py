@@ -10,16 +10,6 @@ from tensorflow import keras
 IMAGE = (32, 32, 3)
 WORDS = {"vocabulary_size": 20}
 TEXT = {**WORDS, "num_layers": 2, "num_heads": 2, "hidden_dim": 8, "intermediate_dim": 16}
-GROUPED = {
-    **WORDS,
-    "num_layers": 2,
-    "num_query_heads": 4,
-    "num_key_value_heads": 2,
-    "hidden_dim": 16,
-    "intermediate_dim": 24,
-}
-GEMMA = {**GROUPED, "head_dim": 4}
-EXPERTS = {**GROUPED, "num_experts": 3, "top_k": 2}
 VISION = {"num_layers": 2, "num_heads": 2, "hidden_dim": 8}
 
 Build = Callable[[Any], keras.Model]
@@ -42,20 +32,23 @@ def with_head(backbone: keras.Model, key: str | None = None) -> keras.Model:
     return keras.Model(backbone.input, keras.layers.Dense(3)(outputs))
 
 
-def _classifier(name: str, backbone: Build, **options: Any) -> Build:
+def classifier_of(name: str, backbone: Build, **options: Any) -> Build:
+    """A classifier of three classes on a backbone."""
     return lambda m: getattr(m, name)(backbone=backbone(m), num_classes=3, preprocessor=None, **options)
 
 
-def _backbone(name: str, **options: Any) -> Build:
+def backbone_of(name: str, **options: Any) -> Build:
+    """A backbone with these options."""
     return lambda m: getattr(m, name)(**options)
 
 
-def _headed(name: str, key: str | None = None, **options: Any) -> Build:
+def headed(name: str, key: str | None = None, **options: Any) -> Build:
+    """A backbone with a Dense layer, see `with_head`."""
     return lambda m: with_head(getattr(m, name)(**options), key)
 
 
 _VIT = {**VISION, "image_shape": IMAGE, "patch_size": 8}
-_MIT = _backbone(
+_MIT = backbone_of(
     "MiTBackbone",
     image_shape=IMAGE,
     num_layers=2,
@@ -143,42 +136,10 @@ _MOBILENET_V5 = {
     "layer_scale_init_value": 0.1,
     "image_shape": IMAGE,
 }
-_SMOL = {
-    **WORDS,
-    "hidden_dim": 16,
-    "intermediate_dim": 24,
-    "num_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "attention_bias": False,
-    "attention_dropout": 0.0,
-    "rope_layer_enabled_list": [True, False],
-    "layer_types": ["full_attention"] * 2,
-    "mlp_bias": False,
-    "layer_norm_epsilon": 1e-6,
-    "max_position_embeddings": 64,
-    "rope_theta": 10000.0,
-    "partial_rotary_factor": 1.0,
-}
-_T5_GEMMA = {
-    **WORDS,
-    **{
-        f"{part}_{name}": value
-        for part in ("encoder", "decoder")
-        for name, value in {
-            "hidden_dim": 16,
-            "intermediate_dim": 24,
-            "num_layers": 1,
-            "num_attention_heads": 4,
-            "num_key_value_heads": 2,
-            "head_dim": 4,
-            "layer_types": ["full_attention"],
-        }.items()
-    },
-}
 
 
-def _clip(m: Any, prefix: str, **of_text: Any) -> tuple[keras.Model, keras.Model]:
+def clip(m: Any, prefix: str, **of_text: Any) -> tuple[keras.Model, keras.Model]:
+    """The encoders of photos and of texts of a network like CLIP."""
     vision = getattr(m, f"{prefix}VisionEncoder")(**_VIT, intermediate_dim=16)
     text = getattr(m, f"{prefix}TextEncoder")(**{**TEXT, "embedding_dim": 8, "max_sequence_length": 32, **of_text})
     return vision, text
@@ -280,10 +241,10 @@ def _parseq(m: Any) -> keras.Model:
 
 IMAGES: dict[str, Build] = {
     "BASNetImageSegmenter": _basnet,
-    "CLIPVisionEncoder": lambda m: with_head(_clip(m, "CLIP")[0]),
-    "CSPNetImageClassifier": _classifier(
+    "CLIPVisionEncoder": lambda m: with_head(clip(m, "CLIP")[0]),
+    "CSPNetImageClassifier": classifier_of(
         "CSPNetImageClassifier",
-        _backbone(
+        backbone_of(
             "CSPNetBackbone",
             stem_filters=8,
             stem_kernel_size=3,
@@ -296,40 +257,40 @@ IMAGES: dict[str, Build] = {
             image_shape=IMAGE,
         ),
     ),
-    "DINOV2Backbone": _headed("DINOV2Backbone", **_DINO, position_embedding_shape=IMAGE),
-    "DINOV2Backbone, registers and SwiGLU": _headed(
+    "DINOV2Backbone": headed("DINOV2Backbone", **_DINO, position_embedding_shape=IMAGE),
+    "DINOV2Backbone, registers and SwiGLU": headed(
         "DINOV2Backbone", **_DINO, position_embedding_shape=IMAGE, num_register_tokens=2, use_swiglu_ffn=True
     ),
-    "DINOV3Backbone": _headed("DINOV3Backbone", **_DINO),
+    "DINOV3Backbone": headed("DINOV3Backbone", **_DINO),
     "DeepLabV3ImageSegmenter": _deeplab,
-    "DeiTImageClassifier": _classifier(
-        "DeiTImageClassifier", _backbone("DeiTBackbone", **_VIT, intermediate_dim=16)
+    "DeiTImageClassifier": classifier_of(
+        "DeiTImageClassifier", backbone_of("DeiTBackbone", **_VIT, intermediate_dim=16)
     ),
-    "DenseNetImageClassifier": _classifier(
+    "DenseNetImageClassifier": classifier_of(
         "DenseNetImageClassifier",
-        _backbone("DenseNetBackbone", stackwise_num_repeats=[1, 2], image_shape=IMAGE, growth_rate=4),
+        backbone_of("DenseNetBackbone", stackwise_num_repeats=[1, 2], image_shape=IMAGE, growth_rate=4),
     ),
     "DepthAnythingDepthEstimator": _depth,
-    "EfficientNetImageClassifier": _classifier(
-        "EfficientNetImageClassifier", _backbone("EfficientNetBackbone", **_EFFICIENT)
+    "EfficientNetImageClassifier": classifier_of(
+        "EfficientNetImageClassifier", backbone_of("EfficientNetBackbone", **_EFFICIENT)
     ),
-    "HGNetV2ImageClassifier": _classifier("HGNetV2ImageClassifier", _backbone("HGNetV2Backbone", **_HGNET)),
-    "MetaCLIP2VisionEncoder": lambda m: with_head(_clip(m, "MetaCLIP2")[0]),
-    "MiTImageClassifier": _classifier("MiTImageClassifier", _MIT),
-    "MobileNetImageClassifier": _classifier(
-        "MobileNetImageClassifier", _backbone("MobileNetBackbone", **_MOBILENET)
+    "HGNetV2ImageClassifier": classifier_of("HGNetV2ImageClassifier", backbone_of("HGNetV2Backbone", **_HGNET)),
+    "MetaCLIP2VisionEncoder": lambda m: with_head(clip(m, "MetaCLIP2")[0]),
+    "MiTImageClassifier": classifier_of("MiTImageClassifier", _MIT),
+    "MobileNetImageClassifier": classifier_of(
+        "MobileNetImageClassifier", backbone_of("MobileNetBackbone", **_MOBILENET)
     ),
-    "MobileNetV5ImageClassifier": _classifier(
-        "MobileNetV5ImageClassifier", _backbone("MobileNetV5Backbone", **_MOBILENET_V5)
+    "MobileNetV5ImageClassifier": classifier_of(
+        "MobileNetV5ImageClassifier", backbone_of("MobileNetV5Backbone", **_MOBILENET_V5)
     ),
     "PARSeqBackbone": _parseq,
-    "ResNetImageClassifier": _classifier("ResNetImageClassifier", _backbone("ResNetBackbone", **_RESNET)),
+    "ResNetImageClassifier": classifier_of("ResNetImageClassifier", backbone_of("ResNetBackbone", **_RESNET)),
     "RetinaNetObjectDetector": _retinanet,
     "SegFormerImageSegmenter": _segformer,
-    "SigLIPVisionEncoder": lambda m: with_head(_clip(m, "SigLIP", projection_dim=8)[0]),
-    "SwinTransformerImageClassifier": _classifier(
+    "SigLIPVisionEncoder": lambda m: with_head(clip(m, "SigLIP", projection_dim=8)[0]),
+    "SwinTransformerImageClassifier": classifier_of(
         "SwinTransformerImageClassifier",
-        _backbone(
+        backbone_of(
             "SwinTransformerBackbone",
             image_shape=IMAGE,
             embed_dim=8,
@@ -339,13 +300,13 @@ IMAGES: dict[str, Build] = {
             patch_size=4,
         ),
     ),
-    "VGGImageClassifier": _classifier(
+    "VGGImageClassifier": classifier_of(
         "VGGImageClassifier",
-        _backbone("VGGBackbone", stackwise_num_repeats=[1, 2], stackwise_num_filters=[8, 16], image_shape=IMAGE),
+        backbone_of("VGGBackbone", stackwise_num_repeats=[1, 2], stackwise_num_filters=[8, 16], image_shape=IMAGE),
     ),
     "ViTDetBackbone": _sam,
-    "ViTImageClassifier": _classifier("ViTImageClassifier", _backbone("ViTBackbone", **_VIT, mlp_dim=16)),
-    "VideoPrismBackbone": _headed(
+    "ViTImageClassifier": classifier_of("ViTImageClassifier", backbone_of("ViTBackbone", **_VIT, mlp_dim=16)),
+    "VideoPrismBackbone": headed(
         "VideoPrismBackbone",
         num_frames=2,
         patch_size=8,
@@ -357,9 +318,9 @@ IMAGES: dict[str, Build] = {
         num_auxiliary_layers=1,
         image_shape=IMAGE,
     ),
-    "XceptionImageClassifier": _classifier(
+    "XceptionImageClassifier": classifier_of(
         "XceptionImageClassifier",
-        _backbone(
+        backbone_of(
             "XceptionBackbone",
             stackwise_conv_filters=[[8, 8], [16, 16], [16, 16]],
             stackwise_pooling=[True, True, False],
@@ -368,123 +329,3 @@ IMAGES: dict[str, Build] = {
     ),
 }
 """Networks that classify images, or every pixel of one, or that encode them."""
-
-
-def _of_text(name: str, backbone: str, **options: Any) -> Build:
-    return _classifier(name, _backbone(backbone, **{**TEXT, **options}))
-
-
-ENCODERS: dict[str, Build] = {
-    "AlbertTextClassifier": _of_text("AlbertTextClassifier", "AlbertBackbone", embedding_dim=4),
-    "BertTextClassifier": _of_text("BertTextClassifier", "BertBackbone"),
-    "BertTextEmbedder": lambda m: with_head(
-        m.BertTextEmbedder(backbone=m.BertBackbone(**TEXT), preprocessor=None)
-    ),
-    "CLIPTextEncoder": lambda m: with_head(_clip(m, "CLIP")[1]),
-    "DebertaV3TextClassifier": _of_text("DebertaV3TextClassifier", "DebertaV3Backbone", bucket_size=8),
-    "DistilBertTextClassifier": _of_text("DistilBertTextClassifier", "DistilBertBackbone"),
-    "ESM2Backbone": _headed("ESM2Backbone", **TEXT),
-    "ESMProteinClassifier": _of_text("ESMProteinClassifier", "ESMBackbone"),
-    "ElectraBackbone": _headed(
-        "ElectraBackbone", **{k: v for k, v in TEXT.items() if k not in WORDS}, vocab_size=20, embedding_dim=8
-    ),
-    "FNetTextClassifier": _classifier(
-        "FNetTextClassifier", _backbone("FNetBackbone", **{k: v for k, v in TEXT.items() if k != "num_heads"})
-    ),
-    "MetaCLIP2TextEncoder": lambda m: with_head(_clip(m, "MetaCLIP2")[1]),
-    "RobertaTextClassifier": _of_text("RobertaTextClassifier", "RobertaBackbone"),
-    "RoformerV2TextClassifier": _of_text("RoformerV2TextClassifier", "RoformerV2Backbone", head_size=4),
-    "SigLIPTextEncoder, of its length": lambda m: with_head(_of_length(_clip(m, "SigLIP", projection_dim=8)[1])),
-    "T5Backbone, encoder": lambda m: with_head(_encoder_of(m.T5Backbone(**TEXT))),
-    "XLMRobertaTextClassifier": _of_text("XLMRobertaTextClassifier", "XLMRobertaBackbone"),
-    "XLMRobertaTextEmbedder": lambda m: with_head(
-        m.XLMRobertaTextEmbedder(backbone=m.XLMRobertaBackbone(**TEXT), preprocessor=None)
-    ),
-    "XLNetBackbone": _headed("XLNetBackbone", **TEXT),
-}
-"""Networks that encode text."""
-
-
-def _of_length(encoder: keras.Model) -> keras.Model:
-    tokens = keras.Input((32,), dtype="int32", name="tokens")  # the only length that it takes
-    return keras.Model(tokens, encoder(tokens))
-
-
-def _encoder_of(backbone: keras.Model) -> keras.Model:
-    inputs = {name: x for name, x in backbone.input.items() if name.startswith("encoder")}
-    return keras.Model(inputs, backbone.output["encoder_sequence_output"])
-
-
-_SEQ = "decoder_sequence_output"
-OTHERS: dict[str, Build] = {
-    "BartBackbone": _headed("BartBackbone", _SEQ, **TEXT),
-    "BertMaskedLM": lambda m: m.BertMaskedLM(backbone=m.BertBackbone(**TEXT), preprocessor=None),
-    "BloomBackbone": _headed("BloomBackbone", **TEXT),
-    "CLIPBackbone": lambda m: _scores(m, "CLIP", projection_dim=8),
-    "EdRecBackbone": _headed(
-        "EdRecBackbone",
-        _SEQ,
-        vocab_size=20,
-        num_layers_enc=1,
-        num_layers_dec=1,
-        hidden_dim=8,
-        intermediate_dim=16,
-        num_heads=2,
-    ),
-    "FalconBackbone": _headed(
-        "FalconBackbone",
-        **{k: v for k, v in TEXT.items() if k != "num_heads"},
-        num_attention_heads=2,
-    ),
-    "GPT2Backbone": _headed("GPT2Backbone", **TEXT),
-    "GPT2CausalLM": lambda m: m.GPT2CausalLM(backbone=m.GPT2Backbone(**TEXT), preprocessor=None),
-    "GPTNeoXBackbone": _headed("GPTNeoXBackbone", **{**TEXT, "hidden_dim": 16}),
-    "Gemma3Backbone": _headed("Gemma3Backbone", **GEMMA, image_size=16),
-    "GemmaBackbone": _headed("GemmaBackbone", **GEMMA),
-    "GptOssBackbone": _headed("GptOssBackbone", **EXPERTS),
-    "Llama3Backbone": _headed("Llama3Backbone", **GROUPED),
-    "LlamaBackbone": _headed("LlamaBackbone", **GROUPED),
-    "MistralBackbone": _headed("MistralBackbone", **GROUPED),
-    "MixtralBackbone": _headed("MixtralBackbone", **EXPERTS),
-    "MoonshineBackbone": _headed(
-        "MoonshineBackbone",
-        "encoder_sequence_output",
-        **WORDS,
-        filter_dim=8,
-        encoder_num_layers=1,
-        decoder_num_layers=1,
-        hidden_dim=8,
-        intermediate_dim=16,
-        encoder_num_heads=2,
-        decoder_num_heads=2,
-    ),
-    "OPTBackbone": _headed("OPTBackbone", **TEXT),
-    "Phi3Backbone": _headed("Phi3Backbone", **GROUPED),
-    "Qwen3Backbone": _headed("Qwen3Backbone", **GEMMA),
-    "Qwen3MoeBackbone": _headed("Qwen3MoeBackbone", **EXPERTS, moe_intermediate_dim=8, head_dim=4),
-    "QwenBackbone": _headed("QwenBackbone", **GROUPED),
-    "QwenMoeBackbone": _headed(
-        "QwenMoeBackbone", **EXPERTS, moe_intermediate_dim=8, shared_expert_intermediate_dim=8
-    ),
-    "RWKV7Backbone": _headed(
-        "RWKV7Backbone", **WORDS, hidden_size=16, head_size=8, num_layers=1, intermediate_dim=16
-    ),
-    "SigLIPBackbone": lambda m: _scores(m, "SigLIP"),
-    "SmolLM3Backbone": _headed("SmolLM3Backbone", **_SMOL),
-    "T5Backbone": _headed("T5Backbone", _SEQ, **TEXT),
-    "T5GemmaBackbone": _headed("T5GemmaBackbone", _SEQ, **_T5_GEMMA),
-    "WhisperBackbone": _headed(
-        "WhisperBackbone", _SEQ, **TEXT, num_mels=8, max_encoder_sequence_length=64, max_decoder_sequence_length=32
-    ),
-}
-"""Networks that generate text, and those of several kinds of input."""
-
-
-def _scores(m: Any, prefix: str, **options: Any) -> keras.Model:
-    of_text = {"projection_dim": 8} if prefix == "SigLIP" else {}
-    vision, text = _clip(m, prefix, **of_text)
-    backbone = getattr(m, f"{prefix}Backbone")(vision_encoder=vision, text_encoder=text, **options)
-    return keras.Model(backbone.input, backbone.output["vision_logits"])
-
-
-NETWORKS: dict[str, Build] = {**IMAGES, **ENCODERS, **OTHERS}

@@ -14,6 +14,13 @@ from tensorflow.keras import layers
 
 from rap_keras import RAP
 
+IMAGE = (7, 6, 4)
+
+
+def layer_of(kind, **options):
+    """What makes a layer of this kind, named "linear"."""
+    return lambda: kind(name="linear", **options)
+
 
 def chain(shape, *parts):
     """A network of parts in a row, each a layer or a function, and three logits."""

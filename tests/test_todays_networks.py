@@ -22,7 +22,7 @@ def program(monkeypatch):
     pytest.importorskip("keras_hub")
     monkeypatch.syspath_prepend(DOCS)
     yield importlib.import_module("make_networks")
-    for name in ("make_networks", "networks_of_hub", "networks_of_keras_io"):
+    for name in ("make_networks", "networks_of_hub", "texts_of_hub", "networks_of_keras_io", "layers_of_keras_io"):
         sys.modules.pop(name, None)
 
 
