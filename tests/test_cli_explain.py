@@ -215,11 +215,25 @@ def test_layers(photo, network):
     assert "no layer matches 'conv*': there are flatten, dense" in result.output
 
 
-def test_layers_of_another_method(photo, network):
-    """The picture of LRP's layers is made of what its analyzer gives."""
-    result = explain(photo, "--layers", "den*", "--method", "lrp.gamma")
+@pytest.mark.parametrize("given", [["lrp.gamma"], ["gradient", "lrp.gamma"], ["lrp.gamma", "rap"]])
+def test_the_layers_are_those_of_rap_or_of_the_first_method(photo, network, given, monkeypatch):
+    """In the plugin iNNvestigate's own gradient has no relevance at layers."""
+    from rap_keras import visualization
+
+    drawn, draw = [], visualization.layer_strip
+    monkeypatch.setattr(visualization, "layer_strip", lambda *args: drawn.append(args[0]) or draw(*args))
+    result = explain(photo, "--layers", "den*", "--method", ",".join(given))
+    shown = "rap" if "rap" in given else given[0]
+    if shown == "gradient" and PLUGIN:
+        assert "--layers: gradient gives no relevance at layers here" in result.output
+        return
     assert result.exit_code == 0, result.output
-    assert Image.open("rap-keras-output/photo-layers.png").size[0] > 100
+    logits = rap_keras.to_logits(network)
+    x = np.broadcast_to(np.float32(COLOUR) / 127.5 - 1, (1, *SIZE, 3))
+    right = rap_keras.create_analyzer(shown, logits).analyze_layers(x)
+    (of_layers,) = drawn
+    assert list(of_layers) == ["dense"]
+    np.testing.assert_allclose(of_layers["dense"], right["dense"][0], rtol=1e-4, atol=1e-6)
 
 
 def test_nested_model(here, photo):

@@ -42,7 +42,7 @@ def write(
     """Writes what was found out about a sample into the folder `output`.
 
     That is one figure, with a row for each target; and for each target the numbers, and a strip of its layers if
-    there are any. `layers` has the relevance layer by layer for each target, as `RAP.analyze_layers` gives it.
+    there are any. `layers` has the relevance layer by layer for each target, as `analyze_layers` gives it.
     The names of the files begin with `name`.
     """
     from rap_keras import visualization
